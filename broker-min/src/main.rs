@@ -1,0 +1,2 @@
+//! Runs the broker.
+fn main() {}

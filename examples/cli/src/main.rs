@@ -1,0 +1,2 @@
+//! The claudemesh command line.
+fn main() {}

@@ -1,1 +1,4 @@
 //! A claudemesh peer.
+
+pub mod encoding;
+pub mod id;

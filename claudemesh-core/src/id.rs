@@ -1,0 +1,372 @@
+//! The identifiers of a mesh as validated types: a value that exists is well-formed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::encoding::{base64url, hex, unhex_array};
+
+/// Why a text is not the identifier that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct IdError {
+    what: &'static str,
+    why: &'static str,
+}
+
+impl IdError {
+    const fn new(what: &'static str, why: &'static str) -> Self {
+        Self { what, why }
+    }
+}
+
+macro_rules! bytes_id {
+    ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// Reads hex of either case.
+            ///
+            /// # Errors
+            /// [`IdError`] for any other length or character.
+            pub fn from_hex(text: &str) -> Result<Self, IdError> {
+                unhex_array(text).map(Self).map_err(|_| {
+                    IdError::new($what, concat!("must be ", stringify!($len), " bytes in hex"))
+                })
+            }
+
+            /// Lower-case hex, as it travels.
+            pub fn to_hex(&self) -> String {
+                hex(&self.0)
+            }
+
+            /// The raw bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.to_hex())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({}…)", stringify!($name), hex(&self.0[..4]))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::from_hex(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.to_hex())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(d)?;
+                Self::from_hex(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+bytes_id!(
+    /// An ed25519 public key: who a peer is. 32 bytes; 64 lower-case hex digits in text.
+    ///
+    /// Any 32 bytes make a value of this type; whether they are a usable key is checked where it
+    /// is used (see [`crate::identity::verify`] and [`crate::crypto`]).
+    PublicKey,
+    32,
+    "public key"
+);
+bytes_id!(
+    /// A SHA-256 digest. 32 bytes; 64 lower-case hex digits in text.
+    Hash,
+    32,
+    "hash"
+);
+bytes_id!(
+    /// An ed25519 signature. 64 bytes; 128 lower-case hex digits in text.
+    Signature,
+    64,
+    "signature"
+);
+
+impl PublicKey {
+    /// The first 16 hex digits: enough for a person to tell keys apart, not a proof.
+    pub fn short(&self) -> String {
+        hex(&self.0[..8])
+    }
+}
+
+/// The id of an invite: the hash of the log entry that issued it.
+pub type InviteId = Hash;
+
+impl Hash {
+    /// Hash of nothing yet: what stands before the first log entry.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// Unpadded base64url, 43 characters.
+    pub fn to_base64url(&self) -> String {
+        base64url(&self.0)
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $why:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Checks the text.
+            ///
+            /// # Errors
+            /// [`IdError`] says what is allowed.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let text = text.as_ref();
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok(Self(text.into())) } else { Err(IdError::new($what, $why)) }
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(d)?;
+                Self::new(text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+fn is_token(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+text_id!(
+    /// The id of a mesh: 1–64 letters, digits, `_` or `-`. A mesh with a membership log is named
+    /// after its first entry (32 base32 characters); others got a random id from their broker.
+    MeshId,
+    "mesh id",
+    "must be 1–64 letters, digits, '_' or '-'",
+    is_token
+);
+text_id!(
+    /// The id under which a broker files a member: 1–64 letters, digits, `_` or `-`. It proves
+    /// nothing; a member *is* its public key.
+    MemberId,
+    "member id",
+    "must be 1–64 letters, digits, '_' or '-'",
+    is_token
+);
+text_id!(
+    /// The sender's id of a message, unique per sender: 1–64 letters, digits, `.`, `_`, `:` or
+    /// `-`. Ours are UUIDs of version 7.
+    MessageId,
+    "message id",
+    "must be 1–64 letters, digits, '.', '_', ':' or '-'",
+    |text| (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
+);
+text_id!(
+    /// A display name: 1–64 bytes of UTF-8, no control characters, no white space at the ends.
+    /// Names are not unique and prove nothing.
+    Name,
+    "name",
+    "must be 1–64 bytes without control characters or white space at the ends",
+    |text| (1..=64).contains(&text.len())
+        && text.trim() == text
+        && !text.chars().any(|c| c.is_control() || is_format_char(c))
+);
+text_id!(
+    /// The short name of a mesh on this machine and in links: 1–64 lower-case letters, digits,
+    /// `.`, `_` or `-`, beginning with a letter or digit.
+    MeshSlug,
+    "mesh name",
+    "must be 1–64 lower-case letters, digits, '.', '_' or '-', beginning with a letter or digit",
+    |text| (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
+        })
+);
+
+/// Characters that change how a line reads without being seen; in a name they could make one
+/// member look like another.
+fn is_format_char(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+impl MessageId {
+    /// A UUID of version 7 from unix milliseconds and ten random bytes.
+    pub fn from_parts(unix_ms: u64, random: [u8; 10]) -> Self {
+        let mut b = [0u8; 16];
+        b[..6].copy_from_slice(&unix_ms.to_be_bytes()[2..]);
+        b[6..].copy_from_slice(&random);
+        b[6] = 0x70 | (b[6] & 0x0f);
+        b[8] = 0x80 | (b[8] & 0x3f);
+        let h = hex(&b);
+        Self(format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..]).into())
+    }
+}
+
+/// How urgently a message asks for attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Pushed whatever the recipient's status is.
+    Now,
+    /// Pushed when the recipient is idle.
+    #[default]
+    Next,
+    /// Handed over when the recipient asks.
+    Low,
+}
+
+impl Priority {
+    /// All of them, most urgent first.
+    pub const ALL: [Self; 3] = [Self::Now, Self::Next, Self::Low];
+
+    /// As it travels: `now`, `next` or `low`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::Next => "next",
+            Self::Low => "low",
+        }
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Priority {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::ALL
+            .into_iter()
+            .find(|p| p.as_str() == text)
+            .ok_or(IdError::new("priority", "must be now, next or low"))
+    }
+}
+
+/// What a peer says about its attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Ready for anything.
+    #[default]
+    Idle,
+    /// Busy: only `now` is pushed.
+    Working,
+    /// Do not disturb: only `now` is pushed.
+    Dnd,
+}
+
+impl Status {
+    /// As it travels: `idle`, `working` or `dnd`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Working => "working",
+            Self::Dnd => "dnd",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        [Self::Idle, Self::Working, Self::Dnd]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .ok_or(IdError::new("status", "must be idle, working or dnd"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_checked() {
+        for bad in ["", "a/b", "a b", &"x".repeat(65), "é"] {
+            MeshId::new(bad).unwrap_err();
+            MessageId::new(bad).unwrap_err();
+        }
+        MeshId::new("9f3c1d2e-7a41-4c55-8b0e-6f1a2b3c4d5e").unwrap();
+        for bad in ["", " a", "a\n", "a\u{202e}b", &"é".repeat(33)] {
+            Name::new(bad).unwrap_err();
+        }
+        Name::new("Ana María 🦀").unwrap();
+        for bad in ["..", "-a", "A", "a/b"] {
+            MeshSlug::new(bad).unwrap_err();
+        }
+        MeshSlug::new("team.one").unwrap();
+    }
+
+    #[test]
+    fn message_ids_are_uuids_of_version_7() {
+        let id = MessageId::from_parts(0x0123_4567_89ab, [0xff; 10]);
+        assert_eq!(id.as_str(), "01234567-89ab-7fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn keys_print_short_in_debug_and_whole_in_text() {
+        let key = PublicKey([0xab; 32]);
+        assert_eq!(format!("{key:?}"), "PublicKey(abababab…)");
+        assert_eq!(key.to_string().len(), 64);
+        assert_eq!(PublicKey::from_hex(&"AB".repeat(32)).unwrap(), key);
+        PublicKey::from_hex(&"ab".repeat(31)).unwrap_err();
+    }
+}

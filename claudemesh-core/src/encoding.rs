@@ -125,7 +125,9 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Decoder::bytes`], and [`DecodeError::Field`] for another length.
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
-        self.bytes()?.try_into().map_err(|_| DecodeError::Field(what))
+        self.bytes()?
+            .try_into()
+            .map_err(|_| DecodeError::Field(what))
     }
 
     /// The next field as fixed bytes, or none where it is empty.
@@ -140,7 +142,10 @@ impl<'a> Decoder<'a> {
         if field.is_empty() {
             return Ok(None);
         }
-        field.try_into().map(Some).map_err(|_| DecodeError::Field(what))
+        field
+            .try_into()
+            .map(Some)
+            .map_err(|_| DecodeError::Field(what))
     }
 
     /// The next field as text.
@@ -185,12 +190,18 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// [`DecodeError::FieldCount`] if anything is left.
     pub fn end(self) -> Result<(), DecodeError> {
-        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::FieldCount) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::FieldCount)
+        }
     }
 }
 
 fn take_prefixed<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
-    let (len, after) = rest.split_first_chunk::<4>().ok_or(DecodeError::Truncated)?;
+    let (len, after) = rest
+        .split_first_chunk::<4>()
+        .ok_or(DecodeError::Truncated)?;
     let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| DecodeError::Truncated)?;
     if len > after.len() {
         return Err(DecodeError::Truncated);
@@ -215,7 +226,9 @@ pub fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// [`DecodeError::Text`] for anything else.
 pub fn unhex(text: &str) -> Result<Vec<u8>, DecodeError> {
-    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| DecodeError::Text("hex"))
+    HEXLOWER_PERMISSIVE
+        .decode(text.as_bytes())
+        .map_err(|_| DecodeError::Text("hex"))
 }
 
 /// Decodes hex of either case to a fixed length.
@@ -223,7 +236,9 @@ pub fn unhex(text: &str) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// [`DecodeError::Text`] for anything else.
 pub fn unhex_array<const N: usize>(text: &str) -> Result<[u8; N], DecodeError> {
-    unhex(text)?.try_into().map_err(|_| DecodeError::Text("hex of this length"))
+    unhex(text)?
+        .try_into()
+        .map_err(|_| DecodeError::Text("hex of this length"))
 }
 
 /// Standard base64 with padding, as nonces and ciphertexts travel.
@@ -236,7 +251,9 @@ pub fn base64(bytes: &[u8]) -> String {
 /// # Errors
 /// [`DecodeError::Text`] for anything else.
 pub fn unbase64(text: &str) -> Result<Vec<u8>, DecodeError> {
-    BASE64.decode(text.as_bytes()).map_err(|_| DecodeError::Text("base64"))
+    BASE64
+        .decode(text.as_bytes())
+        .map_err(|_| DecodeError::Text("base64"))
 }
 
 /// URL-safe base64 without padding, as links and blobs travel.
@@ -249,7 +266,9 @@ pub fn base64url(bytes: &[u8]) -> String {
 /// # Errors
 /// [`DecodeError::Text`] for anything else.
 pub fn unbase64url(text: &str) -> Result<Vec<u8>, DecodeError> {
-    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| DecodeError::Text("base64url"))
+    BASE64URL_NOPAD
+        .decode(text.as_bytes())
+        .map_err(|_| DecodeError::Text("base64url"))
 }
 
 #[cfg(test)]
@@ -268,7 +287,10 @@ mod tests {
         assert_eq!(fields.text("t").unwrap(), "héllo");
         assert_eq!(fields.int("i").unwrap(), 7);
         assert_eq!(fields.optional::<32>("o").unwrap(), None);
-        assert_eq!(fields.list().unwrap(), vec![b"a".as_slice(), b"".as_slice()]);
+        assert_eq!(
+            fields.list().unwrap(),
+            vec![b"a".as_slice(), b"".as_slice()]
+        );
         fields.clone().end().unwrap();
         assert_eq!(fields.bytes(), Err(DecodeError::FieldCount));
 
@@ -285,7 +307,13 @@ mod tests {
     fn lengths_that_run_past_the_end_are_refused() {
         let mut bytes = Encoder::new("x/1").finish();
         bytes.extend_from_slice(&u32::MAX.to_be_bytes());
-        assert_eq!(Decoder::new("x/1", &bytes).unwrap().bytes(), Err(DecodeError::Truncated));
-        assert_eq!(Decoder::new("x/2", &bytes).unwrap_err(), DecodeError::WrongName);
+        assert_eq!(
+            Decoder::new("x/1", &bytes).unwrap().bytes(),
+            Err(DecodeError::Truncated)
+        );
+        assert_eq!(
+            Decoder::new("x/2", &bytes).unwrap_err(),
+            DecodeError::WrongName
+        );
     }
 }

@@ -1,4 +1,6 @@
 //! A claudemesh peer.
 
+pub mod crypto;
 pub mod encoding;
 pub mod id;
+pub mod identity;

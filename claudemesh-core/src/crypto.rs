@@ -1,0 +1,13 @@
+//! The only place that names a crypto crate.
+//!
+//! Ed25519 keys sign ([`sign`]); the same keys, converted to X25519, seal boxes between two peers
+//! ([`direct`]). Everything here is byte-compatible with libsodium, and refuses what libsodium
+//! refuses.
+
+mod direct;
+mod drbg;
+mod sign;
+
+pub use direct::{BoxError, DirectKey, NONCE_LEN, TAG_LEN, X25519Secret, to_x25519_public};
+pub use drbg::Drbg;
+pub use sign::{KeyError, KeyPair, verify};

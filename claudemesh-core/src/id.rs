@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::encoding::{base64url, hex, unhex_array};
@@ -238,6 +239,19 @@ text_id!(
 /// member look like another.
 fn is_format_char(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+impl MeshId {
+    /// The id of a mesh with a membership log: base32 (RFC 4648, lower-case, unpadded) of the
+    /// first 20 bytes of its first entry's hash; 32 characters.
+    pub fn of_first_entry(hash: &Hash) -> Self {
+        Self(
+            BASE32_NOPAD
+                .encode(&hash.0[..20])
+                .to_ascii_lowercase()
+                .into(),
+        )
+    }
 }
 
 impl MessageId {

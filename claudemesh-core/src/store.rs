@@ -1,0 +1,276 @@
+//! What a peer keeps: outbox, inbox, reading positions, membership log, pins.
+//!
+//! A store is a plain object that applies operations in one transaction and answers queries. It
+//! knows nothing of networks or keys. Every implementation passes the one suite in
+//! [`conformance`]; [`MemoryStore`] and [`SqliteStore`] are two.
+
+pub mod conformance;
+mod memory;
+mod rows;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use memory::MemoryStore;
+pub use rows::{
+    Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Pin, ReaderName, ReaderStart,
+    SendState, StoredEntry,
+};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+
+use crate::id::{MessageId, Priority, PublicKey};
+
+/// Why a store did not do what it was asked.
+///
+/// After an error from [`PeerStore::apply`] nothing of that call is kept, as far as the store can
+/// tell; after [`StoreError::Unknown`] it cannot tell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("{path}: the disk is full; make room, nothing was lost that had been confirmed")]
+    Full {
+        /// The store's file.
+        path: String,
+    },
+    /// The file cannot be read or written.
+    #[error("{path}: {why}")]
+    Io {
+        /// The store's file.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
+    /// Written by a newer program.
+    #[error("{path}: format {found} is newer than this program's {supported}; update claudemesh")]
+    Newer {
+        /// The store's file.
+        path: String,
+        /// The file's format.
+        found: u32,
+        /// The newest format that this program knows.
+        supported: u32,
+    },
+    /// The file is damaged.
+    #[error("{path}: the file is damaged ({why}); move it aside to start with an empty one")]
+    Damaged {
+        /// The store's file.
+        path: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// Whether the transaction was kept is not known.
+    #[error("{path}: it is not known whether the last write was kept: {why}")]
+    Unknown {
+        /// The store's file.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
+}
+
+/// One change. All operations of one [`PeerStore::apply`] are kept together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerOp {
+    /// A message to be sent. Outcome: [`Outcome::Row`] with its place, or
+    /// [`Outcome::Duplicate`] if the id is there already (then nothing changes).
+    Enqueue(Box<NewOutbox>),
+    /// These messages are about to be handed to the network for the first time: from now on they
+    /// are neither cancelled nor expired locally. Outcome: [`Outcome::Done`].
+    Sent(Vec<MessageId>),
+    /// The broker accepted a message. Only a queued row changes. Outcome: [`Outcome::Done`], or
+    /// [`Outcome::NotThere`].
+    Accepted {
+        /// The message.
+        id: MessageId,
+        /// The broker's id of it.
+        broker_id: String,
+    },
+    /// A message's fate is known. A row that is final already is not changed. Outcome:
+    /// [`Outcome::Done`], or [`Outcome::NotThere`].
+    Final {
+        /// The message.
+        id: MessageId,
+        /// [`SendState::Delivered`] or [`SendState::Failed`].
+        state: SendState,
+        /// Why it failed.
+        reason: Option<String>,
+        /// Unix ms.
+        at: u64,
+    },
+    /// Everything accepted and not final is to be sent again: the broker lost it or is another
+    /// one. Outcome: [`Outcome::Count`].
+    Requeue,
+    /// Gives up a message that was never handed to the network. Outcome: [`Outcome::Done`], or
+    /// [`Outcome::NotThere`] if it is unknown, sent or final.
+    Cancel {
+        /// The message.
+        id: MessageId,
+        /// Unix ms.
+        at: u64,
+    },
+    /// Takes over the queued rows of another lane, keeping their order. Outcome:
+    /// [`Outcome::Count`].
+    Adopt {
+        /// The lane whose process is gone.
+        from: u32,
+        /// The lane of this process.
+        to: u32,
+    },
+    /// A message that was received. Outcome: [`Outcome::Row`], or [`Outcome::Duplicate`] if one
+    /// with the same sender and dedupe key is there.
+    Insert(Box<NewInbox>),
+    /// Makes a reading position, or moves an existing one as `start` says. Outcome:
+    /// [`Outcome::Done`].
+    OpenReader {
+        /// Whose position.
+        reader: ReaderName,
+        /// From where it reads.
+        start: ReaderStart,
+    },
+    /// A message is about to be shown to a reader. Shown again after this, it is marked as
+    /// repeated. Outcome: [`Outcome::Done`].
+    Offer {
+        /// Whose position.
+        reader: ReaderName,
+        /// The row's priority.
+        class: Priority,
+        /// The row.
+        seq: u64,
+    },
+    /// A reader has taken a message, and all before it of that priority. Outcome:
+    /// [`Outcome::Done`].
+    Take {
+        /// Whose position.
+        reader: ReaderName,
+        /// The row's priority.
+        class: Priority,
+        /// The row.
+        seq: u64,
+    },
+    /// A verified entry of the membership log; entries come in order from 0. One that is there is
+    /// not changed. Outcome: [`Outcome::Done`].
+    Log(Box<StoredEntry>),
+    /// Remembers a fact under a name. Outcome: [`Outcome::Done`].
+    Pin(Pin),
+    /// Forgets what is no longer needed: inbox rows and final outbox rows older than 31 days
+    /// before `now` that every reader has passed. Outcome: [`Outcome::Count`].
+    Prune {
+        /// Unix ms.
+        now: u64,
+    },
+}
+
+/// What came of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was stored at this place.
+    Row(u64),
+    /// It was there already.
+    Duplicate,
+    /// There was nothing to change.
+    NotThere,
+    /// So many rows changed.
+    Count(u64),
+}
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Query {
+    /// Queued messages of a lane in the order they were enqueued, without those for `except`.
+    Outbox {
+        /// Which lane.
+        lane: u32,
+        /// Only rows after this place.
+        after: u64,
+        /// Recipients to leave out for now.
+        except: Vec<PublicKey>,
+        /// Rows at most.
+        limit: u32,
+    },
+    /// Messages of the outbox by id, in any state.
+    OutboxById(Vec<MessageId>),
+    /// Messages accepted and not final, oldest first.
+    OutboxAccepted {
+        /// Only rows after this place.
+        after: u64,
+        /// Rows at most.
+        limit: u32,
+    },
+    /// Every message of the outbox that is not final, oldest first; with `all` also final ones.
+    OutboxList {
+        /// Final ones too.
+        all: bool,
+        /// Rows at most (the newest).
+        limit: u32,
+    },
+    /// Lanes that have queued rows.
+    Lanes,
+    /// What a reader has not taken, in reading order: `now`, `next`, `low`, by place within each.
+    Unread {
+        /// Whose position.
+        reader: ReaderName,
+        /// Rows at most.
+        limit: u32,
+    },
+    /// The newest received messages in the order they came.
+    Inbox {
+        /// Rows at most (the newest).
+        limit: u32,
+    },
+    /// Entries of the membership log from a place on.
+    Log {
+        /// From this seq.
+        from: u64,
+        /// Entries at most.
+        limit: u32,
+    },
+    /// All remembered facts.
+    Pins,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rows {
+    /// Outbox rows.
+    Outbox(Vec<OutboxRow>),
+    /// Inbox rows; `again` is set where the asking reader was offered the row before.
+    Inbox(Vec<InboxRow>),
+    /// Lane numbers.
+    Lanes(Vec<u32>),
+    /// Log entries.
+    Log(Vec<StoredEntry>),
+    /// Facts.
+    Pins(Vec<Pin>),
+}
+
+/// Where a peer keeps what must not be lost. Used from one thread at a time.
+pub trait PeerStore: Send {
+    /// Applies all operations in one transaction, in order; durable on return. Gives an outcome
+    /// for each.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of this call is kept (save after [`StoreError::Unknown`]).
+    fn apply(&mut self, ops: &[PeerOp]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn read(&self, query: &Query) -> Result<Rows, StoreError>;
+
+    /// A number that changes when another process has changed the store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn version(&self) -> Result<u64, StoreError>;
+
+    /// Whether what was applied survives the process.
+    fn is_durable(&self) -> bool;
+}

@@ -1,0 +1,173 @@
+//! The rows of a peer's store.
+
+use crate::id::{MessageId, Name, Priority, PublicKey};
+use crate::membership::SignedEntry;
+
+/// How far a message that was sent has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SendState {
+    /// In the own outbox; durable there.
+    Queued,
+    /// Committed at the broker.
+    Accepted,
+    /// Every recipient's client has it.
+    Delivered,
+    /// Will not be delivered.
+    Failed,
+}
+
+impl SendState {
+    /// As shown: `queued`, `accepted`, `delivered` or `failed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Accepted => "accepted",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more will change.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Delivered | Self::Failed)
+    }
+}
+
+/// A message to be sent: sealed already; its text is not kept here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOutbox {
+    /// The message's id.
+    pub id: MessageId,
+    /// To whom.
+    pub to: PublicKey,
+    /// The `send` frame's text; retries are byte for byte the same.
+    pub frame: String,
+    /// How urgent.
+    pub priority: Priority,
+    /// Unix ms.
+    pub created_at: u64,
+    /// Unix ms; after this it is not delivered any more.
+    pub expires_at: u64,
+    /// The lane of the process that sends it.
+    pub lane: u32,
+    /// Whether it is handed to the network right after this is stored.
+    pub sent: bool,
+}
+
+/// A message in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Its place: the order of sending within a lane.
+    pub place: u64,
+    /// As it was enqueued; lane and sent as they are now.
+    pub message: NewOutbox,
+    /// How far it has come.
+    pub state: SendState,
+    /// The broker's id, once accepted.
+    pub broker_id: Option<String>,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+/// What a received row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A message to this member.
+    Direct,
+    /// A direct message that was not taken: it did not open, or failed a check. It has no text,
+    /// its reason stands in `body`; readers are not shown it.
+    Rejected,
+}
+
+impl Kind {
+    /// As shown: `direct` or `rejected`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// How a received message got here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The broker's id of it.
+    pub broker_id: String,
+    /// By which it is known again: the message's id if it was authenticated, else
+    /// `broker:<store>:<id>` or `nonce:<nonce>`. Unique together with the sender.
+    pub dedupe: String,
+}
+
+/// A message that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInbox {
+    /// What it is.
+    pub kind: Kind,
+    /// The authenticated sender, or who the broker says it is where `verified` is false.
+    pub sender: PublicKey,
+    /// The sender's name at the time of receipt.
+    pub sender_name: Option<Name>,
+    /// Whether the sender's signature held and the sender is a verified member.
+    pub verified: bool,
+    /// The message's id.
+    pub id: MessageId,
+    /// How it got here.
+    pub delivery: Delivery,
+    /// How urgent.
+    pub priority: Priority,
+    /// MIME type of the body.
+    pub content_type: String,
+    /// What was said.
+    pub body: Vec<u8>,
+    /// `name=value` texts.
+    pub attributes: Vec<String>,
+    /// The message this one answers.
+    pub reply_to: Option<MessageId>,
+    /// Unix ms by the sender's clock.
+    pub sent_at: u64,
+    /// Unix ms by this machine's clock.
+    pub received_at: u64,
+}
+
+/// A received message in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxRow {
+    /// Its place: the order of receipt.
+    pub seq: u64,
+    /// As it was received.
+    pub message: NewInbox,
+    /// The asking reader was offered it before and did not take it.
+    pub again: bool,
+}
+
+/// Whose reading position: 1–64 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReaderName(pub String);
+
+/// From where a reader reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReaderStart {
+    /// After what it took last; a new one after the last row that any reader took.
+    Resume,
+    /// After the last row that any reader took. What it was offered itself stays known as such.
+    AfterAny,
+}
+
+/// An entry of the membership log as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its place.
+    pub seq: u64,
+    /// Its bytes and signatures.
+    pub entry: SignedEntry,
+}
+
+/// A remembered fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// Under which name.
+    pub name: String,
+    /// The fact.
+    pub value: String,
+}

@@ -1,0 +1,114 @@
+//! Frames recorded from another broker and its clients pass through our types unchanged.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use claudemesh_core::wire::{BrokerFrame, ClientFrame, WireError, decode_send};
+use serde_json::Value;
+
+/// Types that no broker or client but ours has; every other built type must have been recorded.
+const OURS: &[&str] = &[
+    "fetch",
+    "outcomes",
+    "log_get",
+    "log_append",
+    "acks",
+    "receipt",
+    "outcomes_result",
+    "log_entries",
+    "log_appended",
+];
+
+fn records() -> Vec<Value> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/transcripts");
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "jsonl"));
+    files.sort();
+    files
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect::<Vec<Value>>()
+        })
+        .filter(|record: &Value| record["proto"] == "ws")
+        .collect()
+}
+
+/// Whether the frame got a type of its own, and what it is encoded back to.
+fn pass(from_client: bool, text: &str) -> Result<(bool, String), WireError> {
+    Ok(if from_client {
+        let frame = ClientFrame::decode(text)?;
+        (!matches!(frame, ClientFrame::Unknown(_)), frame.encode())
+    } else {
+        let frame = BrokerFrame::decode(text)?;
+        (!matches!(frame, BrokerFrame::Unknown(_)), frame.encode())
+    })
+}
+
+#[test]
+fn recorded_frames_pass_unchanged() {
+    let mut seen: BTreeMap<(bool, String), (bool, usize)> = BTreeMap::new();
+    for record in records() {
+        let from_client = record["dir"] == "c2s";
+        let frame = &record["frame"];
+        let text = frame.to_string();
+        if !frame.is_object() {
+            assert_eq!(pass(from_client, &text), Err(WireError::NotAnObject));
+            continue;
+        }
+        let kind = frame["type"].as_str().unwrap_or_default().to_owned();
+        let (typed, back) = pass(from_client, &text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        assert_eq!(&serde_json::from_str::<Value>(&back).unwrap(), frame);
+        let built = if from_client {
+            ClientFrame::TYPES
+        } else {
+            BrokerFrame::TYPES
+        };
+        assert_eq!(typed, built.contains(&kind.as_str()), "{kind}");
+        let entry = seen.entry((from_client, kind)).or_insert((typed, 0));
+        entry.1 += 1;
+    }
+    for ((from_client, kind), (typed, count)) in &seen {
+        let from = if *from_client { "client" } else { "broker" };
+        println!(
+            "{from} {kind}: {count}{}",
+            if *typed { "" } else { " (kept whole)" }
+        );
+    }
+    for (from_client, types) in [(true, ClientFrame::TYPES), (false, BrokerFrame::TYPES)] {
+        for kind in types.iter().filter(|kind| !OURS.contains(kind)) {
+            assert!(
+                seen.contains_key(&(from_client, (*kind).to_owned())),
+                "{kind} was never seen"
+            );
+        }
+    }
+}
+
+#[test]
+fn recorded_sends_are_the_same_borrowed() {
+    let mut count = 0;
+    for record in records() {
+        let Value::Object(mut frame) = record["frame"].clone() else {
+            continue;
+        };
+        if record["dir"] != "c2s" || frame.get("type") != Some(&Value::from("send")) {
+            continue;
+        }
+        let owned = ClientFrame::decode(&Value::from(frame.clone()).to_string()).unwrap();
+        frame.remove("type");
+        let rest = Value::from(frame).to_string();
+        let text = rest.replacen('{', "{\"type\":\"send\",", 1);
+        let borrowed = decode_send(&text).unwrap().unwrap();
+        assert_eq!(ClientFrame::Send(borrowed.into_owned()), owned);
+        count += 1;
+    }
+    assert!(count > 0);
+}

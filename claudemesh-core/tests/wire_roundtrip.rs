@@ -1,0 +1,434 @@
+//! Every frame decodes to what was encoded.
+
+use claudemesh_core::wire::*;
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use serde_json::{Map, Number, Value};
+
+/// A strategy that fills every field of a struct. It names each of them, so a new field does not
+/// compile until it is tested.
+macro_rules! frame {
+    ($name:ident() -> $body:ident { $($field:ident: $strategy:expr,)* }) => {
+        fn $name() -> BoxedStrategy<$body> {
+            let all = Just(()).boxed();
+            $( let all = (all, $strategy).boxed(); )*
+            all.prop_map(|all| {
+                nest!(all, $($field)*);
+                $body { $($field),* }
+            })
+            .boxed()
+        }
+    };
+}
+
+/// Takes `((((), a), b), c)` apart into `a b c`.
+macro_rules! nest {
+    ($all:ident, $($field:ident)*) => { nest!(@ $all (()) $($field)*) };
+    (@ $all:ident ($inner:pat)) => { let $inner = $all; };
+    (@ $all:ident ($inner:pat) $field:ident $($rest:ident)*) => {
+        nest!(@ $all (($inner, $field)) $($rest)*)
+    };
+}
+
+fn text() -> BoxedStrategy<String> {
+    prop_oneof!["[a-zA-Z0-9+/=]{0,24}", ".{0,12}"].boxed()
+}
+
+fn number() -> BoxedStrategy<Number> {
+    prop_oneof![
+        any::<u64>().prop_map(Number::from),
+        any::<i64>().prop_map(Number::from)
+    ]
+    .boxed()
+}
+
+/// Any JSON but `null`, which reads as absent where a field is optional.
+fn value() -> BoxedStrategy<Value> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        number().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::from),
+            btree_map(text(), inner, 0..3).prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+    .boxed()
+}
+
+/// Fields that no frame has: their names begin with `x`.
+fn map() -> BoxedStrategy<Map<String, Value>> {
+    btree_map("x[a-z]{0,6}", prop_oneof![value(), Just(Value::Null)], 0..3)
+        .prop_map(|map| map.into_iter().collect())
+        .boxed()
+}
+
+fn extra() -> BoxedStrategy<Extra> {
+    map()
+        .prop_map(|map| {
+            let mut extra = Extra::default();
+            for (name, value) in map {
+                extra.insert(name, value);
+            }
+            extra
+        })
+        .boxed()
+}
+
+fn outcome_state() -> BoxedStrategy<OutcomeState> {
+    use OutcomeState::*;
+    prop::sample::select(&[Queued, Delivered, Failed, Unknown][..]).boxed()
+}
+
+fn receipt_state() -> BoxedStrategy<ReceiptState> {
+    prop::sample::select(&[ReceiptState::Delivered, ReceiptState::Failed][..]).boxed()
+}
+
+frame!(hello() -> Hello {
+    mesh_id: text(),
+    member_id: text(),
+    pubkey: text(),
+    timestamp: number(),
+    signature: text(),
+    session_pubkey: of(text()),
+    display_name: of(text()),
+    session_id: of(text()),
+    pid: of(any::<i64>()),
+    cwd: of(text()),
+    hostname: of(text()),
+    peer_type: of(text()),
+    channel: of(text()),
+    model: of(text()),
+    groups: of(value()),
+    role: of(text()),
+    protocol_version: of(number()),
+    capabilities: of(vec(text(), 0..3)),
+    durable: of(any::<bool>()),
+    receive: of(any::<bool>()),
+    presence: of(any::<bool>()),
+    extra: extra(),
+    proof: of(text()),
+});
+
+frame!(session_hello() -> SessionHello {
+    mesh_id: text(),
+    parent_member_id: of(text()),
+    parent_member_pubkey: text(),
+    session_pubkey: text(),
+    parent_attestation: attestation(),
+    timestamp: number(),
+    signature: text(),
+    display_name: of(text()),
+    session_id: of(text()),
+    pid: of(any::<i64>()),
+    cwd: of(text()),
+    hostname: of(text()),
+    peer_type: of(text()),
+    channel: of(text()),
+    model: of(text()),
+    groups: of(value()),
+    role: of(text()),
+    capabilities: of(vec(text(), 0..3)),
+    durable: of(any::<bool>()),
+    receive: of(any::<bool>()),
+    presence: of(any::<bool>()),
+    extra: extra(),
+    proof: of(text()),
+});
+
+frame!(attestation() -> Attestation {
+    session_pubkey: text(),
+    parent_member_pubkey: text(),
+    expires_at: number(),
+    signature: text(),
+    extra: map(),
+});
+
+frame!(hello_ack() -> HelloAck {
+    presence_id: text(),
+    member_display_name: text(),
+    member_profile: of(value()),
+    mesh_policy: of(value()),
+    services: of(value()),
+    capabilities: of(vec(text(), 0..3)),
+    broker: of(broker_info()),
+    waiting: of(waiting()),
+    log_head: of(log_head()),
+    limits: of(map()),
+    lease_ms: of(any::<u64>()),
+    extra: extra(),
+});
+
+frame!(broker_info() -> BrokerInfo {
+    id: text(),
+    store: text(),
+    head: any::<u64>(),
+});
+
+frame!(waiting() -> Waiting {
+    now: any::<u64>(),
+    next: any::<u64>(),
+    low: any::<u64>(),
+});
+
+frame!(send() -> Send {
+    id: of(text()),
+    target_spec: text(),
+    priority: of(text()),
+    nonce: text(),
+    ciphertext: text(),
+    client_message_id: of(text()),
+    request_fingerprint: of(text()),
+    mentions: of(vec(text(), 0..3)),
+    reply_to_id: of(text()),
+    body_version: of(any::<u64>()),
+    subtype: of(text()),
+    expires_at: of(any::<u64>()),
+    form: of(text()),
+    online: of(any::<bool>()),
+});
+
+frame!(ack() -> Ack {
+    id: text(),
+    message_id: text(),
+    queued: any::<bool>(),
+    error: of(text()),
+    req_id: of(text()),
+    client_message_id: of(text()),
+    duplicate: of(any::<bool>()),
+    recipients: of(any::<u32>()),
+    skipped: of(map()),
+    code: of(text()),
+    retry_after_ms: of(any::<u64>()),
+    limit: of(any::<u64>()),
+});
+
+frame!(acks() -> Acks {
+    items: vec(ack(), 0..3),
+});
+
+frame!(push() -> Push {
+    message_id: text(),
+    mesh_id: text(),
+    sender_pubkey: text(),
+    priority: text(),
+    nonce: text(),
+    ciphertext: text(),
+    created_at: text(),
+    sender_member_pubkey: of(text()),
+    sender_member_id: of(text()),
+    sender_name: of(text()),
+    client_message_id: of(text()),
+    request_fingerprint: of(text()),
+    reply_to_id: of(text()),
+    subtype: of(text()),
+    event: of(text()),
+    event_data: of(value()),
+    topic: of(text()),
+    target: of(text()),
+    form: of(text()),
+    online: of(any::<bool>()),
+    expires_at: of(any::<u64>()),
+    extra: extra(),
+});
+
+frame!(set_status() -> SetStatus {
+    status: text(),
+    ttl_ms: of(any::<u64>()),
+});
+
+frame!(list_peers() -> ListPeers {
+    req_id: of(text()),
+});
+
+frame!(peers_list() -> PeersList {
+    peers: vec(peer_record(), 0..3),
+    members: of(vec(member_record(), 0..3)),
+    req_id: of(text()),
+    extra: extra(),
+});
+
+frame!(peer_record() -> PeerRecord {
+    pubkey: text(),
+    member_pubkey: of(text()),
+    display_name: text(),
+    status: text(),
+    summary: of(of(text())),
+    groups: of(value()),
+    session_id: of(text()),
+    connected_at: of(text()),
+    cwd: of(text()),
+    peer_role: of(text()),
+    hostname: of(text()),
+    peer_type: of(text()),
+    channel: of(text()),
+    model: of(text()),
+    stats: of(value()),
+    visible: of(any::<bool>()),
+    profile: of(value()),
+    extra: map(),
+});
+
+frame!(member_record() -> MemberRecord {
+    member_pubkey: text(),
+    online: any::<bool>(),
+    last_seen: of(any::<u64>()),
+    status: of(text()),
+});
+
+frame!(client_ack() -> ClientAck {
+    client_message_id: of(text()),
+    broker_message_id: of(text()),
+    broker_message_ids: of(vec(text(), 0..3)),
+});
+
+frame!(fetch() -> Fetch {
+    priority: text(),
+    max: of(any::<u32>()),
+});
+
+frame!(outcomes() -> Outcomes {
+    message_ids: vec(text(), 0..3),
+    req_id: of(text()),
+});
+
+frame!(outcomes_result() -> OutcomesResult {
+    outcomes: vec(outcome(), 0..3),
+    req_id: of(text()),
+});
+
+frame!(outcome() -> Outcome {
+    message_id: text(),
+    state: outcome_state(),
+    reason: of(text()),
+});
+
+frame!(receipt() -> Receipt {
+    message_id: text(),
+    client_message_id: of(text()),
+    state: receipt_state(),
+    reason: of(text()),
+    delivered: of(any::<u32>()),
+    failed: of(any::<u32>()),
+    of: of(any::<u32>()),
+});
+
+frame!(signed_blob() -> SignedBlob {
+    e: text(),
+    sig: text(),
+    cosig: of(text()),
+});
+
+frame!(log_head() -> LogHead {
+    seq: any::<u64>(),
+    hash: text(),
+});
+
+frame!(log_get() -> LogGet {
+    channel: text(),
+    from: any::<u64>(),
+    req_id: of(text()),
+});
+
+frame!(log_entries() -> LogEntries {
+    channel: text(),
+    from: any::<u64>(),
+    entries: vec(signed_blob(), 0..3),
+    head: log_head(),
+    req_id: of(text()),
+});
+
+frame!(log_append() -> LogAppend {
+    entry: signed_blob(),
+    invite_token: of(text()),
+    req_id: of(text()),
+});
+
+frame!(log_appended() -> LogAppended {
+    channel: text(),
+    head: log_head(),
+    entry: of(signed_blob()),
+    req_id: of(text()),
+});
+
+frame!(error_frame() -> ErrorFrame {
+    code: text(),
+    message: text(),
+    id: of(text()),
+    req_id: of(text()),
+    retry_after_ms: of(any::<u64>()),
+    limit: of(any::<u64>()),
+    extra: extra(),
+});
+
+fn client_frame() -> BoxedStrategy<ClientFrame> {
+    prop_oneof![
+        hello().prop_map(ClientFrame::from),
+        session_hello().prop_map(ClientFrame::from),
+        send().prop_map(ClientFrame::from),
+        client_ack().prop_map(ClientFrame::from),
+        set_status().prop_map(ClientFrame::from),
+        list_peers().prop_map(ClientFrame::from),
+        fetch().prop_map(ClientFrame::from),
+        outcomes().prop_map(ClientFrame::from),
+        log_get().prop_map(ClientFrame::from),
+        log_append().prop_map(ClientFrame::from),
+    ]
+    .boxed()
+}
+
+fn broker_frame() -> BoxedStrategy<BrokerFrame> {
+    prop_oneof![
+        hello_ack().prop_map(BrokerFrame::from),
+        ack().prop_map(BrokerFrame::from),
+        acks().prop_map(BrokerFrame::from),
+        push().prop_map(BrokerFrame::from),
+        peers_list().prop_map(BrokerFrame::from),
+        error_frame().prop_map(BrokerFrame::from),
+        receipt().prop_map(BrokerFrame::from),
+        outcomes_result().prop_map(BrokerFrame::from),
+        log_entries().prop_map(BrokerFrame::from),
+        log_appended().prop_map(BrokerFrame::from),
+    ]
+    .boxed()
+}
+
+proptest! {
+    #[test]
+    fn client_frames_round_trip(frame in client_frame()) {
+        let text = frame.encode();
+        prop_assert_eq!(ClientFrame::decode(&text).unwrap(), frame.clone());
+        if let ClientFrame::Send(send) = frame {
+            prop_assert_eq!(decode_send(&text).unwrap().unwrap().into_owned(), send);
+        }
+    }
+
+    #[test]
+    fn broker_frames_round_trip(frame in broker_frame()) {
+        let text = frame.encode();
+        prop_assert_eq!(BrokerFrame::decode(&text).unwrap(), frame.clone());
+        if let BrokerFrame::Push(push) = frame {
+            prop_assert_eq!(join_push(&push.message_id, &push_tail(&push)), text);
+        }
+    }
+
+    #[test]
+    fn unknown_frames_are_kept(kind in "x[a-z_]{0,20}", mut object in map()) {
+        object.insert("type".into(), kind.into());
+        let text = Value::Object(object).to_string();
+        prop_assert_eq!(ClientFrame::decode(&text).unwrap().encode(), text.clone());
+        prop_assert_eq!(BrokerFrame::decode(&text).unwrap().encode(), text);
+    }
+
+    #[test]
+    fn a_proof_stands_last(mut hello in hello()) {
+        hello.proof = None;
+        let text = ClientFrame::Hello(hello.clone()).encode();
+        hello.proof = Some("ab".into());
+        let proven = ClientFrame::Hello(hello).encode();
+        prop_assert_eq!(proven, format!(r#"{},"proof":"ab"}}"#, &text[..text.len() - 1]));
+    }
+}

@@ -1,6 +1,8 @@
 //! A claudemesh peer.
 
 pub mod broker_url;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod crypto;
 pub mod encoding;
 pub mod id;

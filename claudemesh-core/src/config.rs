@@ -1,0 +1,248 @@
+//! `config.json`: the meshes of this machine and its keys there, shared with the other claudemesh
+//! programs and written so that nothing of theirs is lost.
+//!
+//! The file is in `CLAUDEMESH_CONFIG_DIR`, or else `~/.claudemesh`. Every change is a
+//! [`Config::update`]: it takes a lock, reads the file anew, and replaces it as a whole. Fields
+//! that this program does not know stay. A file that cannot be understood is an error and stays
+//! untouched; it is never taken for an empty one.
+//!
+//! A directory that is a link is followed. A `config.json` that is itself a link is read through
+//! it, but replaced by a real file on the first write: the target may be in a place where others
+//! can read.
+//!
+//! ```
+//! use claudemesh_core::config::Config;
+//!
+//! let mut config = Config::in_memory();
+//! config.set_display_name(Some("Ana"))?;
+//! let kept = config.to_bytes()?;
+//! assert_eq!(Config::from_bytes(&kept)?.display_name(), Some("Ana"));
+//! # Ok::<(), claudemesh_core::config::ConfigError>(())
+//! ```
+
+mod data;
+mod disk;
+mod error;
+mod format;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+pub use data::{ConfigData, MeshEntry};
+pub use error::{ConfigError, Place};
+
+/// The environment variable that names the directory of `config.json`.
+pub const CONFIG_DIR_ENV: &str = "CLAUDEMESH_CONFIG_DIR";
+
+/// A configuration as it was last read or written, and the way to change it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    dir: Option<PathBuf>,
+    data: ConfigData,
+}
+
+impl Config {
+    /// Reads the configuration of this user: in `CLAUDEMESH_CONFIG_DIR`, or else `~/.claudemesh`.
+    ///
+    /// A directory that is named but missing is not replaced by the default; it is made on the
+    /// first write.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHome`], and as [`Config::load`].
+    pub fn load_default() -> Result<Self, ConfigError> {
+        Self::load(default_dir(
+            std::env::var_os(CONFIG_DIR_ENV),
+            dirs::home_dir(),
+        )?)
+    }
+
+    /// Reads the configuration in `dir`. Where there is none it is empty, and nothing is created.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the file is there and cannot be read or understood.
+    pub fn load(dir: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let dir = dir.as_ref();
+        // A later change of the working directory must not move the file.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let data = read_data(&dir)?;
+        Ok(Self {
+            dir: Some(dir),
+            data,
+        })
+    }
+
+    /// An empty configuration that is kept nowhere.
+    pub fn in_memory() -> Self {
+        Self {
+            dir: None,
+            data: ConfigData::default(),
+        }
+    }
+
+    /// Reads what [`Config::to_bytes`] gave, for applications that keep it in a keychain.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the bytes cannot be understood.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        let data = format::parse(bytes, &Place::Memory)?;
+        Ok(Self { dir: None, data })
+    }
+
+    /// The whole configuration as it would stand in the file, secret keys included.
+    ///
+    /// # Errors
+    /// [`ConfigError::TooLarge`].
+    pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        format::write(&self.data, &self.place())
+    }
+
+    /// The directory, if it is kept in one.
+    pub fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// The file, if it is kept in one; it need not be there yet.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.dir().map(|dir| dir.join(disk::FILE))
+    }
+
+    /// Everything as it was last read or written.
+    pub const fn data(&self) -> &ConfigData {
+        &self.data
+    }
+
+    /// The meshes, in the order in which they were joined.
+    pub fn meshes(&self) -> &[MeshEntry] {
+        &self.data.meshes
+    }
+
+    /// The mesh of this short name, or else of this id.
+    pub fn mesh(&self, slug_or_id: &str) -> Option<&MeshEntry> {
+        self.data.mesh(slug_or_id)
+    }
+
+    /// The name that this machine shows where a mesh has no other.
+    pub fn display_name(&self) -> Option<&str> {
+        self.data.display_name.as_deref()
+    }
+
+    /// Reads the file anew; on an error, what was read before stays. In memory it does nothing.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn reload(&mut self) -> Result<(), ConfigError> {
+        if let Some(dir) = &self.dir {
+            self.data = read_data(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the configuration: `f` sees what is in the file now, and no other program built on
+    /// this crate writes before the change is on the disk. In memory it is just applied.
+    ///
+    /// Blocks for up to five seconds while another program writes, and for the disk.
+    ///
+    /// # Errors
+    /// [`ConfigError::Locked`], [`ConfigError::Write`], and as [`Config::load`]; on any of them
+    /// neither the file nor this value has changed.
+    pub fn update<R>(&mut self, f: impl FnOnce(&mut ConfigData) -> R) -> Result<R, ConfigError> {
+        let place = self.place();
+        let Some(dir) = &self.dir else {
+            let mut data = self.data.clone();
+            let result = f(&mut data);
+            format::write(&data, &place)?;
+            self.data = data;
+            return Ok(result);
+        };
+        let lock = disk::Lock::acquire(dir, disk::LOCK_WAIT)?;
+        let mut data = read_data(lock.dir())?;
+        let result = f(&mut data);
+        lock.write(&format::write(&data, &place)?)?;
+        self.data = data;
+        Ok(result)
+    }
+
+    /// Adds a mesh, or replaces the entry of the same mesh; says under which short name, which
+    /// has a number at its end if another mesh has the wanted one.
+    ///
+    /// # Errors
+    /// As [`Config::update`].
+    pub fn put_mesh(&mut self, entry: MeshEntry) -> Result<String, ConfigError> {
+        self.update(|data| data.put_mesh(entry))
+    }
+
+    /// Removes the mesh of this short name, or else of this id.
+    ///
+    /// # Errors
+    /// As [`Config::update`].
+    pub fn remove_mesh(&mut self, slug_or_id: &str) -> Result<Option<MeshEntry>, ConfigError> {
+        self.update(|data| data.remove_mesh(slug_or_id))
+    }
+
+    /// Sets or clears the name that this machine shows.
+    ///
+    /// # Errors
+    /// As [`Config::update`].
+    pub fn set_display_name(&mut self, name: Option<&str>) -> Result<(), ConfigError> {
+        self.update(|data| data.display_name = name.map(str::to_owned))
+    }
+
+    /// Where this member's messages are kept. Named after the key, since names of meshes change
+    /// and come from others. It need not be there yet.
+    pub fn data_dir(&self, entry: &MeshEntry) -> Option<PathBuf> {
+        Some(self.dir()?.join("peers").join(entry.pubkey().to_hex()))
+    }
+
+    /// As [`Config::data_dir`], and makes the directory, for its owner only.
+    ///
+    /// # Errors
+    /// [`ConfigError::Write`].
+    pub fn ensure_data_dir(&self, entry: &MeshEntry) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(dir) = self.data_dir(entry) else {
+            return Ok(None);
+        };
+        disk::make_private_dir(&dir)?;
+        Ok(Some(dir))
+    }
+
+    /// What other users of this machine may do with the file that they should not, and how to
+    /// end it. Every write ends it as well.
+    pub fn permissions_warning(&self) -> Option<String> {
+        disk::permissions_warning(self.dir()?)
+    }
+
+    fn place(&self) -> Place {
+        self.path().map_or(Place::Memory, Place::File)
+    }
+}
+
+fn read_data(dir: &Path) -> Result<ConfigData, ConfigError> {
+    let Some(bytes) = disk::read(dir)? else {
+        return Ok(ConfigData::default());
+    };
+    format::parse(&bytes, &Place::File(dir.join(disk::FILE)))
+}
+
+fn default_dir(named: Option<OsString>, home: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    match named {
+        Some(dir) if !dir.is_empty() => Ok(dir.into()),
+        _ => Ok(home.ok_or(ConfigError::NoHome)?.join(".claudemesh")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_named_directory_goes_first_even_if_it_is_missing() {
+        let home = Some(PathBuf::from("home"));
+        let dir = |named: Option<&str>| default_dir(named.map(Into::into), home.clone()).unwrap();
+        assert_eq!(dir(Some("not/there")), PathBuf::from("not/there"));
+        assert_eq!(dir(Some("")), PathBuf::from("home/.claudemesh"));
+        assert_eq!(dir(None), PathBuf::from("home/.claudemesh"));
+        assert!(matches!(default_dir(None, None), Err(ConfigError::NoHome)));
+    }
+}

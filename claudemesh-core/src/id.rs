@@ -88,7 +88,7 @@ bytes_id!(
     /// An ed25519 public key: who a peer is. 32 bytes; 64 lower-case hex digits in text.
     ///
     /// Any 32 bytes make a value of this type; whether they are a usable key is checked where it
-    /// is used (see [`crate::identity::verify`] and [`crate::crypto`]).
+    /// is used (see [`crate::crypto::verify`] and [`crate::crypto`]).
     PublicKey,
     32,
     "public key"

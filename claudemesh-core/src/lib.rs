@@ -1,5 +1,7 @@
 //! A claudemesh peer.
 
+#![forbid(unsafe_code)]
+
 pub mod broker_url;
 #[cfg(feature = "config")]
 pub mod config;

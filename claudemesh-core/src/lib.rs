@@ -12,4 +12,6 @@ pub mod identity;
 pub mod invite;
 pub mod membership;
 pub mod message;
+pub mod session;
+pub mod store;
 pub mod wire;

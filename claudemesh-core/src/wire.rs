@@ -33,7 +33,7 @@ mod send;
 pub use close::{CloseCode, reason};
 pub use codec::{Extra, UnknownFrame, WireError, check_size};
 pub use delivery::{
-    ClientAck, Fetch, Outcome, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState,
+    CaughtUp, ClientAck, Fetch, Outcome, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState,
 };
 pub use errors::ErrorFrame;
 pub use hello::{Attestation, BrokerInfo, Hello, HelloAck, SessionHello, Waiting};
@@ -92,5 +92,7 @@ codec::frames! {
         LogEntries(LogEntries) = "log_entries",
         /// A log has grown.
         LogAppended(LogAppended) = "log_appended",
+        /// All that waited for this connection was pushed.
+        CaughtUp(CaughtUp) = "caught_up",
     }
 }

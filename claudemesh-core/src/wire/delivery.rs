@@ -44,6 +44,10 @@ impl Default for Fetch {
     }
 }
 
+/// `caught_up`: all that waited when the connection opened was pushed. Sent once a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CaughtUp {}
+
 /// `outcomes`: asks what became of own messages. Answered by [`OutcomesResult`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,0 +1,337 @@
+//! A peer's connection to one mesh as a machine without I/O.
+//!
+//! [`Session::handle`] takes an input, [`Session::poll`] gives the outputs until there is none,
+//! [`Session::deadline`] says when [`In::Tick`] is due. The machine has no clock, socket, file or
+//! randomness of its own: the time comes with each input, random bytes from a seed. So the same
+//! machine runs under tokio, in a simulation and behind foreign bindings.
+//!
+//! What needs durability is not put out before the store has answered: a message is handed to the
+//! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
+
+mod inbox;
+mod link;
+mod log;
+mod outbox;
+mod requests;
+mod types;
+
+pub use types::{
+    About, Command, CommandId, Event, In, Lie, Now, Out, Outgoing, Reply, Retry, SessionConfig,
+    SessionError, StoreToken,
+};
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::crypto::{DirectKey, Drbg, KeyError, X25519Secret};
+use crate::id::{PublicKey, Status};
+use crate::membership::Log;
+use crate::store::{Outcome, Pin, PeerOp, Query, Rows, StoreError};
+use crate::wire::{BrokerFrame, ClientFrame, Push};
+
+/// Shared keys kept at most; making one costs a key agreement.
+const MAX_DIRECT_KEYS: usize = 1_024;
+
+/// What the session does with the answer of the store.
+enum StoreWork {
+    Enqueued(outbox::Enqueued),
+    SentMarked(outbox::Page),
+    AnswerSaved(Vec<Event>),
+    Inserted(inbox::Batch),
+    Cancelled { command: CommandId, id: crate::id::MessageId },
+    Adopted(CommandId),
+    Requeued,
+    Answered(CommandId, Reply),
+    Saved,
+}
+
+enum LoadWork {
+    OutboxPage,
+    Accepted,
+    Refresh(CommandId),
+}
+
+/// The machine. See the module's text.
+pub struct Session {
+    config: SessionConfig,
+    secret: X25519Secret,
+    rng: Drbg,
+    now: Now,
+    out: VecDeque<Out>,
+    next_token: StoreToken,
+    storing: HashMap<StoreToken, StoreWork>,
+    loading: HashMap<StoreToken, LoadWork>,
+    keys: HashMap<PublicKey, DirectKey>,
+    pins: HashMap<String, String>,
+    status: Status,
+    link: link::Link,
+    outbox: outbox::Outbox,
+    inbox: inbox::Inbox,
+    log: log::LogSync,
+    requests: requests::Requests,
+    settling: Vec<CommandId>,
+}
+
+impl Session {
+    /// A session that begins to connect at its first tick. `seed` is 32 bytes from the system's
+    /// random source; `log` and `pins` are what the store holds.
+    pub fn new(config: SessionConfig, seed: [u8; 32], log: Option<Log>, pins: Vec<Pin>) -> Self {
+        let secret = X25519Secret::of(&config.key);
+        let status = config.status;
+        Self {
+            secret,
+            status,
+            rng: Drbg::new(seed),
+            now: Now { mono: 0, wall: 0 },
+            out: VecDeque::new(),
+            next_token: 0,
+            storing: HashMap::new(),
+            loading: HashMap::new(),
+            keys: HashMap::new(),
+            pins: pins.into_iter().map(|pin| (pin.name, pin.value)).collect(),
+            link: link::Link::default(),
+            outbox: outbox::Outbox::default(),
+            inbox: inbox::Inbox::default(),
+            log: log::LogSync::new(log),
+            requests: requests::Requests::default(),
+            settling: Vec::new(),
+            config,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: In) {
+        self.now = now;
+        match input {
+            In::Opened { challenge, date } => self.opened(challenge, date),
+            In::Frame(text) => {
+                self.link.heard(now.mono);
+                self.frame(&text);
+            }
+            In::Alive => self.link.heard(now.mono),
+            In::Closed { code, reason } => self.closed(code, reason),
+            In::Stored(token, result) => self.stored(token, result),
+            In::Loaded(token, result) => self.loaded(token, result),
+            In::Command(id, command) => self.command(id, command),
+            In::Tick => {}
+        }
+        self.tick();
+        self.flush_inbox();
+        self.check_settled();
+    }
+
+    /// The next output, if there is one.
+    pub fn poll(&mut self) -> Option<Out> {
+        self.out.pop_front()
+    }
+
+    /// When [`In::Tick`] is due, in ms of [`Now::mono`].
+    pub fn deadline(&self) -> Option<u64> {
+        [
+            self.link.deadline(),
+            self.outbox.deadline(),
+            self.inbox.deadline(),
+            self.requests.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether the broker has taken the hello.
+    pub fn is_ready(&self) -> bool {
+        self.link.is_ready()
+    }
+
+    /// The membership log, if there is one.
+    pub fn membership(&self) -> Option<&Log> {
+        self.log.held()
+    }
+
+    fn tick(&mut self) {
+        self.tick_link();
+        self.tick_requests();
+        self.tick_outbox();
+    }
+
+    fn frame(&mut self, text: &str) {
+        // A frame that does not decode is the broker's fault and changes nothing here.
+        let Ok(frame) = BrokerFrame::decode(text) else { return };
+        match frame {
+            BrokerFrame::HelloAck(ack) => self.hello_ack(&ack),
+            BrokerFrame::Error(error) => self.error_frame(&error),
+            BrokerFrame::Ack(ack) => self.acks(std::slice::from_ref(&ack)),
+            BrokerFrame::Acks(acks) => self.acks(&acks.items),
+            BrokerFrame::Push(push) if push.subtype.is_some() => self.broker_event(&push),
+            BrokerFrame::Push(push) => self.push(push),
+            BrokerFrame::Receipt(receipt) => self.receipt(&receipt),
+            BrokerFrame::OutcomesResult(result) => self.outcomes_result(&result),
+            BrokerFrame::LogEntries(entries) => self.log_entries(&entries),
+            BrokerFrame::LogAppended(appended) => self.log_appended(&appended),
+            BrokerFrame::PeersList(list) => self.peers_list(list),
+            BrokerFrame::CaughtUp(_) => self.caught_up(),
+            BrokerFrame::Unknown(_) => {}
+        }
+    }
+
+    fn command(&mut self, id: CommandId, command: Command) {
+        match command {
+            Command::Send(message) => self.send(id, &message),
+            Command::ListPeers => self.list_peers(id),
+            Command::SyncLog => self.sync_log(Some(id)),
+            Command::Append { body, invite_token } => self.append(id, body, invite_token),
+            Command::SetStatus(status) => self.set_status(id, status),
+            Command::Cancel(message) => {
+                let op = PeerOp::Cancel { id: message.clone(), at: self.now.wall };
+                self.store(vec![op], StoreWork::Cancelled { command: id, id: message });
+            }
+            Command::Taken(ids) => {
+                self.acknowledge(ids);
+                self.done(id, Ok(Reply::Done));
+            }
+            Command::Adopt(lane) => {
+                let op = PeerOp::Adopt { from: lane, to: self.config.lane };
+                self.store(vec![op], StoreWork::Adopted(id));
+            }
+            Command::Refresh(ids) => {
+                self.load(Query::OutboxById(ids), LoadWork::Refresh(id));
+            }
+            Command::Settle => self.settling.push(id),
+        }
+    }
+
+    fn stored(&mut self, token: StoreToken, result: Result<Vec<Outcome>, StoreError>) {
+        let Some(work) = self.storing.remove(&token) else { return };
+        match work {
+            StoreWork::Enqueued(work) => self.enqueued(work, result),
+            StoreWork::SentMarked(page) => self.sent_marked(page, result),
+            StoreWork::AnswerSaved(events) => match result {
+                Ok(_) => events.into_iter().for_each(|event| self.event(event)),
+                Err(error) => self.event(Event::StoreFailed(error)),
+            },
+            StoreWork::Inserted(batch) => self.inserted(batch, result),
+            StoreWork::Cancelled { command, id } => {
+                let reply = result.map(|outcomes| outcomes.first() == Some(&Outcome::Done));
+                if reply == Ok(true) {
+                    self.event(Event::Sent {
+                        id,
+                        state: crate::store::SendState::Failed,
+                        reason: Some("cancelled".to_owned()),
+                        recipients: None,
+                    });
+                }
+                self.done(command, reply.map(Reply::Cancelled).map_err(Into::into));
+            }
+            StoreWork::Adopted(command) => {
+                self.outbox.rescan();
+                self.done(command, result.map(|_| Reply::Done).map_err(Into::into));
+            }
+            StoreWork::Requeued => match result {
+                Ok(_) => self.outbox.rescan(),
+                Err(error) => self.event(Event::StoreFailed(error)),
+            },
+            StoreWork::Answered(command, reply) => {
+                self.done(command, result.map(|_| reply).map_err(Into::into));
+            }
+            StoreWork::Saved => {
+                if let Err(error) = result {
+                    self.event(Event::StoreFailed(error));
+                }
+            }
+        }
+    }
+
+    fn loaded(&mut self, token: StoreToken, result: Result<Rows, StoreError>) {
+        let Some(work) = self.loading.remove(&token) else { return };
+        match (work, result) {
+            (LoadWork::OutboxPage, result) => self.outbox_page(result),
+            (LoadWork::Accepted, Ok(Rows::Outbox(rows))) => self.ask_outcomes(rows),
+            (LoadWork::Refresh(id), Ok(Rows::Outbox(rows))) => {
+                for row in &rows {
+                    self.event(types::sent_event(row));
+                }
+                self.done(id, Ok(Reply::Done));
+            }
+            (LoadWork::Refresh(id), Err(error)) => self.done(id, Err(error.into())),
+            (_, Err(error)) => self.event(Event::StoreFailed(error)),
+            (_, Ok(_)) => {}
+        }
+    }
+
+    /// The connection is up and the hello was taken: everything that waits goes on.
+    fn ready(&mut self) {
+        self.event(Event::Connected);
+        self.outbox.connection_opened();
+        self.load(Query::OutboxAccepted { after: 0, limit: 256 }, LoadWork::Accepted);
+    }
+
+    fn broker_event(&mut self, push: &Push) {
+        let text = |name: &str| {
+            let value = push.event_data.as_ref().and_then(|data| data.get(name));
+            let text = value.and_then(serde_json::Value::as_str).unwrap_or_default();
+            text.chars().filter(|c| !c.is_control()).take(128).collect::<String>()
+        };
+        if !push.is_event() {
+            return;
+        }
+        match push.event.as_deref() {
+            Some("peer_joined" | "peer_returned") => {
+                self.event(Event::PeerOnline { key: text("pubkey"), name: text("name") });
+            }
+            Some("peer_left") => {
+                self.event(Event::PeerOffline { key: text("pubkey"), name: text("name") });
+            }
+            _ => {}
+        }
+    }
+
+    /// The shared key with a peer, made once.
+    fn direct_key(&mut self, theirs: &PublicKey) -> Result<&DirectKey, KeyError> {
+        if !self.keys.contains_key(theirs) {
+            if self.keys.len() >= MAX_DIRECT_KEYS {
+                self.keys.clear();
+            }
+            self.keys.insert(*theirs, DirectKey::agree(&self.secret, theirs)?);
+        }
+        self.keys.get(theirs).ok_or(KeyError::Weak)
+    }
+
+    fn check_settled(&mut self) {
+        if !self.settling.is_empty() && self.outbox.is_settled() && self.inbox.is_settled() {
+            for id in std::mem::take(&mut self.settling) {
+                self.done(id, Ok(Reply::Done));
+            }
+        }
+    }
+
+    fn pin(&mut self, name: &str, value: &str) {
+        if self.pins.get(name).is_none_or(|held| held != value) {
+            self.pins.insert(name.to_owned(), value.to_owned());
+            let pin = Pin { name: name.to_owned(), value: value.to_owned() };
+            self.store(vec![PeerOp::Pin(pin)], StoreWork::Saved);
+        }
+    }
+
+    fn store(&mut self, ops: Vec<PeerOp>, work: StoreWork) {
+        self.next_token += 1;
+        self.storing.insert(self.next_token, work);
+        self.out.push_back(Out::Store(self.next_token, ops));
+    }
+
+    fn load(&mut self, query: Query, work: LoadWork) {
+        self.next_token += 1;
+        self.loading.insert(self.next_token, work);
+        self.out.push_back(Out::Load(self.next_token, query));
+    }
+
+    fn transmit(&mut self, frame: impl Into<ClientFrame>) {
+        self.out.push_back(Out::Transmit(frame.into().encode()));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push_back(Out::Event(event));
+    }
+
+    fn done(&mut self, id: CommandId, result: Result<Reply, SessionError>) {
+        self.out.push_back(Out::Done(id, result));
+    }
+}

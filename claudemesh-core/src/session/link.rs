@@ -1,0 +1,268 @@
+//! The connection: opening it, hello, losing it, trying again.
+
+use super::{Event, Lie, Out, Retry, Session};
+use crate::identity::{hello_bytes, prove_hello};
+use crate::message::FORM;
+use crate::wire::{
+    CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientFrame, CloseCode, ErrorFrame, Fetch, Hello, HelloAck,
+    SetStatus, errors::code,
+};
+
+/// Milliseconds until the hello must be answered.
+const HELLO_ACK_MS: u64 = 10_000;
+/// Milliseconds of silence after which the broker is taken for gone; it pings every 30 s.
+const SILENCE_MS: u64 = 75_000;
+/// Milliseconds of the longest pause between two tries.
+const MAX_BACKOFF_MS: u64 = 30_000;
+/// The pin that remembers that this mesh's broker sends challenges.
+const PIN_CHALLENGE: &str = "challenge";
+/// The pin that remembers which store of the broker this peer's messages are in.
+const PIN_STORE: &str = "broker_store";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No socket; the next try is due then.
+    Down { retry_at: u64 },
+    /// The socket is being opened.
+    Connecting,
+    /// The hello is out.
+    Greeting { until: u64 },
+    /// The hello was taken.
+    Ready,
+    /// The broker lied or sent nonsense: the socket is being closed.
+    Closing,
+    /// Removed or kicked: no further try.
+    Ended,
+}
+
+/// Where the connection stands.
+pub(super) struct Link {
+    state: State,
+    failures: u32,
+    heard_at: u64,
+    refusal: Option<(String, String)>,
+    /// Whether the broker knows receipts, outcomes and many ids in one frame.
+    delivery: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            state: State::Down { retry_at: 0 },
+            failures: 0,
+            heard_at: 0,
+            refusal: None,
+            delivery: false,
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    pub(super) fn has_delivery(&self) -> bool {
+        self.delivery
+    }
+
+    pub(super) fn heard(&mut self, mono: u64) {
+        self.heard_at = mono;
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        match self.state {
+            State::Down { retry_at } => Some(retry_at),
+            State::Greeting { until } => Some(until),
+            State::Ready => Some(self.heard_at + SILENCE_MS),
+            State::Connecting | State::Closing | State::Ended => None,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn tick_link(&mut self) {
+        let mono = self.now.mono;
+        match self.link.state {
+            State::Down { retry_at } if mono >= retry_at => {
+                self.link.state = State::Connecting;
+                self.out.push_back(Out::Connect);
+            }
+            State::Greeting { until } if mono >= until => {
+                self.lose("the broker did not answer the hello");
+            }
+            State::Ready if mono >= self.link.heard_at + SILENCE_MS => {
+                self.lose("the broker has been silent for 75 s");
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn opened(&mut self, challenge: Option<[u8; 32]>, date: Option<u64>) {
+        if self.link.state != State::Connecting {
+            return;
+        }
+        self.link.heard_at = self.now.mono;
+        match &challenge {
+            Some(_) => self.pin(PIN_CHALLENGE, "1"),
+            None if self.pins.contains_key(PIN_CHALLENGE) => {
+                self.event(Event::LiedTo(Lie::ChallengeMissing));
+                self.lose("the broker sent no challenge although it did before");
+                return;
+            }
+            None => {}
+        }
+        let wall = date.unwrap_or(self.now.wall);
+        let text = self.hello(wall);
+        let text = match &challenge {
+            Some(challenge) => {
+                prove_hello(&text, challenge, &self.config.broker.authority(), &self.config.key)
+            }
+            None => text,
+        };
+        self.link.state = State::Greeting { until: self.now.mono + HELLO_ACK_MS };
+        self.out.push_back(Out::Transmit(text));
+    }
+
+    fn hello(&self, wall: u64) -> String {
+        let config = &self.config;
+        let pubkey = config.key.public().to_hex();
+        let (mesh, member) = (config.mesh.as_str(), config.member_id.as_str());
+        let signature = config.key.sign(hello_bytes(mesh, member, &pubkey, wall).as_bytes());
+        let mut hello = Hello::new(mesh, member, pubkey, wall, signature.to_hex());
+        hello.display_name = config.name.as_ref().map(|name| name.as_str().to_owned());
+        hello.session_id = Some(config.session_id.clone());
+        // The reference's broker wants both; neither says anything unless its owner asked for it.
+        hello.pid = Some(0);
+        hello.cwd = Some(config.about.cwd.clone().unwrap_or_default());
+        hello.hostname.clone_from(&config.about.hostname);
+        hello.peer_type.clone_from(&config.about.peer_type);
+        hello.channel.clone_from(&config.about.channel);
+        hello.model.clone_from(&config.about.model);
+        hello.capabilities =
+            Some([CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG].map(str::to_owned).to_vec());
+        hello.durable = Some(config.durable);
+        hello.receive = Some(config.receive);
+        hello.presence = Some(config.presence);
+        debug_assert_eq!(FORM, CAP_ENVELOPE);
+        ClientFrame::from(hello).encode()
+    }
+
+    pub(super) fn hello_ack(&mut self, ack: &HelloAck) {
+        if !matches!(self.link.state, State::Greeting { .. }) {
+            return;
+        }
+        self.link.state = State::Ready;
+        self.link.failures = 0;
+        self.link.refusal = None;
+        self.link.delivery = ack.has(CAP_DELIVERY);
+        if let Some(broker) = &ack.broker {
+            let held = self.pins.get(PIN_STORE);
+            if held.is_some_and(|held| *held != broker.store) {
+                self.requeue();
+            }
+            self.pin(PIN_STORE, &broker.store);
+        }
+        self.ready();
+        if self.config.receive && self.link.delivery {
+            self.transmit(Fetch::default());
+        }
+        if self.status != crate::id::Status::Idle {
+            self.tell_status();
+        }
+        self.log_head_shown(ack.log_head.as_ref());
+    }
+
+    pub(super) fn tell_status(&mut self) {
+        if self.link.is_ready() {
+            let status = self.status.as_str().to_owned();
+            self.transmit(SetStatus { status, ttl_ms: None });
+        }
+    }
+
+    pub(super) fn error_frame(&mut self, error: &ErrorFrame) {
+        if matches!(self.link.state, State::Greeting { .. }) {
+            let message: String =
+                error.message.chars().filter(|c| !c.is_control()).take(256).collect();
+            let code: String = error.code.chars().filter(|c| !c.is_control()).take(64).collect();
+            if code == code::REVOKED {
+                self.removed(message.clone());
+            } else {
+                self.event(Event::Refused { code: code.clone(), message: message.clone() });
+            }
+            self.link.refusal = Some((code, message));
+        } else {
+            self.request_failed(error);
+        }
+    }
+
+    pub(super) fn closed(&mut self, code: Option<u16>, reason: String) {
+        if self.link.is_ended() {
+            return;
+        }
+        let clean: String = reason.chars().filter(|c| !c.is_control()).take(256).collect();
+        match code.map(CloseCode) {
+            Some(CloseCode::BANNED) => self.removed(clean),
+            Some(CloseCode::KICKED) => {
+                self.event(Event::Kicked);
+                self.end();
+            }
+            _ => {
+                let reason = match (&self.link.refusal, code) {
+                    (Some((_, message)), _) => message.clone(),
+                    (None, Some(code)) if clean.is_empty() => format!("closed with code {code}"),
+                    _ => clean,
+                };
+                self.disconnected(reason);
+            }
+        }
+    }
+
+    /// This member is out: no further try.
+    pub(super) fn removed(&mut self, reason: String) {
+        if !self.link.is_ended() {
+            self.event(Event::Removed { reason });
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.out.push_back(Out::Close(CloseCode::NORMAL.0));
+        self.link.state = State::Ended;
+        self.connection_lost("this member is no longer part of the mesh");
+    }
+
+    /// Closes the socket from this side; the close comes back as [`super::In::Closed`].
+    pub(super) fn lose(&mut self, reason: &str) {
+        self.link.refusal = Some((String::new(), reason.to_owned()));
+        self.link.state = State::Closing;
+        self.out.push_back(Out::Close(CloseCode::NORMAL.0));
+    }
+
+    fn disconnected(&mut self, reason: String) {
+        self.link.refusal = None;
+        let pause = match self.config.retry {
+            Retry::Every(ms) => ms,
+            Retry::Backoff if self.link.failures == 0 => self.rng.below(1_000),
+            Retry::Backoff => {
+                let cap = 1_000u64 << (self.link.failures - 1).min(5);
+                self.rng.below(cap.min(MAX_BACKOFF_MS)).max(50)
+            }
+        };
+        self.link.failures = self.link.failures.saturating_add(1);
+        self.link.state = State::Down { retry_at: self.now.mono + pause };
+        self.connection_lost(&reason);
+        self.event(Event::Reconnecting { reason, in_ms: pause });
+    }
+
+    fn connection_lost(&mut self, reason: &str) {
+        self.outbox.connection_closed();
+        self.inbox.connection_closed();
+        self.log.connection_closed();
+        self.fail_requests(reason);
+    }
+}

@@ -1,0 +1,106 @@
+//! Questions to the broker and their answers.
+
+use std::collections::HashMap;
+
+use super::{CommandId, Reply, Session, SessionError};
+use crate::id::Status;
+use crate::wire::{ErrorFrame, ListPeers, PeersList};
+
+/// Milliseconds until a question must be answered.
+const ANSWER_MS: u64 = 10_000;
+
+/// What was asked.
+pub(super) enum Asked {
+    Peers(CommandId),
+    Log,
+    Append,
+    Outcomes,
+}
+
+/// Questions without an answer yet.
+#[derive(Default)]
+pub(super) struct Requests {
+    next: u64,
+    open: HashMap<String, (Asked, u64)>,
+}
+
+impl Requests {
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.open.values().map(|(_, until)| *until).min()
+    }
+
+    pub(super) fn take(&mut self, id: Option<&str>) -> Option<Asked> {
+        self.open.remove(id?).map(|(asked, _)| asked)
+    }
+}
+
+impl Session {
+    /// Notes a question and gives the id that its answer will name.
+    pub(super) fn ask(&mut self, asked: Asked) -> String {
+        self.requests.next += 1;
+        let id = format!("r{}", self.requests.next);
+        self.requests.open.insert(id.clone(), (asked, self.now.mono + ANSWER_MS));
+        id
+    }
+
+    pub(super) fn list_peers(&mut self, command: CommandId) {
+        if !self.link.is_ready() {
+            let why = "waiting for the connection".to_owned();
+            return self.done(command, Err(SessionError::NotConnected(why)));
+        }
+        let req_id = Some(self.ask(Asked::Peers(command)));
+        self.transmit(ListPeers { req_id });
+    }
+
+    pub(super) fn peers_list(&mut self, list: PeersList) {
+        if let Some(Asked::Peers(command)) = self.requests.take(list.req_id.as_deref()) {
+            self.done(command, Ok(Reply::Peers(Box::new(list))));
+        }
+    }
+
+    pub(super) fn set_status(&mut self, command: CommandId, status: Status) {
+        self.status = status;
+        self.tell_status();
+        self.done(command, Ok(Reply::Done));
+    }
+
+    pub(super) fn request_failed(&mut self, error: &ErrorFrame) {
+        let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(256).collect();
+        let asked = self.requests.take(error.request());
+        let refused =
+            SessionError::Refused { code: clean(&error.code), message: clean(&error.message) };
+        if let Some(asked) = asked {
+            self.answer_failed(asked, refused);
+        }
+    }
+
+    pub(super) fn tick_requests(&mut self) {
+        let mono = self.now.mono;
+        let late: Vec<String> = (self.requests.open.iter())
+            .filter(|(_, (_, until))| mono >= *until)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in late {
+            if let Some(asked) = self.requests.take(Some(&id)) {
+                self.answer_failed(asked, SessionError::Timeout);
+            }
+        }
+    }
+
+    pub(super) fn fail_requests(&mut self, reason: &str) {
+        for (_, (asked, _)) in std::mem::take(&mut self.requests.open) {
+            self.answer_failed(asked, SessionError::NotConnected(reason.to_owned()));
+        }
+        self.log_commands_failed(reason);
+    }
+
+    fn answer_failed(&mut self, asked: Asked, error: SessionError) {
+        match asked {
+            Asked::Peers(command) => self.done(command, Err(error)),
+            Asked::Log => self.log_failed(error),
+            Asked::Append => self.append_refused(error),
+            // Asked again at the next connection.
+            Asked::Outcomes => {}
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! What goes into a session and what comes out.
+
+use std::sync::Arc;
+
+use crate::broker_url::BrokerUrl;
+use crate::crypto::KeyPair;
+use crate::id::{Hash, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status};
+use crate::membership::{Body, Head, LogError};
+use crate::message::MessageError;
+use crate::store::{Outcome, OutboxRow, PeerOp, Query, Rows, SendState, StoreError};
+use crate::wire::PeersList;
+
+/// The time, given with every input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never goes back.
+    pub mono: u64,
+    /// Unix milliseconds.
+    pub wall: u64,
+}
+
+/// When to try again after a connection was lost or not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// First within a second, then under 1, 2, 4 … 30 s with full jitter.
+    Backoff,
+    /// At this interval, in ms: for a program that runs for seconds.
+    Every(u64),
+}
+
+/// What a peer tells the mesh about itself. Nothing of it is proven, and nothing is told by
+/// default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// The last component of its folder.
+    pub cwd: Option<String>,
+    /// The machine's name.
+    pub hostname: Option<String>,
+    /// `ai`, `human` or `connector`.
+    pub peer_type: Option<String>,
+    /// The program's name.
+    pub channel: Option<String>,
+    /// The model's name.
+    pub model: Option<String>,
+}
+
+/// What a session is told at its start.
+#[derive(Clone)]
+pub struct SessionConfig {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// The broker's id of this member.
+    pub member_id: MemberId,
+    /// The member's key.
+    pub key: Arc<KeyPair>,
+    /// The member's display name.
+    pub name: Option<Name>,
+    /// Where the broker is; the hello proof binds its host.
+    pub broker: BrokerUrl,
+    /// By which this process is told from others of the same member.
+    pub session_id: String,
+    /// Whether messages are received.
+    pub receive: bool,
+    /// Whether the mesh sees this session.
+    pub presence: bool,
+    /// Whether the store survives the process.
+    pub durable: bool,
+    /// The lane in the outbox that this process sends from.
+    pub lane: u32,
+    /// When to try again.
+    pub retry: Retry,
+    /// Whether the mesh has a membership log: then there is no doing without.
+    pub has_log: bool,
+    /// What is told about this peer.
+    pub about: About,
+    /// The status at the start.
+    pub status: Status,
+}
+
+/// By which a command's answer is known.
+pub type CommandId = u64;
+/// By which the answer to a store's output is known.
+pub type StoreToken = u64;
+
+/// An input.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum In {
+    /// The socket is open.
+    Opened {
+        /// The broker's challenge, if it sent one.
+        challenge: Option<[u8; 32]>,
+        /// The broker's clock, unix ms, if it told it.
+        date: Option<u64>,
+    },
+    /// A text frame came.
+    Frame(String),
+    /// Anything came, a ping for example: the broker is there.
+    Alive,
+    /// The socket could not be opened, or is closed.
+    Closed {
+        /// The close code; none if the connection broke or was not made.
+        code: Option<u16>,
+        /// Why.
+        reason: String,
+    },
+    /// The store has applied operations.
+    Stored(StoreToken, Result<Vec<Outcome>, StoreError>),
+    /// The store has answered.
+    Loaded(StoreToken, Result<Rows, StoreError>),
+    /// Somebody wants something.
+    Command(CommandId, Command),
+    /// The deadline has come.
+    Tick,
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// To whom: a member's key.
+    pub to: PublicKey,
+    /// What is said.
+    pub body: Vec<u8>,
+    /// MIME type of it.
+    pub content_type: String,
+    /// How urgent.
+    pub priority: Priority,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// `name=value` texts.
+    pub attributes: Vec<String>,
+    /// Milliseconds for which it waits for its recipient; 7 days if none, 30 days at most.
+    pub expires_in: Option<u64>,
+}
+
+/// What somebody wants.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Command {
+    /// Send a message. Answer: [`Reply::Queued`], once it is stored.
+    Send(Box<Outgoing>),
+    /// Who is here? Answer: [`Reply::Peers`].
+    ListPeers,
+    /// Get the newest log. Answer: [`Reply::Done`].
+    SyncLog,
+    /// Add to the log. Answer: [`Reply::Appended`].
+    Append {
+        /// What to say.
+        body: Body,
+        /// The token of an issued invite.
+        invite_token: Option<String>,
+    },
+    /// Say how attentive this session is. Answer: [`Reply::Done`].
+    SetStatus(Status),
+    /// Give up a message that was never handed to the network. Answer: [`Reply::Cancelled`].
+    Cancel(MessageId),
+    /// These messages were taken (only where the store is not durable). Answer: [`Reply::Done`].
+    Taken(Vec<String>),
+    /// Take over the outbox of a process that is gone. Answer: [`Reply::Done`].
+    Adopt(u32),
+    /// Look up how far messages have come; an [`Event::Sent`] follows for each. Answer:
+    /// [`Reply::Done`].
+    Refresh(Vec<MessageId>),
+    /// Tell when nothing is under way any more: no send without its answer, nothing received
+    /// that is not stored and acknowledged. Answer: [`Reply::Done`].
+    Settle,
+}
+
+/// An answer to a command.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// Nothing to add.
+    Done,
+    /// The message is in the outbox under this id.
+    Queued(MessageId),
+    /// Who is here.
+    Peers(Box<PeersList>),
+    /// The entry is in the log.
+    Appended {
+        /// Its place.
+        seq: u64,
+        /// Its hash.
+        hash: Hash,
+    },
+    /// Whether the message was given up.
+    Cancelled(bool),
+}
+
+/// Why a command failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The message cannot be sealed.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// The recipient is not in the membership log.
+    #[error("{0} is not a member of this mesh")]
+    NotAMember(PublicKey),
+    /// The recipient was removed.
+    #[error("{0} was removed from this mesh")]
+    RecipientRemoved(PublicKey),
+    /// This member itself was removed.
+    #[error("this member was removed from the mesh; ask its owner for a new invite")]
+    Removed,
+    /// There is no connection to the broker.
+    #[error("not connected to the broker: {0}")]
+    NotConnected(String),
+    /// The broker did not answer in time.
+    #[error("the broker did not answer in time; try again")]
+    Timeout,
+    /// The broker refused.
+    #[error("refused by the broker: {message} ({code})")]
+    Refused {
+        /// The stable code.
+        code: String,
+        /// What it said.
+        message: String,
+    },
+    /// The log does not allow it.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The mesh has no membership log, or it has forked.
+    #[error("the membership log of this mesh cannot be added to: {0}")]
+    LogUnusable(&'static str),
+    /// Too many others added to the log at the same time.
+    #[error("others keep changing the mesh at the same time; try again")]
+    Contention,
+    /// The store did not keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Something that a broker must not do, and did.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Lie {
+    /// It shows a shorter log than this peer holds.
+    #[error("the broker shows a membership log of {shown} entries; this peer holds {held}")]
+    LogRollback {
+        /// Entries held.
+        held: u64,
+        /// Entries shown.
+        shown: u64,
+    },
+    /// It shows another log than this peer holds.
+    #[error("the broker shows another membership log from entry {seq} on")]
+    LogFork {
+        /// The first entry that differs.
+        seq: u64,
+    },
+    /// It shows an entry that is not valid.
+    #[error("the broker shows a membership log with an invalid entry: {0}")]
+    BadEntry(LogError),
+    /// It shows no log for a mesh that has one.
+    #[error("the broker shows no membership log for this mesh, which has one")]
+    LogMissing,
+    /// It sent no challenge although it did before.
+    #[error("the broker sent no challenge although it did before; no hello was sent")]
+    ChallengeMissing,
+}
+
+/// What a session tells of its own accord.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection stands.
+    Connected,
+    /// The connection is lost or could not be made.
+    Reconnecting {
+        /// Why.
+        reason: String,
+        /// Milliseconds until the next try.
+        in_ms: u64,
+    },
+    /// The broker refused the hello. Tried again.
+    Refused {
+        /// The stable code.
+        code: String,
+        /// What it said.
+        message: String,
+    },
+    /// This member is out. No further try.
+    Removed {
+        /// What is known of it.
+        reason: String,
+    },
+    /// The connection was closed for good by the broker's operator. No further try.
+    Kicked,
+    /// New messages are in the inbox.
+    Received,
+    /// A message was not taken: it did not open, or failed a check.
+    Rejected {
+        /// Who the frame says sent it.
+        sender: PublicKey,
+        /// Why.
+        reason: String,
+    },
+    /// A message that was sent has come further.
+    Sent {
+        /// Which.
+        id: MessageId,
+        /// How far.
+        state: SendState,
+        /// Why it failed.
+        reason: Option<String>,
+        /// For [`SendState::Accepted`]: in how many mailboxes it is.
+        recipients: Option<u32>,
+    },
+    /// A send was refused for now; it is tried again by itself.
+    Held {
+        /// To whom.
+        to: PublicKey,
+        /// What the broker said.
+        reason: String,
+        /// Milliseconds until the next try.
+        in_ms: u64,
+    },
+    /// All that waited at the broker was received and stored.
+    CaughtUp,
+    /// A peer came online, as the broker says.
+    PeerOnline {
+        /// Its routing key.
+        key: String,
+        /// Its name.
+        name: String,
+    },
+    /// A peer went offline, as the broker says.
+    PeerOffline {
+        /// Its routing key.
+        key: String,
+        /// Its name.
+        name: String,
+    },
+    /// The log has grown: someone joined.
+    MemberJoined {
+        /// Who.
+        key: PublicKey,
+        /// Their name.
+        name: Name,
+    },
+    /// The log has grown: someone is out.
+    MemberRemoved {
+        /// Who.
+        key: PublicKey,
+    },
+    /// The log is at this head now.
+    LogAt(Head),
+    /// The broker did what it must not do.
+    LiedTo(Lie),
+    /// The store failed; what was received is not acknowledged and is tried again.
+    StoreFailed(StoreError),
+}
+
+/// An output.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Out {
+    /// Open the socket.
+    Connect,
+    /// Write a text frame.
+    Transmit(String),
+    /// Close the socket with this code.
+    Close(u16),
+    /// Apply operations; answered by [`In::Stored`].
+    Store(StoreToken, Vec<PeerOp>),
+    /// Ask the store; answered by [`In::Loaded`].
+    Load(StoreToken, Query),
+    /// A command is answered.
+    Done(CommandId, Result<Reply, SessionError>),
+    /// Something happened.
+    Event(Event),
+}
+
+/// A row of the outbox as it stands, in an event.
+pub(super) fn sent_event(row: &OutboxRow) -> Event {
+    Event::Sent {
+        id: row.message.id.clone(),
+        state: row.state,
+        reason: row.reason.clone(),
+        recipients: None,
+    }
+}

@@ -67,10 +67,9 @@ impl Config {
         // A later change of the working directory must not move the file.
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let data = read_data(&dir)?;
-        Ok(Self {
-            dir: Some(dir),
-            data,
-        })
+        let mut config = Self { dir: Some(dir), data };
+        config.place_entries();
+        Ok(config)
     }
 
     /// An empty configuration that is kept nowhere.
@@ -135,6 +134,7 @@ impl Config {
     pub fn reload(&mut self) -> Result<(), ConfigError> {
         if let Some(dir) = &self.dir {
             self.data = read_data(dir)?;
+            self.place_entries();
         }
         Ok(())
     }
@@ -161,6 +161,7 @@ impl Config {
         let result = f(&mut data);
         lock.write(&format::write(&data, &place)?)?;
         self.data = data;
+        self.place_entries();
         Ok(result)
     }
 
@@ -189,22 +190,13 @@ impl Config {
         self.update(|data| data.display_name = name.map(str::to_owned))
     }
 
-    /// Where this member's messages are kept. Named after the key, since names of meshes change
-    /// and come from others. It need not be there yet.
-    pub fn data_dir(&self, entry: &MeshEntry) -> Option<PathBuf> {
-        Some(self.dir()?.join("peers").join(entry.pubkey().to_hex()))
-    }
-
-    /// As [`Config::data_dir`], and makes the directory, for its owner only.
-    ///
-    /// # Errors
-    /// [`ConfigError::Write`].
-    pub fn ensure_data_dir(&self, entry: &MeshEntry) -> Result<Option<PathBuf>, ConfigError> {
-        let Some(dir) = self.data_dir(entry) else {
-            return Ok(None);
-        };
-        disk::make_private_dir(&dir)?;
-        Ok(Some(dir))
+    /// Tells each entry where its member's messages are kept: in a directory named after the key,
+    /// since names of meshes change and come from others.
+    fn place_entries(&mut self) {
+        let peers = self.dir.as_ref().map(|dir| dir.join("peers"));
+        for entry in &mut self.data.meshes {
+            entry.data_dir = peers.as_ref().map(|peers| peers.join(entry.pubkey().to_hex()));
+        }
     }
 
     /// What other users of this machine may do with the file that they should not, and how to

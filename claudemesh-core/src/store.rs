@@ -4,12 +4,19 @@
 //! knows nothing of networks or keys. Every implementation passes the one suite in
 //! [`conformance`]; [`MemoryStore`] and [`SqliteStore`] are two.
 
+pub mod conformance;
+mod memory;
 mod rows;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
+pub use memory::MemoryStore;
 pub use rows::{
     Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Pin, ReaderName, ReaderStart,
     SendState, StoredEntry,
 };
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 
 use crate::id::{MessageId, Priority, PublicKey};
 

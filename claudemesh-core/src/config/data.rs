@@ -1,6 +1,7 @@
 //! The contents of a configuration: the meshes of this machine, and what goes with them.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -43,6 +44,8 @@ pub struct MeshEntry {
     pub log: Option<bool>,
     /// Fields of other programs, kept as they are.
     pub extra: Map<String, Value>,
+    /// Where this member's messages are kept; set by the configuration that holds the entry.
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 impl MeshEntry {
@@ -70,12 +73,19 @@ impl MeshEntry {
             display_name: None,
             log: None,
             extra: Map::new(),
+            data_dir: None,
         }
     }
 
     /// The key pair of this member. The public half cannot differ from [`Self::pubkey`].
     pub const fn key_pair(&self) -> &Arc<KeyPair> {
         &self.key
+    }
+
+    /// Where this member's messages are kept, if the configuration is kept in a directory. It need
+    /// not be there yet.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
     }
 
     /// Who this machine is in the mesh.

@@ -8,3 +8,4 @@ pub mod identity;
 pub mod invite;
 pub mod membership;
 pub mod message;
+pub mod store;

@@ -20,6 +20,17 @@ pub use sqlite::SqliteStore;
 
 use crate::id::{MessageId, Priority, PublicKey};
 
+/// How long settled rows are kept: as long as a broker may deliver a message again.
+const KEEP_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
+/// After this long without use a reading position goes, wherever it stands.
+const FORGET_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+/// Rows that one prune removes at most, so that no writer waits long for it.
+const PRUNE_STEP: u64 = 10_000;
+/// The largest number that every store can keep; larger ones are kept as this.
+const MAX_NUMBER: u64 = i64::MAX.unsigned_abs();
+/// Why a cancelled message failed.
+const CANCELLED: &str = "cancelled";
+
 /// Why a store did not do what it was asked.
 ///
 /// After an error from [`PeerStore::apply`] nothing of that call is kept, as far as the store can
@@ -77,18 +88,21 @@ pub enum PeerOp {
     /// [`Outcome::Duplicate`] if the id is there already (then nothing changes).
     Enqueue(Box<NewOutbox>),
     /// These messages are about to be handed to the network for the first time: from now on they
-    /// are neither cancelled nor expired locally. Outcome: [`Outcome::Done`].
+    /// are neither cancelled nor expired locally. Outcome: [`Outcome::Done`], or
+    /// [`Outcome::NotThere`] if one of them is no longer queued (another process may have
+    /// cancelled it): then the others are marked all the same, and the caller asks which they are
+    /// before it sends.
     Sent(Vec<MessageId>),
-    /// The broker accepted a message. Only a queued row changes. Outcome: [`Outcome::Done`], or
-    /// [`Outcome::NotThere`].
+    /// The broker accepted a message; so it was sent, too. Only a queued row changes. Outcome:
+    /// [`Outcome::Done`], or [`Outcome::NotThere`] if it is unknown or not queued.
     Accepted {
         /// The message.
         id: MessageId,
         /// The broker's id of it.
         broker_id: String,
     },
-    /// A message's fate is known. A row that is final already is not changed. Outcome:
-    /// [`Outcome::Done`], or [`Outcome::NotThere`].
+    /// A message's fate is known. Outcome: [`Outcome::Done`], or [`Outcome::NotThere`] if it is
+    /// unknown or final already, or if `state` is not final; then nothing changes.
     Final {
         /// The message.
         id: MessageId,
@@ -100,9 +114,10 @@ pub enum PeerOp {
         at: u64,
     },
     /// Everything accepted and not final is to be sent again: the broker lost it or is another
-    /// one. Outcome: [`Outcome::Count`].
+    /// one. Rows keep their place and lane, and forget the broker's id. Outcome:
+    /// [`Outcome::Count`].
     Requeue,
-    /// Gives up a message that was never handed to the network. Outcome: [`Outcome::Done`], or
+    /// Gives up a message that was never handed to the network: it fails as `cancelled`. Outcome: [`Outcome::Done`], or
     /// [`Outcome::NotThere`] if it is unknown, sent or final.
     Cancel {
         /// The message.
@@ -110,7 +125,7 @@ pub enum PeerOp {
         /// Unix ms.
         at: u64,
     },
-    /// Takes over the queued rows of another lane, keeping their order. Outcome:
+    /// Takes over the queued rows of another lane; they keep their places. Outcome:
     /// [`Outcome::Count`].
     Adopt {
         /// The lane whose process is gone.
@@ -121,8 +136,9 @@ pub enum PeerOp {
     /// A message that was received. Outcome: [`Outcome::Row`], or [`Outcome::Duplicate`] if one
     /// with the same sender and dedupe key is there.
     Insert(Box<NewInbox>),
-    /// Makes a reading position, or moves an existing one as `start` says. Outcome:
-    /// [`Outcome::Done`].
+    /// Makes a reading position, or moves an existing one as `start` says. A reader that was not
+    /// opened is treated as if it were opened with [`ReaderStart::Resume`] at its first offer or
+    /// take. Outcome: [`Outcome::Done`].
     OpenReader {
         /// Whose position.
         reader: ReaderName,
@@ -139,8 +155,8 @@ pub enum PeerOp {
         /// The row.
         seq: u64,
     },
-    /// A reader has taken a message, and all before it of that priority. Outcome:
-    /// [`Outcome::Done`].
+    /// A reader has taken a message, and all before it of that priority. Never moves back, nor
+    /// beyond what was received. Outcome: [`Outcome::Done`].
     Take {
         /// Whose position.
         reader: ReaderName,
@@ -150,12 +166,19 @@ pub enum PeerOp {
         seq: u64,
     },
     /// A verified entry of the membership log; entries come in order from 0. One that is there is
-    /// not changed. Outcome: [`Outcome::Done`].
+    /// not changed. Outcome: [`Outcome::Done`], or [`Outcome::NotThere`] if the entry before it is
+    /// missing; then it is not kept.
     Log(Box<StoredEntry>),
     /// Remembers a fact under a name. Outcome: [`Outcome::Done`].
     Pin(Pin),
-    /// Forgets what is no longer needed: inbox rows and final outbox rows older than 31 days
-    /// before `now` that every reader has passed. Outcome: [`Outcome::Count`].
+    /// Forgets what is no longer needed, 10,000 rows at most: outbox rows final for 31 days, inbox
+    /// rows received 31 days ago that every reader has passed, rejected ones of that age. What no
+    /// reader has taken is never forgotten. Outcome: [`Outcome::Count`] of these rows; 10,000
+    /// means that there may be more.
+    ///
+    /// A reader that was neither opened, offered anything nor took anything for 31 days (as seen
+    /// by these calls) would hold up everything: where others are ahead of it, its position goes,
+    /// and it starts like a new one should it come back.
     Prune {
         /// Unix ms.
         now: u64,
@@ -193,7 +216,7 @@ pub enum Query {
         /// Rows at most.
         limit: u32,
     },
-    /// Messages of the outbox by id, in any state.
+    /// Messages of the outbox by id, in any state, in the order asked; unknown ones are left out.
     OutboxById(Vec<MessageId>),
     /// Messages accepted and not final, oldest first.
     OutboxAccepted {
@@ -209,16 +232,17 @@ pub enum Query {
         /// Rows at most (the newest).
         limit: u32,
     },
-    /// Lanes that have queued rows.
+    /// Lanes that have queued rows, ascending.
     Lanes,
     /// What a reader has not taken, in reading order: `now`, `next`, `low`, by place within each.
+    /// Without rejected rows. One that was not opened reads like a new one.
     Unread {
         /// Whose position.
         reader: ReaderName,
         /// Rows at most.
         limit: u32,
     },
-    /// The newest received messages in the order they came.
+    /// The newest received messages in the order they came, rejected ones too.
     Inbox {
         /// Rows at most (the newest).
         limit: u32,
@@ -230,7 +254,7 @@ pub enum Query {
         /// Entries at most.
         limit: u32,
     },
-    /// All remembered facts.
+    /// All remembered facts, by name.
     Pins,
 }
 
@@ -251,6 +275,8 @@ pub enum Rows {
 }
 
 /// Where a peer keeps what must not be lost. Used from one thread at a time.
+///
+/// Places grow and are not given twice. Times above 2^63 − 1 are kept as that number.
 pub trait PeerStore: Send {
     /// Applies all operations in one transaction, in order; durable on return. Gives an outcome
     /// for each.
@@ -265,7 +291,8 @@ pub trait PeerStore: Send {
     /// [`StoreError`].
     fn read(&self, query: &Query) -> Result<Rows, StoreError>;
 
-    /// A number that changes when another process has changed the store.
+    /// A number that changes when another process, or another handle of this one, has changed the
+    /// store. Only its change means something.
     ///
     /// # Errors
     /// [`StoreError`].

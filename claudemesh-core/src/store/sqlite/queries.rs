@@ -1,0 +1,255 @@
+//! Each [`Query`] as statements, and rows as they are read.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::fault::Fault;
+use super::ops::{class_code, int};
+use crate::id::{MessageId, Name, Priority, PublicKey, Signature};
+use crate::membership::SignedEntry;
+use crate::store::{
+    Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Pin, Query, ReaderName, Rows,
+    SendState, StoredEntry,
+};
+
+macro_rules! outbox {
+    ($rest:literal) => {
+        concat!(
+            "SELECT place, id, recipient, frame, priority, created_at, expires_at, lane, sent, ",
+            "state, broker_id, reason FROM outbox ",
+            $rest
+        )
+    };
+}
+
+macro_rules! inbox {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, kind, sender, sender_name, verified, id, broker_id, dedupe, priority, ",
+            "content_type, body, attributes, reply_to, sent_at, received_at FROM inbox ",
+            $rest
+        )
+    };
+}
+
+pub(super) fn answer(conn: &Connection, query: &Query) -> Result<Rows, Fault> {
+    Ok(match query {
+        Query::Outbox {
+            lane,
+            after,
+            except,
+            limit,
+        } => Rows::Outbox(queued(conn, *lane, *after, except, *limit)?),
+        Query::OutboxById(ids) => {
+            let mut found = Vec::new();
+            for id in ids {
+                let sql = outbox!("WHERE id = ?1");
+                found.extend(collect(conn, sql, [id.as_str()], outbox_row)?);
+            }
+            Rows::Outbox(found)
+        }
+        Query::OutboxAccepted { after, limit } => {
+            let sql =
+                outbox!("WHERE state < 2 AND state = 1 AND place > ?1 ORDER BY place LIMIT ?2");
+            Rows::Outbox(collect(conn, sql, params![int(*after), limit], outbox_row)?)
+        }
+        Query::OutboxList { all, limit } => {
+            let sql = if *all {
+                outbox!("ORDER BY place DESC LIMIT ?1")
+            } else {
+                outbox!("WHERE state < 2 ORDER BY place DESC LIMIT ?1")
+            };
+            let mut newest = collect(conn, sql, [limit], outbox_row)?;
+            newest.reverse();
+            Rows::Outbox(newest)
+        }
+        Query::Lanes => {
+            let sql = "SELECT DISTINCT lane FROM outbox WHERE state = 0 ORDER BY lane";
+            Rows::Lanes(collect(conn, sql, [], |row| lane(row, 0))?)
+        }
+        Query::Unread { reader, limit } => Rows::Inbox(unread(conn, reader, *limit)?),
+        Query::Inbox { limit } => {
+            let sql = inbox!("ORDER BY seq DESC LIMIT ?1");
+            let mut newest = collect(conn, sql, [limit], |row| inbox_row(row, 0))?;
+            newest.reverse();
+            Rows::Inbox(newest)
+        }
+        Query::Log { from, limit } => {
+            let sql = "SELECT seq, entry, signature, cosignature FROM log
+                       WHERE seq >= ?1 ORDER BY seq LIMIT ?2";
+            Rows::Log(collect(conn, sql, params![int(*from), limit], entry_row)?)
+        }
+        Query::Pins => {
+            let sql = "SELECT name, value FROM pin ORDER BY name";
+            Rows::Pins(collect(conn, sql, [], |row| {
+                Ok(Pin {
+                    name: row.get(0)?,
+                    value: row.get(1)?,
+                })
+            })?)
+        }
+    })
+}
+
+fn collect<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// Rows to leave out are skipped here: their number is not bounded, that of SQL parameters is.
+fn queued(
+    conn: &Connection,
+    lane: u32,
+    after: u64,
+    except: &[PublicKey],
+    limit: u32,
+) -> Result<Vec<OutboxRow>, Fault> {
+    let except: HashSet<&[u8]> = except.iter().map(|key| key.0.as_slice()).collect();
+    let mut statement = conn.prepare_cached(outbox!(
+        "WHERE state = 0 AND lane = ?1 AND place > ?2 ORDER BY place"
+    ))?;
+    let mut rows = statement.query(params![lane, int(after)])?;
+    let mut found = Vec::new();
+    while found.len() < limit as usize
+        && let Some(row) = rows.next()?
+    {
+        let to = row
+            .get_ref(2)?
+            .as_blob()
+            .map_err(|_| Fault::Field("outbox.recipient"))?;
+        if !except.contains(to) {
+            found.push(outbox_row(row)?);
+        }
+    }
+    Ok(found)
+}
+
+fn unread(conn: &Connection, reader: &ReaderName, limit: u32) -> Result<Vec<InboxRow>, Fault> {
+    let mut found = Vec::new();
+    for class in Priority::ALL {
+        let class = class_code(class);
+        let position: Option<(i64, i64)> = conn
+            .prepare_cached("SELECT cursor, offered FROM reader WHERE name = ?1 AND class = ?2")?
+            .query_row(params![reader.0, class], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let (cursor, offered) = match position {
+            Some(position) => position,
+            None => conn
+                .prepare_cached("SELECT cursor, 0 FROM passed WHERE class = ?1")?
+                .query_row([class], |row| Ok((row.get(0)?, row.get(1)?)))?,
+        };
+        let rest = i64::from(limit) - found.len() as i64;
+        let sql = inbox!("WHERE kind = 0 AND priority = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
+        found.extend(collect(conn, sql, [class, cursor, rest], |row| {
+            inbox_row(row, offered)
+        })?);
+    }
+    Ok(found)
+}
+
+fn outbox_row(row: &Row<'_>) -> Result<OutboxRow, Fault> {
+    Ok(OutboxRow {
+        place: number(row, 0, "outbox.place")?,
+        message: NewOutbox {
+            id: message_id(&row.get::<_, String>(1)?, "outbox.id")?,
+            to: PublicKey(row.get(2)?),
+            frame: row.get(3)?,
+            priority: priority(row, 4)?,
+            created_at: number(row, 5, "outbox.created_at")?,
+            expires_at: number(row, 6, "outbox.expires_at")?,
+            lane: lane(row, 7)?,
+            sent: row.get(8)?,
+        },
+        state: match row.get::<_, i64>(9)? {
+            0 => SendState::Queued,
+            1 => SendState::Accepted,
+            2 => SendState::Delivered,
+            3 => SendState::Failed,
+            _ => return Err(Fault::Field("outbox.state")),
+        },
+        broker_id: row.get(10)?,
+        reason: row.get(11)?,
+    })
+}
+
+fn inbox_row(row: &Row<'_>, offered: i64) -> Result<InboxRow, Fault> {
+    let name: Option<String> = row.get(3)?;
+    let reply_to: Option<String> = row.get(12)?;
+    let seq = number(row, 0, "inbox.seq")?;
+    Ok(InboxRow {
+        seq,
+        message: NewInbox {
+            kind: match row.get::<_, i64>(1)? {
+                0 => Kind::Direct,
+                1 => Kind::Rejected,
+                _ => return Err(Fault::Field("inbox.kind")),
+            },
+            sender: PublicKey(row.get(2)?),
+            sender_name: name
+                .map(|name| Name::new(name).map_err(|_| Fault::Field("inbox.sender_name")))
+                .transpose()?,
+            verified: row.get(4)?,
+            id: message_id(&row.get::<_, String>(5)?, "inbox.id")?,
+            delivery: Delivery {
+                broker_id: row.get(6)?,
+                dedupe: row.get(7)?,
+            },
+            priority: priority(row, 8)?,
+            content_type: row.get(9)?,
+            body: row.get(10)?,
+            attributes: serde_json::from_str(&row.get::<_, String>(11)?)
+                .map_err(|_| Fault::Field("inbox.attributes"))?,
+            reply_to: reply_to
+                .map(|id| message_id(&id, "inbox.reply_to"))
+                .transpose()?,
+            sent_at: number(row, 13, "inbox.sent_at")?,
+            received_at: number(row, 14, "inbox.received_at")?,
+        },
+        again: int(seq) <= offered,
+    })
+}
+
+fn entry_row(row: &Row<'_>) -> Result<StoredEntry, Fault> {
+    Ok(StoredEntry {
+        seq: number(row, 0, "log.seq")?,
+        entry: SignedEntry {
+            bytes: row.get(1)?,
+            signature: Signature(row.get(2)?),
+            cosignature: row.get::<_, Option<[u8; 64]>>(3)?.map(Signature),
+        },
+    })
+}
+
+fn number(row: &Row<'_>, at: usize, field: &'static str) -> Result<u64, Fault> {
+    u64::try_from(row.get::<_, i64>(at)?).map_err(|_| Fault::Field(field))
+}
+
+fn lane(row: &Row<'_>, at: usize) -> Result<u32, Fault> {
+    u32::try_from(row.get::<_, i64>(at)?).map_err(|_| Fault::Field("outbox.lane"))
+}
+
+fn message_id(text: &str, field: &'static str) -> Result<MessageId, Fault> {
+    MessageId::new(text).map_err(|_| Fault::Field(field))
+}
+
+fn priority(row: &Row<'_>, at: usize) -> Result<Priority, Fault> {
+    match row.get::<_, i64>(at)? {
+        0 => Ok(Priority::Now),
+        1 => Ok(Priority::Next),
+        2 => Ok(Priority::Low),
+        _ => Err(Fault::Field("priority")),
+    }
+}

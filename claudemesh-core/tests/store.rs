@@ -1,0 +1,81 @@
+//! Peer stores from outside: the suite, the file, crashes, and both kinds against each other.
+#![cfg(feature = "sqlite")]
+
+#[path = "store/crash.rs"]
+mod crash;
+#[path = "store/file.rs"]
+mod file;
+#[path = "store/model.rs"]
+mod model;
+
+use std::path::Path;
+
+use claudemesh_core::id::{MessageId, Priority, PublicKey};
+use claudemesh_core::store::{
+    Delivery, InboxRow, Kind, MemoryStore, NewInbox, PeerOp, PeerStore, Query, Rows, SqliteStore,
+    conformance,
+};
+
+#[test]
+fn memory_conforms() {
+    conformance::run(|| Box::new(MemoryStore::new()));
+}
+
+#[test]
+fn sqlite_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut made = 0;
+    conformance::run(|| {
+        made += 1;
+        Box::new(open(&dir.path().join(format!("{made}.db"))))
+    });
+    assert!(made > 20);
+}
+
+#[test]
+fn sqlite_is_durable_and_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    conformance::run_durable(|| Box::new(open(&dir.path().join("peer.db"))));
+}
+
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path).unwrap()
+}
+
+fn incoming(dedupe: &str, body: Vec<u8>) -> NewInbox {
+    NewInbox {
+        kind: Kind::Direct,
+        sender: PublicKey([1; 32]),
+        sender_name: None,
+        verified: true,
+        id: MessageId::new(dedupe).unwrap(),
+        delivery: Delivery {
+            broker_id: dedupe.into(),
+            dedupe: dedupe.into(),
+        },
+        priority: Priority::Next,
+        content_type: "text/plain".into(),
+        body,
+        attributes: Vec::new(),
+        reply_to: None,
+        sent_at: 1,
+        received_at: 2,
+    }
+}
+
+fn insert(dedupe: &str, body: Vec<u8>) -> PeerOp {
+    PeerOp::Insert(Box::new(incoming(dedupe, body)))
+}
+
+fn inbox(store: &dyn PeerStore) -> Vec<InboxRow> {
+    match store.read(&Query::Inbox { limit: u32::MAX }).unwrap() {
+        Rows::Inbox(rows) => rows,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn integrity(path: &Path) -> String {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap()
+}

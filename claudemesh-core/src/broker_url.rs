@@ -132,7 +132,7 @@ impl FromStr for BrokerUrl {
             Some(text) => text
                 .parse()
                 .ok()
-                .filter(|port| *port != 0)
+                .filter(|port| *port != 0 && text.bytes().all(|b| b.is_ascii_digit()))
                 .ok_or(BrokerUrlError("the port is not a number from 1 to 65535"))?,
         };
         let path = if path.is_empty() || path == "/" {
@@ -241,6 +241,7 @@ mod tests {
             "ws://a b",
             "ws://a:0",
             "ws://a:99999",
+            "ws://a:+80",
             "ws://u@h",
             "ws://h/ws?x",
             "ws://h/a|b",

@@ -213,13 +213,15 @@ text_id!(
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
 );
 text_id!(
-    /// A display name: 1–64 bytes of UTF-8, no control characters, no white space at the ends.
+    /// A display name: 1–64 bytes of UTF-8, no control or invisible characters, no white space at
+    /// the ends.
     /// Names are not unique and prove nothing.
     Name,
     "name",
-    "must be 1–64 bytes without control characters or white space at the ends",
+    "must be 1–64 bytes without control or invisible characters or white space at the ends",
     |text| (1..=64).contains(&text.len())
-        && text.trim() == text
+        && !text.starts_with(is_edge_space)
+        && !text.ends_with(is_edge_space)
         && !text.chars().any(|c| c.is_control() || is_format_char(c))
 );
 text_id!(
@@ -235,10 +237,39 @@ text_id!(
         })
 );
 
-/// Characters that change how a line reads without being seen; in a name they could make one
-/// member look like another.
+/// Characters that are not seen, or change how a line reads; in a name they could make one member
+/// look like another. Unicode's default-ignorable ones save the variation selectors of emoji
+/// (U+FE00–FE0F), and the line and paragraph separators. Log entries are valid by this list, so it
+/// is fixed here and does not follow Unicode's versions.
 fn is_format_char(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// White space that may not stand at the ends of a name. Fixed for the same reason.
+fn is_edge_space(c: char) -> bool {
+    matches!(
+        c,
+        ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'
+            ..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+    )
 }
 
 impl MeshId {
@@ -373,9 +404,22 @@ mod tests {
             MessageId::new(bad).unwrap_err();
         }
         MeshId::new("9f3c1d2e-7a41-4c55-8b0e-6f1a2b3c4d5e").unwrap();
-        for bad in ["", " a", "a\n", "a\u{202e}b", &"é".repeat(33)] {
+        for bad in [
+            "",
+            " a",
+            "a\u{3000}",
+            "a\n",
+            "a\u{202e}b",
+            "a\u{2028}b",
+            &"é".repeat(33),
+        ] {
             Name::new(bad).unwrap_err();
         }
+        // What std takes for white space and control characters is in our own lists.
+        for c in ('\0'..=char::MAX).filter(|c| c.is_whitespace() || c.is_control()) {
+            Name::new(format!("a{c}")).unwrap_err();
+        }
+        Name::new("❤\u{fe0f}").unwrap();
         Name::new("Ana María 🦀").unwrap();
         for bad in ["..", "-a", "A", "a/b"] {
             MeshSlug::new(bad).unwrap_err();

@@ -191,7 +191,12 @@ pub fn verify_log_read_proof(
         return Err(ProofError::Malformed);
     };
     let key = PublicKey::from_hex(key).map_err(|_| ProofError::Malformed)?;
-    let ms: u64 = ms.parse().map_err(|_| ProofError::Malformed)?;
+    // The number in its one form: `parse` alone would take `+5` and `05` as well.
+    let ms = ms
+        .parse()
+        .ok()
+        .filter(|number: &u64| number.to_string() == ms)
+        .ok_or(ProofError::Malformed)?;
     let signature = Signature::from_hex(signature).map_err(|_| ProofError::Malformed)?;
     check_skew(now_ms, ms)?;
     if verify(&key, &log_read_bytes(mesh_id, &key, ms), &signature) {
@@ -261,7 +266,11 @@ mod tests {
         let other = MeshId::new("n").unwrap();
         let wrong = verify_log_read_proof(&other, &value, 1_000_000);
         assert_eq!(wrong, Err(ProofError::BadSignature));
-        for bad in ["", "a.b", "a.b.c", &value[1..]] {
+        let (plus, zero) = (
+            value.replacen(".1", ".+1", 1),
+            value.replacen(".1", ".01", 1),
+        );
+        for bad in ["", "a.b", "a.b.c", &value[1..], &plus, &zero] {
             assert_eq!(
                 verify_log_read_proof(&mesh, bad, 0),
                 Err(ProofError::Malformed)

@@ -26,14 +26,21 @@ pub const MAX_AGE_MS: u64 = 31 * 86_400_000;
 
 const ENCODING: &str = "message/1";
 const MAX_ATTRIBUTES: usize = 16;
+const MAX_CONTENT_TYPE: usize = 128;
 
 /// Why a message could not be sealed or is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// Longer than [`MAX_BODY`].
+    /// Longer than [`MAX_BODY`], or too long together with its attributes.
     #[error("the message has {0} bytes; at most {MAX_BODY} go in one message")]
     TooLarge(usize),
+    /// Too many attributes, or a content type that is too long.
+    #[error(
+        "a message has at most {MAX_ATTRIBUTES} attributes and a content type of at most \
+         {MAX_CONTENT_TYPE} bytes"
+    )]
+    Attributes,
     /// The box is not for this key, or was changed.
     #[error("{0}")]
     Box(#[from] BoxError),
@@ -100,7 +107,7 @@ pub struct SealedText {
 /// `key` is the shared key of the two, `nonce` 24 fresh random bytes.
 ///
 /// # Errors
-/// [`MessageError::TooLarge`].
+/// [`MessageError::TooLarge`], [`MessageError::Attributes`].
 pub fn seal_direct(
     mesh: &MeshId,
     sender: &KeyPair,
@@ -113,6 +120,7 @@ pub fn seal_direct(
     if content.body.len() > MAX_BODY {
         return Err(MessageError::TooLarge(content.body.len()));
     }
+    check_attributes(&content.content_type, content.attributes.len())?;
     let envelope = Encoder::new(ENCODING)
         .text(mesh.as_str())
         .text(&recipient.to_hex())
@@ -129,8 +137,8 @@ pub fn seal_direct(
         .optional(None)
         .bytes(&content.body)
         .finish();
-    let padded = pad(&envelope, &sender.sign(&envelope))
-        .ok_or(MessageError::TooLarge(content.body.len()))?;
+    let padded =
+        pad(&envelope, &sender.sign(&envelope)).ok_or(MessageError::TooLarge(envelope.len()))?;
     let sealed = key.seal(&nonce, &padded)?;
     Ok(SealedText {
         nonce: base64(&nonce),
@@ -182,13 +190,17 @@ pub fn open_direct(
         seq: head_seq,
         hash: Hash(hash),
     });
+    if head.is_none() && head_seq != 0 {
+        return Err(field("head seq"));
+    }
     let reply_to = match fields.text("reply_to")? {
         "" => None,
         text => Some(MessageId::new(text).map_err(|_| field("reply_to"))?),
     };
     let content_type = fields.text("content type")?.to_owned();
-    let attributes = fields
-        .list()?
+    let attributes = fields.list()?;
+    check_attributes(&content_type, attributes.len())?;
+    let attributes = attributes
         .into_iter()
         .map(|item| {
             std::str::from_utf8(item)
@@ -216,13 +228,11 @@ pub fn open_direct(
         return Err(MessageError::OtherId);
     }
     let time = due.unwrap_or(sent_at);
-    let too_new = time > expected.now.saturating_add(MAX_AHEAD_MS);
+    // Nothing was sent in the future, also not what is due now.
+    let too_new = time.max(sent_at) > expected.now.saturating_add(MAX_AHEAD_MS);
     let too_old = time < expected.now.saturating_sub(MAX_AGE_MS);
     if too_new || too_old {
         return Err(MessageError::Time);
-    }
-    if content_type.len() > 128 || attributes.len() > MAX_ATTRIBUTES {
-        return Err(field("attributes"));
     }
     let content = Content {
         id,
@@ -240,13 +250,25 @@ pub fn open_direct(
 }
 
 /// Opens the bare form of members without a log entry: the text itself, sealed. Nothing in it
-/// names sender, id or time.
+/// names sender, id or time. A box that holds an envelope is refused: whoever takes it for bare
+/// text would skip every check of [`open_direct`].
 ///
 /// # Errors
-/// [`MessageError`].
+/// [`MessageError`]; [`DecodeError::WrongName`] in it for an envelope.
 pub fn open_bare(key: &DirectKey, sealed: &SealedText) -> Result<String, MessageError> {
     let bytes = open_box(key, sealed)?;
+    if unpad(&bytes).is_ok_and(|(envelope, _)| Decoder::new(ENCODING, envelope).is_ok()) {
+        return Err(MessageError::Malformed(DecodeError::WrongName));
+    }
     String::from_utf8(bytes).map_err(|_| MessageError::Malformed(DecodeError::Text("UTF-8")))
+}
+
+fn check_attributes(content_type: &str, attributes: usize) -> Result<(), MessageError> {
+    if content_type.len() > MAX_CONTENT_TYPE || attributes > MAX_ATTRIBUTES {
+        Err(MessageError::Attributes)
+    } else {
+        Ok(())
+    }
 }
 
 fn open_box(key: &DirectKey, sealed: &SealedText) -> Result<Vec<u8>, MessageError> {

@@ -133,18 +133,23 @@ impl Log {
     }
 
     /// Takes entries that begin at `from`: those held already must be the same, the rest must
-    /// extend the log. Entries before a fork or an error are kept.
+    /// extend the log. Entries before a fork or an error are kept. Entries that end before the
+    /// head take nothing back: whoever serves a shorter log is told by [`Log::hash_at`] of its
+    /// head.
     ///
     /// # Errors
     /// [`LogError`] of the first entry that does not follow.
     pub fn merge(&mut self, from: u64, entries: &[SignedEntry]) -> Result<Merge, LogError> {
+        let next = self.hashes.len() as u64;
+        // `from` is the broker's word; a gap cannot be filled, and counting on from it could
+        // overflow.
+        if from > next {
+            return Err(LogError::NotNext { seq: next });
+        }
         let mut added = 0;
         for (seq, entry) in (from..).zip(entries) {
-            let held = usize::try_from(seq)
-                .ok()
-                .and_then(|seq| self.hashes.get(seq));
-            match held {
-                Some(held) if *held == entry.hash() => {}
+            match self.hash_at(seq) {
+                Some(held) if held == entry.hash() => {}
                 Some(_) => return Ok(Merge::Fork { seq }),
                 None => {
                     self.append(entry)?;

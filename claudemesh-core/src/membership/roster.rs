@@ -121,13 +121,17 @@ impl Invite {
 }
 
 /// What a log says about who is a member and which links are open.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roster {
     slug: MeshSlug,
     owner: PublicKey,
     members: BTreeMap<PublicKey, Member>,
     invites: HashMap<InviteId, Invite>,
-    invite_keys: HashSet<PublicKey>,
+    /// Keys that never become members: of invites, and the recovery key.
+    reserved: HashSet<PublicKey>,
+    /// The invites that removals have not closed yet, by issuer. Without it every removal would
+    /// walk all invites ever issued, and a long log would cost the square of its length.
+    issued: HashMap<PublicKey, Vec<InviteId>>,
 }
 
 impl Roster {
@@ -148,7 +152,12 @@ impl Roster {
         if entry.cosigner.is_some() {
             return Err(RuleError::Cosigner);
         }
-        to_x25519_public(&entry.signer).map_err(|_| RuleError::BadKey)?;
+        for key in [Some(&entry.signer), recovery.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            to_x25519_public(key).map_err(|_| RuleError::BadKey)?;
+        }
         if recovery.as_ref() == Some(&entry.signer) {
             return Err(RuleError::KeyKnown);
         }
@@ -165,7 +174,8 @@ impl Roster {
             owner: entry.signer,
             members: BTreeMap::from([(entry.signer, owner)]),
             invites: HashMap::new(),
-            invite_keys: HashSet::from_iter(*recovery),
+            reserved: HashSet::from_iter(*recovery),
+            issued: HashMap::new(),
         })
     }
 
@@ -200,7 +210,8 @@ impl Roster {
                     return Err(RuleError::InviteTerms);
                 }
                 self.check_new_key(key)?;
-                self.invite_keys.insert(*key);
+                self.reserved.insert(*key);
+                self.issued.entry(entry.signer).or_default().push(id);
                 self.invites.insert(
                     id,
                     Invite {
@@ -272,14 +283,19 @@ impl Roster {
                 if !allowed {
                     return Err(RuleError::NotAllowed);
                 }
-                let came_by = self.members.get(key).and_then(|member| member.invite);
-                for invite in self.invites.values_mut() {
-                    if *close_all || invite.issuer == *key || Some(invite.id) == came_by {
-                        invite.closed = true;
-                    }
-                }
+                let mut closing = if *close_all {
+                    self.issued.drain().flat_map(|(_, ids)| ids).collect()
+                } else {
+                    self.issued.remove(key).unwrap_or_default()
+                };
                 if let Some(member) = self.members.get_mut(key) {
                     member.removed_at = Some(entry.at);
+                    closing.extend(member.invite);
+                }
+                for id in closing {
+                    if let Some(invite) = self.invites.get_mut(&id) {
+                        invite.closed = true;
+                    }
                 }
                 Ok(())
             }
@@ -295,7 +311,7 @@ impl Roster {
 
     /// A key that is in the log as anything never joins, and invites nobody.
     fn check_new_key(&self, key: &PublicKey) -> Result<(), RuleError> {
-        if self.members.contains_key(key) || self.invite_keys.contains(key) {
+        if self.members.contains_key(key) || self.reserved.contains(key) {
             return Err(RuleError::KeyKnown);
         }
         to_x25519_public(key)

@@ -12,6 +12,10 @@ pub mod identity;
 pub mod invite;
 pub mod membership;
 pub mod message;
+#[cfg(feature = "client")]
+pub mod peer;
 pub mod session;
 pub mod store;
+#[cfg(feature = "client")]
+mod transport;
 pub mod wire;

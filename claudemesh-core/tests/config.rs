@@ -126,7 +126,7 @@ fn our_own_fields_round_trip_in_memory() {
     assert_eq!(mesh.display_name.as_deref(), Some("Ana at work"));
     assert_eq!(mesh.log, Some(true));
     assert_eq!(again.path(), None);
-    assert_eq!(again.data_dir(mesh), None);
+    assert_eq!(mesh.data_dir(), None);
     assert_eq!(*again.to_bytes().unwrap(), *bytes);
 }
 
@@ -166,7 +166,7 @@ mod modes {
         assert_eq!(mode(dir.join("config.json.lock")), 0o600);
 
         let mesh = config.mesh("team").unwrap();
-        let data = config.ensure_data_dir(mesh).unwrap().unwrap();
+        let data = mesh.ensure_data_dir().unwrap().unwrap();
         assert_eq!(data, dir.join("peers").join(key(1).public().to_hex()));
         assert_eq!(mode(&data), 0o700);
         assert_eq!(mode(dir.join("peers")), 0o700);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::{ConfigError, disk};
 use crate::crypto::KeyPair;
 use crate::id::{MemberId, MeshId, PublicKey};
 
@@ -86,6 +87,17 @@ impl MeshEntry {
     /// not be there yet.
     pub fn data_dir(&self) -> Option<&Path> {
         self.data_dir.as_deref()
+    }
+
+    /// As [`MeshEntry::data_dir`], and makes the directory, for its owner only.
+    ///
+    /// # Errors
+    /// [`ConfigError::Write`].
+    pub fn ensure_data_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
+        if let Some(dir) = &self.data_dir {
+            disk::make_private_dir(dir)?;
+        }
+        Ok(self.data_dir.clone())
     }
 
     /// Who this machine is in the mesh.

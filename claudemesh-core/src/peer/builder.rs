@@ -1,0 +1,294 @@
+//! Making a peer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::driver::Driver;
+use super::lanes::Lanes;
+use super::shared::Shared;
+use super::store_thread::StoreHandle;
+use super::{Inner, Peer, PeerError, random};
+use crate::broker_url::{BrokerUrl, BrokerUrlError};
+use crate::config::{ConfigError, MeshEntry};
+use crate::encoding::hex;
+use crate::id::{Name, Status};
+use crate::membership::{Log, LogError, SignedEntry};
+use crate::session::{About, Retry, Session, SessionConfig};
+use crate::store::{
+    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, StoreError,
+};
+
+/// Requests that wait for the driver at most; more wait at their callers.
+const QUEUE: usize = 256;
+/// The pin that holds this store's own id.
+const PIN_STORE_ID: &str = "store_id";
+
+/// Why a peer could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The mesh's entry names no usable broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerUrlError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store's folder cannot be made.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The membership log in the store is not valid: the file was changed.
+    #[error("the membership log kept for this mesh is not valid ({0}); move its store aside and connect again")]
+    Log(#[from] LogError),
+    /// A session name is 1–64 bytes without control characters.
+    #[error("a session name is 1–64 bytes without control characters")]
+    SessionName,
+    /// Anything that the system refused.
+    #[error(transparent)]
+    System(#[from] PeerError),
+}
+
+enum Kept {
+    Default,
+    Memory,
+    Dir(PathBuf),
+    Store(Box<dyn PeerStore>),
+}
+
+/// Choices for a [`Peer`].
+#[must_use]
+pub struct PeerBuilder {
+    mesh: MeshEntry,
+    kept: Kept,
+    session: Option<String>,
+    status: Status,
+    receive: bool,
+    presence: bool,
+    retry: Retry,
+    about: About,
+}
+
+impl PeerBuilder {
+    pub(super) fn new(mesh: &MeshEntry) -> Self {
+        Self {
+            mesh: mesh.clone(),
+            kept: Kept::Default,
+            session: None,
+            status: Status::Idle,
+            receive: true,
+            presence: true,
+            retry: Retry::Backoff,
+            about: About::default(),
+        }
+    }
+
+    /// Keeps messages in a store of one's own.
+    pub fn store(mut self, store: impl PeerStore + 'static) -> Self {
+        self.kept = Kept::Store(Box::new(store));
+        self
+    }
+
+    /// Keeps messages in memory: what was not taken when the process ends comes again from the
+    /// broker, what was not accepted is lost.
+    pub fn in_memory(mut self) -> Self {
+        self.kept = Kept::Memory;
+        self
+    }
+
+    /// Keeps messages in a folder of one's own instead of the configuration's.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.kept = Kept::Dir(dir.into());
+        self
+    }
+
+    /// Gives the session a name: its reading position is kept under it over restarts.
+    pub fn session(mut self, name: impl Into<String>) -> Self {
+        self.session = Some(name.into());
+        self
+    }
+
+    /// How attentive the peer is at the start.
+    pub fn status(mut self, status: Status) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Whether messages are received: true by default. A program that only sends says false.
+    pub fn receive(mut self, receive: bool) -> Self {
+        self.receive = receive;
+        self
+    }
+
+    /// Whether the mesh sees this session come and go: true by default.
+    pub fn presence(mut self, presence: bool) -> Self {
+        self.presence = presence;
+        self
+    }
+
+    /// When to try again after the connection was lost.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// What the mesh is told about this peer: nothing by default.
+    pub fn about(mut self, about: About) -> Self {
+        self.about = about;
+        self
+    }
+
+    /// Opens the store and starts the peer; does not wait for the broker.
+    ///
+    /// Must be called within a tokio runtime. Dropping the future starts nothing.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(self) -> Result<Peer, ConnectError> {
+        let broker: BrokerUrl = self.mesh.broker_url.parse()?;
+        if let Some(name) = &self.session
+            && (name.is_empty() || name.len() > 64 || name.contains(char::is_control))
+        {
+            return Err(ConnectError::SessionName);
+        }
+        let open = Open { kept: self.kept, mesh: self.mesh.clone() };
+        let opened = match tokio::task::spawn_blocking(move || open.run()).await {
+            Ok(opened) => opened?,
+            Err(error) => return Err(PeerError::System(error.to_string()).into()),
+        };
+        let durable = opened.store.is_durable();
+        let lane = match &opened.lanes {
+            Some(lanes) => {
+                let held = lanes.hold_free();
+                Some(held.map_err(|error| PeerError::System(error.to_string()))?)
+            }
+            None => None,
+        };
+        let number = lane.as_ref().map_or(0, |lane| lane.number);
+        let (reader, session_id, resume) = match &self.session {
+            Some(name) => (format!("session:{name}"), format!("{}-s-{name}", opened.id), true),
+            None => (format!("lane:{number}"), format!("{}-{number}", opened.id), false),
+        };
+        let name = self.mesh.display_name.as_deref().and_then(|name| Name::new(name).ok());
+        let config = SessionConfig {
+            mesh: self.mesh.mesh_id.clone(),
+            member_id: self.mesh.member_id.clone(),
+            key: Arc::clone(self.mesh.key_pair()),
+            name,
+            broker: broker.clone(),
+            session_id,
+            receive: self.receive,
+            presence: self.presence,
+            durable,
+            lane: number,
+            retry: self.retry,
+            has_log: self.mesh.log == Some(true),
+            about: self.about,
+            status: self.status,
+        };
+        let session = Session::new(config, random()?, opened.log.clone(), opened.pins);
+        let (store, from_store) = StoreHandle::start(opened.store)
+            .map_err(|error| PeerError::System(error.to_string()))?;
+        let shared = Arc::new(Shared::new(store, opened.log));
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let driver = Driver {
+            session,
+            shared: Arc::clone(&shared),
+            broker: broker.clone(),
+            requests: queue,
+            from_store,
+            lanes: opened.lanes.clone().zip(lane),
+        };
+        tokio::spawn(driver.run());
+        let key = Arc::clone(self.mesh.key_pair());
+        let (mesh, lanes) = (self.mesh, opened.lanes);
+        let reader = ReaderName(reader);
+        let inner =
+            Inner { shared, requests, mesh, broker, key, reader, resume, lanes, durable };
+        Ok(Peer { inner: Arc::new(inner) })
+    }
+}
+
+/// What is read from the store before the session starts.
+struct Opened {
+    store: Box<dyn PeerStore>,
+    lanes: Option<Lanes>,
+    log: Option<Log>,
+    pins: Vec<Pin>,
+    /// This store's own id, by which the broker tells its sessions from others.
+    id: String,
+}
+
+struct Open {
+    kept: Kept,
+    mesh: MeshEntry,
+}
+
+impl Open {
+    fn run(self) -> Result<Opened, ConnectError> {
+        let (mut store, lanes) = match self.kept {
+            Kept::Store(store) => (store, None),
+            Kept::Memory => memory(),
+            Kept::Dir(dir) => {
+                std::fs::create_dir_all(&dir)
+                    .map_err(|error| PeerError::System(format!("{}: {error}", dir.display())))?;
+                durable(&dir)?
+            }
+            Kept::Default => match self.mesh.ensure_data_dir()? {
+                Some(dir) => durable(&dir)?,
+                None => memory(),
+            },
+        };
+        store.apply(&[PeerOp::Prune { now: super::driver::unix_ms() }])?;
+        let log = read_log(store.as_ref(), &self.mesh)?;
+        let mut pins = match store.read(&Query::Pins)? {
+            Rows::Pins(pins) => pins,
+            _ => Vec::new(),
+        };
+        let id = match pins.iter().find(|pin| pin.name == PIN_STORE_ID) {
+            Some(pin) => pin.value.clone(),
+            None => {
+                let value = hex(&random::<8>()?);
+                let pin = Pin { name: PIN_STORE_ID.to_owned(), value: value.clone() };
+                store.apply(&[PeerOp::Pin(pin.clone())])?;
+                pins.push(pin);
+                value
+            }
+        };
+        Ok(Opened { store, lanes, log, pins, id })
+    }
+}
+
+fn memory() -> (Box<dyn PeerStore>, Option<Lanes>) {
+    (Box::new(MemoryStore::new()), None)
+}
+
+#[cfg(feature = "sqlite")]
+fn durable(dir: &std::path::Path) -> Result<(Box<dyn PeerStore>, Option<Lanes>), ConnectError> {
+    let store = crate::store::SqliteStore::open(&dir.join("peer.db"))?;
+    let lanes = Lanes::new(dir)
+        .map_err(|error| PeerError::System(format!("{}: {error}", dir.display())))?;
+    Ok((Box::new(store), Some(lanes)))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn durable(_: &std::path::Path) -> Result<(Box<dyn PeerStore>, Option<Lanes>), ConnectError> {
+    Ok(memory())
+}
+
+/// Reads and verifies the log that is kept: a file that somebody changed is not believed.
+fn read_log(store: &dyn PeerStore, mesh: &MeshEntry) -> Result<Option<Log>, ConnectError> {
+    let mut entries: Vec<SignedEntry> = Vec::new();
+    loop {
+        let query = Query::Log { from: entries.len() as u64, limit: 1_000 };
+        let Rows::Log(page) = store.read(&query)? else { break };
+        if page.is_empty() {
+            break;
+        }
+        entries.extend(page.into_iter().map(|stored| stored.entry));
+    }
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Log::verify(&mesh.mesh_id, &entries)?))
+}

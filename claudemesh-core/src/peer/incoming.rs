@@ -1,0 +1,282 @@
+//! Reading the inbox: one message at a time, taken when it is dealt with.
+
+use std::fs::File;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::Stream;
+use tokio::sync::watch;
+
+use super::shared::Shared;
+use super::store_thread::Watch;
+use super::{Peer, PeerError, Receipt, SendError};
+use crate::id::{MessageId, Name, Priority, PublicKey};
+use crate::session::Command;
+use crate::store::{InboxRow, Kind, PeerOp, Query, ReaderName, Rows, StoreError};
+
+/// Who sent a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sender {
+    /// The member's key.
+    pub key: PublicKey,
+    /// The member's name at the time of receipt.
+    pub name: Option<Name>,
+    /// Whether its signature held and it is a verified member. Where this is false, the sender is
+    /// only who the broker says it is.
+    pub verified: bool,
+}
+
+/// A message that was received.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Received {
+    /// The message's id, unique per sender.
+    pub id: MessageId,
+    /// Who sent it.
+    pub from: Sender,
+    /// What it is.
+    pub kind: Kind,
+    /// What was said.
+    pub body: Vec<u8>,
+    /// MIME type of the body; `text/plain` for text.
+    pub content_type: String,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// `name=value` texts.
+    pub attributes: Vec<String>,
+    /// How urgent.
+    pub priority: Priority,
+    /// By the sender's clock.
+    pub sent_at: std::time::SystemTime,
+    /// By this machine's clock.
+    pub received_at: std::time::SystemTime,
+    /// It was shown before and not taken: a crash lay in between.
+    pub again: bool,
+    pub(super) seq: u64,
+    pub(super) broker_id: String,
+    reader: ReaderName,
+    peer: Peer,
+}
+
+impl std::fmt::Debug for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What was said stays out of logs.
+        f.debug_struct("Received")
+            .field("id", &self.id)
+            .field("from", &self.from)
+            .field("bytes", &self.body.len())
+            .field("again", &self.again)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Received {
+    pub(super) fn new(row: InboxRow, reader: ReaderName, peer: Peer) -> Self {
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        let message = row.message;
+        Self {
+            id: message.id,
+            from: Sender {
+                key: message.sender,
+                name: message.sender_name,
+                verified: message.verified,
+            },
+            kind: message.kind,
+            body: message.body,
+            content_type: message.content_type,
+            reply_to: message.reply_to,
+            attributes: message.attributes,
+            priority: message.priority,
+            sent_at: at(message.sent_at),
+            received_at: at(message.received_at),
+            again: row.again,
+            seq: row.seq,
+            broker_id: message.delivery.broker_id,
+            reader,
+            peer,
+        }
+    }
+
+    /// What was said, as text; bytes that are not UTF-8 are replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Says that this message is dealt with: it is not shown to this reader again. Asking for the
+    /// next message says the same.
+    ///
+    /// Once the future was polled the message is taken even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`PeerError`] if the store did not keep it: then the message is shown again.
+    pub async fn taken(&self) -> Result<(), PeerError> {
+        take(&self.peer, &self.reader, &[self]).await
+    }
+
+    /// Answers the sender. The answer names this message.
+    ///
+    /// Dropping the future: as [`Peer::send`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn reply(&self, text: impl Into<String>) -> Result<Receipt, SendError> {
+        let outgoing = super::Outgoing::text(text).reply_to(self.id.clone());
+        self.peer.send_message(self.from.key, outgoing).await
+    }
+}
+
+/// Marks messages as taken by a reader.
+pub(super) async fn take(
+    peer: &Peer,
+    reader: &ReaderName,
+    messages: &[&Received],
+) -> Result<(), PeerError> {
+    let ops: Vec<PeerOp> = (messages.iter())
+        .map(|m| PeerOp::Take { reader: reader.clone(), class: m.priority, seq: m.seq })
+        .collect();
+    let shared = peer.shared();
+    shared.store.with(move |store| store.apply(&ops)).await.map_err(|_| PeerError::Closed)??;
+    if !peer.is_durable() {
+        let ids = messages.iter().map(|m| m.broker_id.clone()).collect();
+        peer.command(Command::Taken(ids)).await?;
+    }
+    Ok(())
+}
+
+/// The messages for this peer, as a stream that goes on over reconnects.
+///
+/// Asking for the next message takes the last one. After a crash, what was not taken is shown
+/// again, marked [`Received::again`], with the same id. It ends when the peer is closed or was
+/// removed from the mesh. Dropping it loses nothing.
+pub struct Incoming {
+    state: State,
+    shared: Arc<Shared>,
+    _watch: Watch,
+    _lock: Option<File>,
+}
+
+enum State {
+    Idle(Box<Cursor>),
+    Busy(Pin<Box<dyn Future<Output = (Box<Cursor>, Option<Received>)> + Send>>),
+    Ended,
+}
+
+struct Cursor {
+    peer: Peer,
+    reader: ReaderName,
+    shown: Option<Received>,
+    inbox: watch::Receiver<u64>,
+    ended: watch::Receiver<super::shared::Connection>,
+}
+
+impl Incoming {
+    pub(super) fn new(peer: Peer, reader: ReaderName, lock: Option<File>) -> Self {
+        let shared = Arc::clone(peer.shared());
+        let watch = shared.store.watch();
+        let (inbox, ended) = (shared.inbox(), shared.connection());
+        let cursor = Cursor { peer, reader, shown: None, inbox, ended };
+        let state = State::Idle(Box::new(cursor));
+        Self { state, shared, _watch: watch, _lock: lock }
+    }
+
+    /// The next message; takes the last one. None when the peer is closed.
+    ///
+    /// Dropping the future loses nothing: the next call goes on where this one was.
+    pub async fn next(&mut self) -> Option<Received> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Received;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Idle(cursor) => self.state = State::Busy(Box::pin(cursor.advance())),
+                State::Busy(mut work) => match work.as_mut().poll(context) {
+                    Poll::Pending => {
+                        self.state = State::Busy(work);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready((cursor, Some(message))) => {
+                        self.state = State::Idle(cursor);
+                        return Poll::Ready(Some(message));
+                    }
+                    Poll::Ready((_, None)) => return Poll::Ready(None),
+                },
+                State::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.shared.end_reading();
+    }
+}
+
+impl Cursor {
+    async fn advance(mut self: Box<Self>) -> (Box<Self>, Option<Received>) {
+        loop {
+            self.inbox.mark_unchanged();
+            match self.step().await {
+                Ok(Some(message)) => {
+                    self.shown = Some(message.clone());
+                    return (self, Some(message));
+                }
+                Ok(None) => {}
+                Err(PeerError::Closed) => return (self, None),
+                // The store failed; it is asked again, and what was shown stays untaken.
+                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+            }
+            let ended = |c: &super::shared::Connection| {
+                matches!(c, super::shared::Connection::Ended(_))
+            };
+            if ended(&self.ended.borrow()) {
+                return (self, None);
+            }
+            let goes_on = tokio::select! {
+                changed = self.inbox.changed() => changed.is_ok(),
+                _ = self.ended.wait_for(ended) => false,
+            };
+            if !goes_on {
+                return (self, None);
+            }
+        }
+    }
+
+    /// In one transaction: takes what was shown, and notes that the next one is shown.
+    async fn step(&mut self) -> Result<Option<Received>, PeerError> {
+        let (reader, shown) = (self.reader.clone(), self.shown.as_ref().map(|m| (m.priority, m.seq)));
+        let work = move |store: &mut dyn crate::store::PeerStore| {
+            let query = Query::Unread { reader: reader.clone(), limit: 2 };
+            let Rows::Inbox(rows) = store.read(&query)? else { return Ok(None) };
+            let next = rows.into_iter().find(|row| shown != Some((row.message.priority, row.seq)));
+            let mut ops = Vec::new();
+            if let Some((class, seq)) = shown {
+                ops.push(PeerOp::Take { reader: reader.clone(), class, seq });
+            }
+            if let Some(row) = &next {
+                let class = row.message.priority;
+                ops.push(PeerOp::Offer { reader: reader.clone(), class, seq: row.seq });
+            }
+            if !ops.is_empty() {
+                store.apply(&ops)?;
+            }
+            Ok::<_, StoreError>(next)
+        };
+        let shared = self.peer.shared();
+        let next = shared.store.with(work).await.map_err(|_| PeerError::Closed)??;
+        if let Some(taken) = self.shown.take()
+            && !self.peer.is_durable()
+        {
+            self.peer.command(Command::Taken(vec![taken.broker_id])).await?;
+        }
+        Ok(next.map(|row| Received::new(row, self.reader.clone(), self.peer.clone())))
+    }
+}

@@ -1,0 +1,173 @@
+//! Following a message that was sent.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::id::MessageId;
+use crate::store::SendState;
+
+/// How far a message has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) state: SendState,
+    pub(super) reason: Option<String>,
+    pub(super) recipients: Option<u32>,
+}
+
+/// Why a message did not come as far as was waited for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// It will not be delivered.
+    #[error("the message will not be delivered: {0}")]
+    Failed(String),
+    /// The peer was closed before; the message stays in the outbox if the store is durable.
+    #[error("the peer was closed before this was known; what is in the outbox is sent by the next one")]
+    Closed,
+}
+
+/// The broker has a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// In how many mailboxes it is; none if that was not told.
+    pub recipients: Option<u32>,
+}
+
+/// Follows one message. Dropping it changes nothing about the message.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    id: MessageId,
+    progress: watch::Receiver<Progress>,
+}
+
+impl Receipt {
+    /// The message's id.
+    pub fn id(&self) -> &MessageId {
+        &self.id
+    }
+
+    /// How far the message has come, as far as is known now.
+    pub fn state(&self) -> SendState {
+        self.progress.borrow().state
+    }
+
+    /// Why the message failed.
+    pub fn reason(&self) -> Option<String> {
+        self.progress.borrow().reason.clone()
+    }
+
+    /// Waits until the broker has committed the message. From then on it survives any crash.
+    ///
+    /// Dropping the future changes nothing; it can be asked for again.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub async fn accepted(&self) -> Result<Accepted, ReceiptError> {
+        let progress = self.wait(|state| state != SendState::Queued).await?;
+        Ok(Accepted { recipients: progress.recipients })
+    }
+
+    /// Waits until the recipient's client has stored the message. This is the broker's word.
+    ///
+    /// Dropping the future changes nothing; it can be asked for again.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub async fn delivered(&self) -> Result<(), ReceiptError> {
+        self.wait(SendState::is_final).await.map(|_| ())
+    }
+
+    async fn wait(&self, far: impl Fn(SendState) -> bool) -> Result<Progress, ReceiptError> {
+        let mut progress = self.progress.clone();
+        let reached = progress.wait_for(|progress| far(progress.state)).await;
+        match reached.map(|progress| progress.clone()) {
+            Ok(Progress { state: SendState::Failed, reason, .. }) => {
+                Err(ReceiptError::Failed(reason.unwrap_or_else(|| "refused".to_owned())))
+            }
+            Ok(progress) => Ok(progress),
+            Err(_) => Err(ReceiptError::Closed),
+        }
+    }
+}
+
+/// A message that is followed.
+struct Followed {
+    sender: watch::Sender<Progress>,
+    /// Kept until the one who sent the message takes it, so that no step is missed.
+    first: Option<watch::Receiver<Progress>>,
+}
+
+/// The messages that somebody follows.
+#[derive(Default)]
+pub(super) struct Receipts(Mutex<HashMap<MessageId, Followed>>);
+
+impl Receipts {
+    pub(super) fn register(&self, id: &MessageId) {
+        let progress = Progress { state: SendState::Queued, reason: None, recipients: None };
+        let (sender, first) = watch::channel(progress);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Receipts that nobody holds any more are forgotten now and then.
+        if all.len() >= 1_024 && all.len().is_power_of_two() {
+            all.retain(|_, followed| followed.sender.receiver_count() > 0);
+        }
+        all.insert(id.clone(), Followed { sender, first: Some(first) });
+    }
+
+    /// Takes the receipt of a message that was just registered.
+    pub(super) fn take(&self, id: MessageId) -> Receipt {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = all.get_mut(&id).and_then(|followed| followed.first.take());
+        if first.as_ref().is_some_and(|progress| progress.borrow().state.is_final()) {
+            all.remove(&id);
+        }
+        let progress = first.unwrap_or_else(|| {
+            // The peer was closed in between: the receipt says so.
+            let queued = Progress { state: SendState::Queued, reason: None, recipients: None };
+            watch::channel(queued).1
+        });
+        Receipt { id, progress }
+    }
+
+    pub(super) fn progressed(&self, id: &MessageId, progress: Progress) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(followed) = all.get(id) else { return };
+        let done = progress.state.is_final() && followed.first.is_none();
+        followed.sender.send_if_modified(|held| {
+            let further = rank(progress.state) > rank(held.state);
+            if further {
+                let recipients = progress.recipients.or(held.recipients);
+                *held = Progress { recipients, ..progress };
+            }
+            further
+        });
+        if done {
+            all.remove(id);
+        }
+    }
+
+    /// Ids that are followed and whose fate is not known.
+    pub(super) fn waiting(&self) -> Vec<MessageId> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .filter(|(_, followed)| followed.sender.receiver_count() > 0)
+            .map(|(id, _)| id.clone())
+            .take(256)
+            .collect()
+    }
+
+    /// No more will be known.
+    pub(super) fn ended(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn rank(state: SendState) -> u8 {
+    match state {
+        SendState::Queued => 0,
+        SendState::Accepted => 1,
+        SendState::Delivered | SendState::Failed => 2,
+    }
+}

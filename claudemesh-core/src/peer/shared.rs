@@ -1,0 +1,112 @@
+//! What the handles of a peer and its task share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{broadcast, watch};
+
+use super::receipt::Receipts;
+use super::store_thread::StoreHandle;
+use crate::id::Hash;
+use crate::membership::Log;
+use crate::session::Event;
+
+/// Where the connection stands, for those who wait for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// Not yet tried.
+    Starting,
+    /// The broker has taken the hello.
+    Connected,
+    /// Lost or not made; tried again.
+    Waiting(String),
+    /// No further try.
+    Ended(String),
+}
+
+pub(super) struct Shared {
+    pub(super) store: StoreHandle,
+    pub(super) receipts: Receipts,
+    connection: watch::Sender<Connection>,
+    inbox: watch::Sender<u64>,
+    caught_up: watch::Sender<bool>,
+    log: watch::Sender<Option<Arc<Log>>>,
+    events: broadcast::Sender<Event>,
+    reading: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(store: StoreHandle, log: Option<Log>) -> Self {
+        Self {
+            store,
+            receipts: Receipts::default(),
+            connection: watch::Sender::new(Connection::Starting),
+            inbox: watch::Sender::new(0),
+            caught_up: watch::Sender::new(false),
+            log: watch::Sender::new(log.map(Arc::new)),
+            events: broadcast::Sender::new(1_024),
+            reading: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn connection_is(&self, connection: Connection) {
+        if !matches!(connection, Connection::Connected) {
+            self.caught_up.send_replace(false);
+        }
+        if matches!(connection, Connection::Ended(_)) {
+            self.receipts.ended();
+        }
+        self.connection.send_replace(connection);
+    }
+
+    pub(super) fn connection(&self) -> watch::Receiver<Connection> {
+        self.connection.subscribe()
+    }
+
+    pub(super) fn inbox_changed(&self) {
+        self.inbox.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(super) fn inbox(&self) -> watch::Receiver<u64> {
+        self.inbox.subscribe()
+    }
+
+    pub(super) fn caught_up(&self) {
+        self.caught_up.send_replace(true);
+    }
+
+    pub(super) fn catching_up(&self) -> watch::Receiver<bool> {
+        self.caught_up.subscribe()
+    }
+
+    /// Publishes the log if it has another head than the one published.
+    pub(super) fn log_is(&self, log: Option<&Log>) {
+        let head = |log: &Log| -> (u64, Hash) { (log.head().seq, log.head().hash) };
+        let same = self.log.borrow().as_deref().map(head) == log.map(head);
+        if !same {
+            self.log.send_replace(log.cloned().map(Arc::new));
+        }
+    }
+
+    pub(super) fn log(&self) -> Option<Arc<Log>> {
+        self.log.borrow().clone()
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        // Nobody listening is no error.
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Takes the right to read; false if somebody has it.
+    pub(super) fn begin_reading(&self) -> bool {
+        !self.reading.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn end_reading(&self) {
+        self.reading.store(false, Ordering::Release);
+    }
+}

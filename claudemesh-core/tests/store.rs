@@ -1,5 +1,7 @@
 //! Peer stores from outside: the suite, the file, crashes, and both kinds against each other.
 #![cfg(feature = "sqlite")]
+// Helpers are test code, too; Clippy sees that of test functions only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "store/crash.rs"]
 mod crash;

@@ -26,6 +26,8 @@ static MAKING: Mutex<()> = Mutex::new(());
 
 /// Opens the file, makes it where it is missing, and migrates it where it is older.
 pub(super) fn open(path: &Path, name: &str) -> Result<Connection, StoreError> {
+    // SQLite would take a name that begins with `file:` for a URI; an absolute one does not.
+    let path = &std::path::absolute(path).map_err(|error| io(name, &error))?;
     make_private(path).map_err(|error| io(name, &error))?;
     let sql = |error: rusqlite::Error| store_error(&error, name);
     let conn = connect(path).map_err(sql)?;
@@ -86,7 +88,7 @@ fn sync_parent(path: &Path) -> std::io::Result<()> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    // Not CREATE: SQLite would make the file readable for others. Not URI: a path is a path.
+    // Not CREATE: SQLite would make the file readable for others.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY)?;

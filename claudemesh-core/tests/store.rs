@@ -1,5 +1,7 @@
 //! Peer stores from outside: the suite, the file, crashes, and both kinds against each other.
 #![cfg(feature = "sqlite")]
+// Helpers are test code, too; Clippy sees that of test functions only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "store/crash.rs"]
 mod crash;
@@ -9,6 +11,8 @@ mod file;
 mod model;
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use claudemesh_core::id::{MessageId, Priority, PublicKey};
 use claudemesh_core::store::{
@@ -36,6 +40,32 @@ fn sqlite_conforms() {
 fn sqlite_is_durable_and_shared() {
     let dir = tempfile::tempdir().unwrap();
     conformance::run_durable(|| Box::new(open(&dir.path().join("peer.db"))));
+}
+
+/// Ten that write without a pause: none waits until it gives up.
+#[test]
+fn writers_do_not_starve() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = &dir.path().join("peer.db");
+    let until = Instant::now() + Duration::from_millis(800);
+    let write = |writer: u32| {
+        let (mut store, mut rows) = (open(path), 0);
+        while rows == 0 || Instant::now() < until {
+            store
+                .apply(&[insert(&format!("{writer}-{rows}"), Vec::new())])
+                .unwrap();
+            rows += 1;
+        }
+        rows
+    };
+    let rows: Vec<u32> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..10).map(|n| scope.spawn(move || write(n))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(inbox(&open(path)).len() as u32, rows.iter().sum::<u32>());
 }
 
 fn open(path: &Path) -> SqliteStore {

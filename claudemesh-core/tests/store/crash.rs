@@ -26,7 +26,7 @@ fn crash_writer() {
     let mut store = open(Path::new(&file));
     for n in 0.. {
         let pair = [format!("{writer}-{n}-a"), format!("{writer}-{n}-b")];
-        let ops = pair.clone().map(|name| insert(&name, vec![b'x'; 3_000]));
+        let ops = pair.clone().map(|name| insert(&name, vec![b'x'; 300]));
         let outcomes = store.apply(&ops).unwrap();
         assert!(
             outcomes
@@ -53,7 +53,7 @@ fn a_killed_process_loses_nothing_confirmed() {
             wait.recv_timeout(Duration::from_secs(20))
                 .expect("the writers write");
         }
-        thread::sleep(Duration::from_millis(50 + u64::from(random()) % 200));
+        thread::sleep(Duration::from_millis(50 + u64::from(random()) % 150));
         let mut lines = Vec::new();
         for (mut child, reader) in writers {
             child.kill().unwrap();

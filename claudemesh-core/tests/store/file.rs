@@ -27,7 +27,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 #[test]
 fn only_the_owner_reads_it() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("peer.db");
+    // An odd name, so that its path is seen to be taken as it is.
+    let path = dir.path().join("file:peer?mode=memory#é.db");
     let mut store = open(&path);
     store.apply(&[insert("a", Vec::new())]).unwrap();
     for file in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {

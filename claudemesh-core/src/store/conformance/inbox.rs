@@ -176,6 +176,12 @@ fn a_new_reader_starts_after_any(store: &mut dyn PeerStore) {
         fresh(&["b", "low"]),
         "it has its own place now"
     );
+    // One that lags behind does not take back how far any came.
+    apply(store, open("late", ReaderStart::Resume));
+    place(store, insert(incoming("c", 1, Next)));
+    apply(store, take("r", Next, 4));
+    apply(store, take("late", Next, 2));
+    assert_eq!(unread(store, "newer"), fresh(&["low"]));
 }
 
 fn after_any_skips_what_others_took(store: &mut dyn PeerStore) {

@@ -67,7 +67,10 @@ impl Config {
         // A later change of the working directory must not move the file.
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let data = read_data(&dir)?;
-        let mut config = Self { dir: Some(dir), data };
+        let mut config = Self {
+            dir: Some(dir),
+            data,
+        };
         config.place_entries();
         Ok(config)
     }
@@ -195,7 +198,9 @@ impl Config {
     fn place_entries(&mut self) {
         let peers = self.dir.as_ref().map(|dir| dir.join("peers"));
         for entry in &mut self.data.meshes {
-            entry.data_dir = peers.as_ref().map(|peers| peers.join(entry.pubkey().to_hex()));
+            entry.data_dir = peers
+                .as_ref()
+                .map(|peers| peers.join(entry.pubkey().to_hex()));
         }
     }
 

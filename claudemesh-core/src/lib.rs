@@ -7,6 +7,8 @@ pub mod broker_url;
 pub mod config;
 pub mod crypto;
 pub mod encoding;
+#[cfg(feature = "client")]
+pub mod enroll;
 pub mod id;
 pub mod identity;
 pub mod invite;
@@ -16,6 +18,10 @@ pub mod message;
 pub mod peer;
 pub mod session;
 pub mod store;
+pub mod time;
 #[cfg(feature = "client")]
 mod transport;
 pub mod wire;
+
+#[cfg(feature = "client")]
+pub use transport::TransportError;

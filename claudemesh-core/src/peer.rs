@@ -56,7 +56,9 @@ pub enum PeerError {
     #[error("not connected to the broker: {0}")]
     NotConnected(String),
     /// Somebody reads with this name already.
-    #[error("messages are being read already by this peer, or by another process with its session name")]
+    #[error(
+        "messages are being read already by this peer, or by another process with its session name"
+    )]
     AlreadyReading,
     /// The session's answer.
     #[error(transparent)]
@@ -179,7 +181,11 @@ pub struct InviteOptions {
 
 impl Default for InviteOptions {
     fn default() -> Self {
-        Self { role: Role::Member, uses: 1, expires_in: Duration::from_secs(7 * 86_400) }
+        Self {
+            role: Role::Member,
+            uses: 1,
+            expires_in: Duration::from_secs(7 * 86_400),
+        }
     }
 }
 
@@ -303,7 +309,10 @@ impl Peer {
             Some(log) => info::resolve(log.roster(), wanted),
             None => {
                 let wanted = wanted.chars().take(128).collect();
-                Err(ResolveError::Unknown { wanted, candidates: Vec::new() })
+                Err(ResolveError::Unknown {
+                    wanted,
+                    candidates: Vec::new(),
+                })
             }
         };
         match found(self) {
@@ -344,7 +353,11 @@ impl Peer {
         if lock.is_err() {
             shared.end_reading();
         }
-        Ok(Incoming::new(self.clone(), self.inner.reader.clone(), lock?))
+        Ok(Incoming::new(
+            self.clone(),
+            self.inner.reader.clone(),
+            lock?,
+        ))
     }
 
     async fn open_reader(&self) -> Result<Option<std::fs::File>, PeerError> {
@@ -357,8 +370,15 @@ impl Peer {
             }
             _ => None,
         };
-        let start = if inner.resume { ReaderStart::Resume } else { ReaderStart::AfterAny };
-        let op = PeerOp::OpenReader { reader: inner.reader.clone(), start };
+        let start = if inner.resume {
+            ReaderStart::Resume
+        } else {
+            ReaderStart::AfterAny
+        };
+        let op = PeerOp::OpenReader {
+            reader: inner.reader.clone(),
+            start,
+        };
         self.with_store(move |store| store.apply(&[op])).await?;
         Ok(lock)
     }
@@ -369,9 +389,15 @@ impl Peer {
     /// [`PeerError`].
     pub async fn unread(&self, limit: u32) -> Result<Vec<Received>, PeerError> {
         let reader = self.inner.reader.clone();
-        let start =
-            if self.inner.resume { ReaderStart::Resume } else { ReaderStart::AfterAny };
-        let open = PeerOp::OpenReader { reader: reader.clone(), start };
+        let start = if self.inner.resume {
+            ReaderStart::Resume
+        } else {
+            ReaderStart::AfterAny
+        };
+        let open = PeerOp::OpenReader {
+            reader: reader.clone(),
+            start,
+        };
         let query = Query::Unread { reader, limit };
         let rows = self
             .with_store(move |store| {
@@ -399,14 +425,22 @@ impl Peer {
     /// # Errors
     /// [`PeerError`].
     pub async fn history(&self, limit: u32) -> Result<Vec<Received>, PeerError> {
-        let rows = self.with_store(move |store| store.read(&Query::Inbox { limit })).await?;
+        let rows = self
+            .with_store(move |store| store.read(&Query::Inbox { limit }))
+            .await?;
         Ok(self.received(rows))
     }
 
     fn received(&self, rows: Rows) -> Vec<Received> {
-        let rows: Vec<InboxRow> = if let Rows::Inbox(rows) = rows { rows } else { Vec::new() };
+        let rows: Vec<InboxRow> = if let Rows::Inbox(rows) = rows {
+            rows
+        } else {
+            Vec::new()
+        };
         let reader = &self.inner.reader;
-        rows.into_iter().map(|row| Received::new(row, reader.clone(), self.clone())).collect()
+        rows.into_iter()
+            .map(|row| Received::new(row, reader.clone(), self.clone()))
+            .collect()
     }
 
     /// The outbox: what is not final, oldest first; with `all`, final messages too.
@@ -451,7 +485,9 @@ impl Peer {
         let mut caught_up = self.inner.shared.catching_up();
         let mut connection = self.inner.shared.connection();
         let ended = async {
-            let found = connection.wait_for(|c| matches!(c, Connection::Ended(_))).await;
+            let found = connection
+                .wait_for(|c| matches!(c, Connection::Ended(_)))
+                .await;
             found.map(|_| ()).map_err(|_| ())
         };
         let reached = tokio::time::timeout(limit, async {
@@ -507,12 +543,24 @@ impl Peer {
         let members = self.members(false);
         let record = |key: &PublicKey| {
             let hex = key.to_hex();
-            let told = list.members.iter().flatten().find(|m| m.member_pubkey == hex);
-            let sessions: Vec<_> =
-                list.peers.iter().filter(|p| p.member_pubkey.as_deref() == Some(&hex)).collect();
+            let told = list
+                .members
+                .iter()
+                .flatten()
+                .find(|m| m.member_pubkey == hex);
+            let sessions: Vec<_> = list
+                .peers
+                .iter()
+                .filter(|p| p.member_pubkey.as_deref() == Some(&hex))
+                .collect();
             let online = told.map_or(!sessions.is_empty(), |told| told.online);
             let status = sessions.iter().find_map(|p| p.status.parse().ok());
-            (online, told.and_then(|m| m.last_seen), status, sessions.len())
+            (
+                online,
+                told.and_then(|m| m.last_seen),
+                status,
+                sessions.len(),
+            )
         };
         let mut all: Vec<PeerInfo> = (members.iter())
             .map(|member| {
@@ -531,21 +579,39 @@ impl Peer {
             .collect();
         for peer in &list.peers {
             let text = peer.member_pubkey.as_deref().unwrap_or(&peer.pubkey);
-            let Ok(key) = PublicKey::from_hex(text) else { continue };
+            let Ok(key) = PublicKey::from_hex(text) else {
+                continue;
+            };
             if all.iter().any(|known| known.key == key) {
                 continue;
             }
             let (online, last_seen, status, sessions) = record(&key);
-            let name = peer.display_name.chars().filter(|c| !c.is_control()).take(64).collect();
+            let name = peer
+                .display_name
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(64)
+                .collect();
             let (role, verified) = (None, false);
-            all.push(PeerInfo { key, name, role, verified, online, last_seen, status, sessions });
+            all.push(PeerInfo {
+                key,
+                name,
+                role,
+                verified,
+                online,
+                last_seen,
+                status,
+                sessions,
+            });
         }
         Ok(all)
     }
 
     /// The members, as the membership log has them; with `former`, those who were removed too.
     pub fn members(&self, former: bool) -> Vec<MemberInfo> {
-        let Some(log) = self.inner.shared.log() else { return Vec::new() };
+        let Some(log) = self.inner.shared.log() else {
+            return Vec::new();
+        };
         let roster = log.roster();
         if former {
             roster.members_and_former().map(MemberInfo::from).collect()
@@ -567,7 +633,9 @@ impl Peer {
     /// What happens from now on, as a stream. One that is not read for long misses events.
     pub fn events(&self) -> Events {
         let receiver = self.inner.shared.events();
-        Events { work: Some(Box::pin(next_event(receiver))) }
+        Events {
+            work: Some(Box::pin(next_event(receiver))),
+        }
     }
 
     /// Says how attentive this peer is: what is not urgent waits while it is not idle.
@@ -586,12 +654,14 @@ impl Peer {
     /// [`PeerError`].
     pub async fn invite(&self, options: InviteOptions) -> Result<NewInvite, PeerError> {
         let (seed, filler) = (random::<32>()?, random::<32>()?);
-        let now = driver::unix_ms();
+        let now = unix_ms();
         let lasts = u64::try_from(options.expires_in.as_millis()).unwrap_or(u64::MAX);
         // The token counts in seconds: both are to end at the same moment.
         let expires_at = now.saturating_add(lasts) / 1_000 * 1_000;
         self.connected_within(PATIENCE).await?;
-        let log = self.log().ok_or(SessionError::LogUnusable("this mesh has none"))?;
+        let log = self
+            .log()
+            .ok_or(SessionError::LogUnusable("this mesh has none"))?;
         let slug: MeshSlug = log.roster().slug().clone();
         let offer = Offer {
             mesh: self.inner.mesh.mesh_id.clone(),
@@ -609,18 +679,25 @@ impl Peer {
             expires_at,
             max_uses: options.uses,
         };
-        let command = Command::Append { body, invite_token: Some(token) };
+        let command = Command::Append {
+            body,
+            invite_token: Some(token),
+        };
         match self.command(command).await? {
-            Reply::Appended { hash, .. } => {
-                Ok(NewInvite { id: hash, expires_at, issued: issued(hash) })
-            }
+            Reply::Appended { hash, .. } => Ok(NewInvite {
+                id: hash,
+                expires_at,
+                issued: issued(hash),
+            }),
             _ => Err(PeerError::Closed),
         }
     }
 
     /// The invites of this mesh, as the log has them.
     pub fn invites(&self) -> Vec<Invite> {
-        self.log().map(|log| log.roster().invites().cloned().collect()).unwrap_or_default()
+        self.log()
+            .map(|log| log.roster().invites().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Takes an invite back. Needs the broker, and the role of owner or admin.
@@ -637,12 +714,21 @@ impl Peer {
     /// # Errors
     /// [`PeerError`].
     pub async fn remove(&self, member: PublicKey, close_all: bool) -> Result<(), PeerError> {
-        self.append(Body::MemberRemoved { key: member, close_all }).await
+        self.append(Body::MemberRemoved {
+            key: member,
+            close_all,
+        })
+        .await
     }
 
     async fn append(&self, body: Body) -> Result<(), PeerError> {
         self.connected_within(PATIENCE).await?;
-        self.command(Command::Append { body, invite_token: None }).await.map(|_| ())
+        self.command(Command::Append {
+            body,
+            invite_token: None,
+        })
+        .await
+        .map(|_| ())
     }
 
     /// Ends this peer: sends what is on its way, at most for `limit`, and closes the connection.
@@ -662,7 +748,11 @@ impl Peer {
     async fn command(&self, command: Command) -> Result<Reply, PeerError> {
         let (tell, told) = oneshot::channel();
         let request = Request::Command(command, tell);
-        self.inner.requests.send(request).await.map_err(|_| PeerError::Closed)?;
+        self.inner
+            .requests
+            .send(request)
+            .await
+            .map_err(|_| PeerError::Closed)?;
         Ok(told.await.map_err(|_| PeerError::Closed)??)
     }
 
@@ -688,8 +778,7 @@ pub struct Events {
     work: Option<EventWork>,
 }
 
-type EventWork =
-    Pin<Box<dyn Future<Output = (broadcast::Receiver<Event>, Option<Event>)> + Send>>;
+type EventWork = Pin<Box<dyn Future<Output = (broadcast::Receiver<Event>, Option<Event>)> + Send>>;
 
 async fn next_event(
     mut receiver: broadcast::Receiver<Event>,
@@ -714,7 +803,9 @@ impl Stream for Events {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Some(work) = &mut self.work else { return Poll::Ready(None) };
+        let Some(work) = &mut self.work else {
+            return Poll::Ready(None);
+        };
         match work.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready((receiver, event)) => {
@@ -727,6 +818,8 @@ impl Stream for Events {
         }
     }
 }
+
+pub(crate) use driver::unix_ms;
 
 /// Bytes from the system's random source.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], PeerError> {

@@ -25,7 +25,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::crypto::{DirectKey, Drbg, KeyError, X25519Secret};
 use crate::id::{PublicKey, Status};
 use crate::membership::Log;
-use crate::store::{Outcome, Pin, PeerOp, Query, Rows, StoreError};
+use crate::store::{Outcome, PeerOp, Pin, Query, Rows, StoreError};
 use crate::wire::{BrokerFrame, ClientFrame, Push};
 
 /// Shared keys kept at most; making one costs a key agreement.
@@ -37,7 +37,10 @@ enum StoreWork {
     SentMarked(outbox::Page),
     AnswerSaved(Vec<Event>),
     Inserted(inbox::Batch),
-    Cancelled { command: CommandId, id: crate::id::MessageId },
+    Cancelled {
+        command: CommandId,
+        id: crate::id::MessageId,
+    },
     Adopted(CommandId),
     Requeued,
     Answered(CommandId, Reply),
@@ -155,7 +158,9 @@ impl Session {
 
     fn frame(&mut self, text: &str) {
         // A frame that does not decode is the broker's fault and changes nothing here.
-        let Ok(frame) = BrokerFrame::decode(text) else { return };
+        let Ok(frame) = BrokerFrame::decode(text) else {
+            return;
+        };
         match frame {
             BrokerFrame::HelloAck(ack) => self.hello_ack(&ack),
             BrokerFrame::Error(error) => self.error_frame(&error),
@@ -181,15 +186,27 @@ impl Session {
             Command::Append { body, invite_token } => self.append(id, body, invite_token),
             Command::SetStatus(status) => self.set_status(id, status),
             Command::Cancel(message) => {
-                let op = PeerOp::Cancel { id: message.clone(), at: self.now.wall };
-                self.store(vec![op], StoreWork::Cancelled { command: id, id: message });
+                let op = PeerOp::Cancel {
+                    id: message.clone(),
+                    at: self.now.wall,
+                };
+                self.store(
+                    vec![op],
+                    StoreWork::Cancelled {
+                        command: id,
+                        id: message,
+                    },
+                );
             }
             Command::Taken(ids) => {
                 self.acknowledge(ids);
                 self.done(id, Ok(Reply::Done));
             }
             Command::Adopt(lane) => {
-                let op = PeerOp::Adopt { from: lane, to: self.config.lane };
+                let op = PeerOp::Adopt {
+                    from: lane,
+                    to: self.config.lane,
+                };
                 self.store(vec![op], StoreWork::Adopted(id));
             }
             Command::Refresh(ids) => {
@@ -200,7 +217,9 @@ impl Session {
     }
 
     fn stored(&mut self, token: StoreToken, result: Result<Vec<Outcome>, StoreError>) {
-        let Some(work) = self.storing.remove(&token) else { return };
+        let Some(work) = self.storing.remove(&token) else {
+            return;
+        };
         match work {
             StoreWork::Enqueued(work) => self.enqueued(work, result),
             StoreWork::SentMarked(page) => self.sent_marked(page, result),
@@ -241,7 +260,9 @@ impl Session {
     }
 
     fn loaded(&mut self, token: StoreToken, result: Result<Rows, StoreError>) {
-        let Some(work) = self.loading.remove(&token) else { return };
+        let Some(work) = self.loading.remove(&token) else {
+            return;
+        };
         match (work, result) {
             (LoadWork::OutboxPage, result) => self.outbox_page(result),
             (LoadWork::Accepted, Ok(Rows::Outbox(rows))) => self.ask_outcomes(rows),
@@ -261,24 +282,41 @@ impl Session {
     fn ready(&mut self) {
         self.event(Event::Connected);
         self.outbox.connection_opened();
-        self.load(Query::OutboxAccepted { after: 0, limit: 256 }, LoadWork::Accepted);
+        self.load(
+            Query::OutboxAccepted {
+                after: 0,
+                limit: 256,
+            },
+            LoadWork::Accepted,
+        );
     }
 
     fn broker_event(&mut self, push: &Push) {
         let text = |name: &str| {
             let value = push.event_data.as_ref().and_then(|data| data.get(name));
-            let text = value.and_then(serde_json::Value::as_str).unwrap_or_default();
-            text.chars().filter(|c| !c.is_control()).take(128).collect::<String>()
+            let text = value
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default();
+            text.chars()
+                .filter(|c| !c.is_control())
+                .take(128)
+                .collect::<String>()
         };
         if !push.is_event() {
             return;
         }
         match push.event.as_deref() {
             Some("peer_joined" | "peer_returned") => {
-                self.event(Event::PeerOnline { key: text("pubkey"), name: text("name") });
+                self.event(Event::PeerOnline {
+                    key: text("pubkey"),
+                    name: text("name"),
+                });
             }
             Some("peer_left") => {
-                self.event(Event::PeerOffline { key: text("pubkey"), name: text("name") });
+                self.event(Event::PeerOffline {
+                    key: text("pubkey"),
+                    name: text("name"),
+                });
             }
             _ => {}
         }
@@ -290,7 +328,8 @@ impl Session {
             if self.keys.len() >= MAX_DIRECT_KEYS {
                 self.keys.clear();
             }
-            self.keys.insert(*theirs, DirectKey::agree(&self.secret, theirs)?);
+            self.keys
+                .insert(*theirs, DirectKey::agree(&self.secret, theirs)?);
         }
         self.keys.get(theirs).ok_or(KeyError::Weak)
     }
@@ -306,7 +345,10 @@ impl Session {
     fn pin(&mut self, name: &str, value: &str) {
         if self.pins.get(name).is_none_or(|held| held != value) {
             self.pins.insert(name.to_owned(), value.to_owned());
-            let pin = Pin { name: name.to_owned(), value: value.to_owned() };
+            let pin = Pin {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            };
             self.store(vec![PeerOp::Pin(pin)], StoreWork::Saved);
         }
     }

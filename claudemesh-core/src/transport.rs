@@ -79,16 +79,23 @@ pub(crate) struct Upgraded {
 
 async fn open(url: &BrokerUrl) -> Result<Box<dyn Stream>, TransportError> {
     let address = url.authority();
-    let connect = |why: String| TransportError::Connect { address: address.clone(), why };
+    let connect = |why: String| TransportError::Connect {
+        address: address.clone(),
+        why,
+    };
     let tcp = TcpStream::connect((url.host(), url.port()))
         .await
         .map_err(|error| connect(error.to_string()))?;
     // Frames are small and wait for an answer: they are not to wait for each other.
-    tcp.set_nodelay(true).map_err(|error| connect(error.to_string()))?;
+    tcp.set_nodelay(true)
+        .map_err(|error| connect(error.to_string()))?;
     if !url.is_tls() {
         return Ok(Box::new(tcp));
     }
-    let tls = |why: String| TransportError::Tls { address: address.clone(), why };
+    let tls = |why: String| TransportError::Tls {
+        address: address.clone(),
+        why,
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -110,17 +117,24 @@ async fn within<T>(
     work: impl Future<Output = Result<T, TransportError>>,
 ) -> Result<T, TransportError> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        Err(TransportError::Timeout { address: url.authority(), seconds: limit.as_secs() })
+        Err(TransportError::Timeout {
+            address: url.authority(),
+            seconds: limit.as_secs(),
+        })
     })
 }
 
 /// Opens a WebSocket to the broker.
 pub(crate) async fn upgrade(url: &BrokerUrl) -> Result<Upgraded, TransportError> {
     within(CONNECT, url, async {
-        let protocol =
-            |why: String| TransportError::Protocol { address: url.authority(), why };
-        let request =
-            url.to_string().into_client_request().map_err(|error| protocol(error.to_string()))?;
+        let protocol = |why: String| TransportError::Protocol {
+            address: url.authority(),
+            why,
+        };
+        let request = url
+            .to_string()
+            .into_client_request()
+            .map_err(|error| protocol(error.to_string()))?;
         let config = WebSocketConfig::default()
             .read_buffer_size(16 * 1024)
             .max_message_size(Some(MAX_FRAME_FROM_LEGACY_BROKER))
@@ -133,13 +147,19 @@ pub(crate) async fn upgrade(url: &BrokerUrl) -> Result<Upgraded, TransportError>
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         let challenge = match header(HEADER_CHALLENGE) {
             Some(text) => {
-                let bytes = unbase64url(text).ok().and_then(|bytes| bytes.try_into().ok());
+                let bytes = unbase64url(text)
+                    .ok()
+                    .and_then(|bytes| bytes.try_into().ok());
                 Some(bytes.ok_or_else(|| protocol("its challenge is malformed".to_owned()))?)
             }
             None => None,
         };
         let date = header("date").and_then(parse_http_date);
-        Ok(Upgraded { socket, challenge, date })
+        Ok(Upgraded {
+            socket,
+            challenge,
+            date,
+        })
     })
     .await
 }
@@ -158,13 +178,14 @@ pub(crate) async fn call(
     body: Option<String>,
 ) -> Result<Answer, TransportError> {
     within(CALL, url, async {
-        let protocol =
-            |why: String| TransportError::Protocol { address: url.authority(), why };
+        let protocol = |why: String| TransportError::Protocol {
+            address: url.authority(),
+            why,
+        };
         let stream = open(url).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(|error| protocol(error.to_string()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| protocol(error.to_string()))?;
         let method = if body.is_some() { "POST" } else { "GET" };
         let mut request = hyper::Request::builder()
             .method(method)
@@ -181,14 +202,19 @@ pub(crate) async fn call(
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| protocol(error.to_string()))?;
         let exchange = async {
-            let response =
-                sender.send_request(request).await.map_err(|error| protocol(error.to_string()))?;
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|error| protocol(error.to_string()))?;
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), MAX_ANSWER)
                 .collect()
                 .await
                 .map_err(|error| protocol(error.to_string()))?;
-            Ok(Answer { status, body: body.to_bytes().to_vec() })
+            Ok(Answer {
+                status,
+                body: body.to_bytes().to_vec(),
+            })
         };
         // The connection must be driven while the answer is awaited; no task is left behind.
         tokio::pin!(connection);
@@ -210,8 +236,9 @@ fn parse_http_date(text: &str) -> Option<u64> {
     let mut number = || parts.next()?.parse::<u64>().ok();
     let day = number()?;
     let month = text.get(8..11)?;
-    let months =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let month = months.iter().position(|name| *name == month)? as u64 + 1;
     let mut parts = text.get(12..)?.split([' ', ':']);
     let mut number = || parts.next()?.parse::<u64>().ok();
@@ -234,9 +261,21 @@ mod tests {
     #[test]
     fn http_dates_are_read() {
         assert_eq!(parse_http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777_000));
-        assert_eq!(parse_http_date("Tue, 29 Feb 2028 23:59:59 GMT"), Some(1_835_481_599_000));
-        for bad in ["", "x", "Sun, 06 Nov", "Sun, 99 Nov 1994 08:49:37 GMT", "Sün, 06 Nov 1994"] {
+        assert_eq!(
+            parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(784_111_777_000)
+        );
+        assert_eq!(
+            parse_http_date("Tue, 29 Feb 2028 23:59:59 GMT"),
+            Some(1_835_481_599_000)
+        );
+        for bad in [
+            "",
+            "x",
+            "Sun, 06 Nov",
+            "Sun, 99 Nov 1994 08:49:37 GMT",
+            "Sün, 06 Nov 1994",
+        ] {
             assert_eq!(parse_http_date(bad), None, "{bad}");
         }
     }

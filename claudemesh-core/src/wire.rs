@@ -33,7 +33,8 @@ mod send;
 pub use close::{CloseCode, reason};
 pub use codec::{Extra, UnknownFrame, WireError, check_size};
 pub use delivery::{
-    CaughtUp, ClientAck, Fetch, Outcome, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState,
+    CaughtUp, ClientAck, Fetch, Outcome, OutcomeState, Outcomes, OutcomesResult, Receipt,
+    ReceiptState,
 };
 pub use errors::ErrorFrame;
 pub use hello::{Attestation, BrokerInfo, Hello, HelloAck, SessionHello, Waiting};

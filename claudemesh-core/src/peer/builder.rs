@@ -16,9 +16,7 @@ use crate::encoding::hex;
 use crate::id::{Name, Status};
 use crate::membership::{Log, LogError, SignedEntry};
 use crate::session::{About, Retry, Session, SessionConfig};
-use crate::store::{
-    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, StoreError,
-};
+use crate::store::{MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, StoreError};
 
 /// Requests that wait for the driver at most; more wait at their callers.
 const QUEUE: usize = 256;
@@ -39,7 +37,9 @@ pub enum ConnectError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The membership log in the store is not valid: the file was changed.
-    #[error("the membership log kept for this mesh is not valid ({0}); move its store aside and connect again")]
+    #[error(
+        "the membership log kept for this mesh is not valid ({0}); move its store aside and connect again"
+    )]
     Log(#[from] LogError),
     /// A session name is 1–64 bytes without control characters.
     #[error("a session name is 1–64 bytes without control characters")]
@@ -151,7 +151,10 @@ impl PeerBuilder {
         {
             return Err(ConnectError::SessionName);
         }
-        let open = Open { kept: self.kept, mesh: self.mesh.clone() };
+        let open = Open {
+            kept: self.kept,
+            mesh: self.mesh.clone(),
+        };
         let opened = match tokio::task::spawn_blocking(move || open.run()).await {
             Ok(opened) => opened?,
             Err(error) => return Err(PeerError::System(error.to_string()).into()),
@@ -166,10 +169,22 @@ impl PeerBuilder {
         };
         let number = lane.as_ref().map_or(0, |lane| lane.number);
         let (reader, session_id, resume) = match &self.session {
-            Some(name) => (format!("session:{name}"), format!("{}-s-{name}", opened.id), true),
-            None => (format!("lane:{number}"), format!("{}-{number}", opened.id), false),
+            Some(name) => (
+                format!("session:{name}"),
+                format!("{}-s-{name}", opened.id),
+                true,
+            ),
+            None => (
+                format!("lane:{number}"),
+                format!("{}-{number}", opened.id),
+                false,
+            ),
         };
-        let name = self.mesh.display_name.as_deref().and_then(|name| Name::new(name).ok());
+        let name = self
+            .mesh
+            .display_name
+            .as_deref()
+            .and_then(|name| Name::new(name).ok());
         let config = SessionConfig {
             mesh: self.mesh.mesh_id.clone(),
             member_id: self.mesh.member_id.clone(),
@@ -203,9 +218,20 @@ impl PeerBuilder {
         let key = Arc::clone(self.mesh.key_pair());
         let (mesh, lanes) = (self.mesh, opened.lanes);
         let reader = ReaderName(reader);
-        let inner =
-            Inner { shared, requests, mesh, broker, key, reader, resume, lanes, durable };
-        Ok(Peer { inner: Arc::new(inner) })
+        let inner = Inner {
+            shared,
+            requests,
+            mesh,
+            broker,
+            key,
+            reader,
+            resume,
+            lanes,
+            durable,
+        };
+        Ok(Peer {
+            inner: Arc::new(inner),
+        })
     }
 }
 
@@ -239,7 +265,9 @@ impl Open {
                 None => memory(),
             },
         };
-        store.apply(&[PeerOp::Prune { now: super::driver::unix_ms() }])?;
+        store.apply(&[PeerOp::Prune {
+            now: super::driver::unix_ms(),
+        }])?;
         let log = read_log(store.as_ref(), &self.mesh)?;
         let mut pins = match store.read(&Query::Pins)? {
             Rows::Pins(pins) => pins,
@@ -249,13 +277,22 @@ impl Open {
             Some(pin) => pin.value.clone(),
             None => {
                 let value = hex(&random::<8>()?);
-                let pin = Pin { name: PIN_STORE_ID.to_owned(), value: value.clone() };
+                let pin = Pin {
+                    name: PIN_STORE_ID.to_owned(),
+                    value: value.clone(),
+                };
                 store.apply(&[PeerOp::Pin(pin.clone())])?;
                 pins.push(pin);
                 value
             }
         };
-        Ok(Opened { store, lanes, log, pins, id })
+        Ok(Opened {
+            store,
+            lanes,
+            log,
+            pins,
+            id,
+        })
     }
 }
 
@@ -280,8 +317,13 @@ fn durable(_: &std::path::Path) -> Result<(Box<dyn PeerStore>, Option<Lanes>), C
 fn read_log(store: &dyn PeerStore, mesh: &MeshEntry) -> Result<Option<Log>, ConnectError> {
     let mut entries: Vec<SignedEntry> = Vec::new();
     loop {
-        let query = Query::Log { from: entries.len() as u64, limit: 1_000 };
-        let Rows::Log(page) = store.read(&query)? else { break };
+        let query = Query::Log {
+            from: entries.len() as u64,
+            limit: 1_000,
+        };
+        let Rows::Log(page) = store.read(&query)? else {
+            break;
+        };
         if page.is_empty() {
             break;
         }

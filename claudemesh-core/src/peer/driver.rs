@@ -19,9 +19,7 @@ use super::receipt::Progress;
 use super::shared::{Connection, Shared};
 use super::store_thread::FromStore;
 use crate::broker_url::BrokerUrl;
-use crate::session::{
-    Command, CommandId, Event, In, Now, Out, Reply, Session, SessionError,
-};
+use crate::session::{Command, CommandId, Event, In, Now, Out, Reply, Session, SessionError};
 use crate::store::{Query, Rows};
 use crate::transport::{self, Stream, TransportError, Upgraded};
 
@@ -120,7 +118,10 @@ impl Run {
 
     fn now(&self) -> Now {
         let mono = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Now { mono, wall: unix_ms() }
+        Now {
+            mono,
+            wall: unix_ms(),
+        }
     }
 
     fn input(&mut self, input: In) {
@@ -155,16 +156,26 @@ impl Run {
     fn opened(&mut self, opened: Result<Upgraded, TransportError>) {
         self.connecting = None;
         match opened {
-            Ok(Upgraded { socket, challenge, date }) => {
+            Ok(Upgraded {
+                socket,
+                challenge,
+                date,
+            }) => {
                 let (sink, stream) = socket.split();
                 self.reader = Some(stream);
                 let (frames, queue) = mpsc::unbounded_channel();
-                self.writer = Some(Writer { frames, task: tokio::spawn(write(sink, queue)) });
+                self.writer = Some(Writer {
+                    frames,
+                    task: tokio::spawn(write(sink, queue)),
+                });
                 // The broker's clock counts only where the own one is far off it.
                 let date = date.filter(|date| date.abs_diff(unix_ms()) > 20_000);
                 self.input(In::Opened { challenge, date });
             }
-            Err(error) => self.input(In::Closed { code: None, reason: error.to_string() }),
+            Err(error) => self.input(In::Closed {
+                code: None,
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -207,12 +218,16 @@ impl Run {
             match out {
                 Out::Connect => {
                     let broker = self.driver.broker.clone();
-                    self.connecting = Some(Box::pin(async move { transport::upgrade(&broker).await }));
+                    self.connecting =
+                        Some(Box::pin(async move { transport::upgrade(&broker).await }));
                 }
                 Out::Transmit(text) => self.write(Message::text(text)),
                 Out::Close(code) => {
                     let code = WsCloseCode::from(code);
-                    self.write(Message::Close(Some(CloseFrame { code, reason: "".into() })));
+                    self.write(Message::Close(Some(CloseFrame {
+                        code,
+                        reason: "".into(),
+                    })));
                     let was_open = self.reader.is_some();
                     self.reader = None;
                     self.connecting = None;
@@ -241,7 +256,11 @@ impl Run {
     }
 
     fn done(&mut self, id: CommandId, result: Result<Reply, SessionError>) {
-        if self.adopting.as_ref().is_some_and(|(command, _)| *command == id) {
+        if self
+            .adopting
+            .as_ref()
+            .is_some_and(|(command, _)| *command == id)
+        {
             self.adopting = None;
             self.list_lanes();
         }
@@ -271,9 +290,17 @@ impl Run {
             }
             Event::Received => shared.inbox_changed(),
             Event::CaughtUp => shared.caught_up(),
-            Event::Sent { id, state, reason, recipients } => {
-                let progress =
-                    Progress { state: *state, reason: reason.clone(), recipients: *recipients };
+            Event::Sent {
+                id,
+                state,
+                reason,
+                recipients,
+            } => {
+                let progress = Progress {
+                    state: *state,
+                    reason: reason.clone(),
+                    recipients: *recipients,
+                };
                 shared.receipts.progressed(id, progress);
             }
             _ => {}
@@ -299,7 +326,9 @@ impl Run {
 
     fn adopt_one(&mut self, lanes: &[u32]) {
         self.lanes_token = None;
-        let Some((files, own)) = &self.driver.lanes else { return };
+        let Some((files, own)) = &self.driver.lanes else {
+            return;
+        };
         let own = own.number;
         for lane in lanes.iter().copied().filter(|lane| *lane != own) {
             // A lane that is held belongs to a process that lives; one whose file cannot be
@@ -319,12 +348,17 @@ impl Run {
         self.connecting = None;
         self.reader = None;
         if let Some(Writer { frames, task }) = self.writer.take() {
-            let frame = CloseFrame { code: WsCloseCode::Normal, reason: "".into() };
+            let frame = CloseFrame {
+                code: WsCloseCode::Normal,
+                reason: "".into(),
+            };
             let _ = frames.send(Message::Close(Some(frame)));
             drop(frames);
             let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
         }
-        self.driver.shared.connection_is(Connection::Ended("closed".to_owned()));
+        self.driver
+            .shared
+            .connection_is(Connection::Ended("closed".to_owned()));
     }
 }
 
@@ -354,7 +388,10 @@ async fn opening(connecting: &mut Option<Connecting>) -> Result<Upgraded, Transp
 
 async fn reading(reader: &mut Option<SplitStream<Socket>>) -> Option<Result<Message, String>> {
     match reader {
-        Some(reader) => reader.next().await.map(|frame| frame.map_err(|e| e.to_string())),
+        Some(reader) => reader
+            .next()
+            .await
+            .map(|frame| frame.map_err(|e| e.to_string())),
         None => std::future::pending().await,
     }
 }
@@ -373,7 +410,9 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

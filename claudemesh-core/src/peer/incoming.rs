@@ -135,10 +135,18 @@ pub(super) async fn take(
     messages: &[&Received],
 ) -> Result<(), PeerError> {
     let ops: Vec<PeerOp> = (messages.iter())
-        .map(|m| PeerOp::Take { reader: reader.clone(), class: m.priority, seq: m.seq })
+        .map(|m| PeerOp::Take {
+            reader: reader.clone(),
+            class: m.priority,
+            seq: m.seq,
+        })
         .collect();
     let shared = peer.shared();
-    shared.store.with(move |store| store.apply(&ops)).await.map_err(|_| PeerError::Closed)??;
+    shared
+        .store
+        .with(move |store| store.apply(&ops))
+        .await
+        .map_err(|_| PeerError::Closed)??;
     if !peer.is_durable() {
         let ids = messages.iter().map(|m| m.broker_id.clone()).collect();
         peer.command(Command::Taken(ids)).await?;
@@ -177,9 +185,20 @@ impl Incoming {
         let shared = Arc::clone(peer.shared());
         let watch = shared.store.watch();
         let (inbox, ended) = (shared.inbox(), shared.connection());
-        let cursor = Cursor { peer, reader, shown: None, inbox, ended };
+        let cursor = Cursor {
+            peer,
+            reader,
+            shown: None,
+            inbox,
+            ended,
+        };
         let state = State::Idle(Box::new(cursor));
-        Self { state, shared, _watch: watch, _lock: lock }
+        Self {
+            state,
+            shared,
+            _watch: watch,
+            _lock: lock,
+        }
     }
 
     /// The next message; takes the last one. None when the peer is closed.
@@ -234,9 +253,8 @@ impl Cursor {
                 // The store failed; it is asked again, and what was shown stays untaken.
                 Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
             }
-            let ended = |c: &super::shared::Connection| {
-                matches!(c, super::shared::Connection::Ended(_))
-            };
+            let ended =
+                |c: &super::shared::Connection| matches!(c, super::shared::Connection::Ended(_));
             if ended(&self.ended.borrow()) {
                 return (self, None);
             }
@@ -252,18 +270,36 @@ impl Cursor {
 
     /// In one transaction: takes what was shown, and notes that the next one is shown.
     async fn step(&mut self) -> Result<Option<Received>, PeerError> {
-        let (reader, shown) = (self.reader.clone(), self.shown.as_ref().map(|m| (m.priority, m.seq)));
+        let (reader, shown) = (
+            self.reader.clone(),
+            self.shown.as_ref().map(|m| (m.priority, m.seq)),
+        );
         let work = move |store: &mut dyn crate::store::PeerStore| {
-            let query = Query::Unread { reader: reader.clone(), limit: 2 };
-            let Rows::Inbox(rows) = store.read(&query)? else { return Ok(None) };
-            let next = rows.into_iter().find(|row| shown != Some((row.message.priority, row.seq)));
+            let query = Query::Unread {
+                reader: reader.clone(),
+                limit: 2,
+            };
+            let Rows::Inbox(rows) = store.read(&query)? else {
+                return Ok(None);
+            };
+            let next = rows
+                .into_iter()
+                .find(|row| shown != Some((row.message.priority, row.seq)));
             let mut ops = Vec::new();
             if let Some((class, seq)) = shown {
-                ops.push(PeerOp::Take { reader: reader.clone(), class, seq });
+                ops.push(PeerOp::Take {
+                    reader: reader.clone(),
+                    class,
+                    seq,
+                });
             }
             if let Some(row) = &next {
                 let class = row.message.priority;
-                ops.push(PeerOp::Offer { reader: reader.clone(), class, seq: row.seq });
+                ops.push(PeerOp::Offer {
+                    reader: reader.clone(),
+                    class,
+                    seq: row.seq,
+                });
             }
             if !ops.is_empty() {
                 store.apply(&ops)?;
@@ -271,11 +307,17 @@ impl Cursor {
             Ok::<_, StoreError>(next)
         };
         let shared = self.peer.shared();
-        let next = shared.store.with(work).await.map_err(|_| PeerError::Closed)??;
+        let next = shared
+            .store
+            .with(work)
+            .await
+            .map_err(|_| PeerError::Closed)??;
         if let Some(taken) = self.shown.take()
             && !self.peer.is_durable()
         {
-            self.peer.command(Command::Taken(vec![taken.broker_id])).await?;
+            self.peer
+                .command(Command::Taken(vec![taken.broker_id]))
+                .await?;
         }
         Ok(next.map(|row| Received::new(row, self.reader.clone(), self.peer.clone())))
     }

@@ -79,12 +79,19 @@ pub enum ResolveError {
 }
 
 fn list(candidates: &[MemberInfo]) -> String {
-    let mut names: Vec<String> =
-        candidates.iter().take(16).map(|m| format!("{} ({})", m.name, m.key.short())).collect();
+    let mut names: Vec<String> = candidates
+        .iter()
+        .take(16)
+        .map(|m| format!("{} ({})", m.name, m.key.short()))
+        .collect();
     if candidates.len() > 16 {
         names.push(format!("and {} more", candidates.len() - 16));
     }
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// Finds a member by name (whole, then without regard to case), by key, or by a prefix of the key
@@ -97,7 +104,10 @@ pub(super) fn resolve(roster: &Roster, wanted: &str) -> Result<PublicKey, Resolv
         return Ok(key);
     }
     let named = |same: &dyn Fn(&str) -> bool| -> Vec<&Member> {
-        roster.members().filter(|member| same(member.name.as_str())).collect()
+        roster
+            .members()
+            .filter(|member| same(member.name.as_str()))
+            .collect()
     };
     let lower = text.to_lowercase();
     let is_prefix = (4..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -106,7 +116,10 @@ pub(super) fn resolve(roster: &Roster, wanted: &str) -> Result<PublicKey, Resolv
         named(&|name| name == text),
         named(&|name| name.to_lowercase() == lower),
         if is_prefix {
-            roster.members().filter(|member| member.key.to_hex().starts_with(prefix)).collect()
+            roster
+                .members()
+                .filter(|member| member.key.to_hex().starts_with(prefix))
+                .collect()
         } else {
             Vec::new()
         },
@@ -116,11 +129,20 @@ pub(super) fn resolve(roster: &Roster, wanted: &str) -> Result<PublicKey, Resolv
             [] => {}
             [one] => return Ok(one.key),
             many => {
-                let candidates = many.iter().map(|member| MemberInfo::from(*member)).collect();
-                return Err(ResolveError::Ambiguous { wanted: text.to_owned(), candidates });
+                let candidates = many
+                    .iter()
+                    .map(|member| MemberInfo::from(*member))
+                    .collect();
+                return Err(ResolveError::Ambiguous {
+                    wanted: text.to_owned(),
+                    candidates,
+                });
             }
         }
     }
     let candidates = roster.members().map(MemberInfo::from).collect();
-    Err(ResolveError::Unknown { wanted: text.chars().take(128).collect(), candidates })
+    Err(ResolveError::Unknown {
+        wanted: text.chars().take(128).collect(),
+        candidates,
+    })
 }

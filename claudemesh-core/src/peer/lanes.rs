@@ -48,13 +48,21 @@ impl Lanes {
 
     /// Holds a lane, if no living process does.
     pub(super) fn try_hold(&self, number: u32) -> io::Result<Option<Held>> {
-        self.try_lock(&number.to_string()).map(|file| file.map(|file| Held { number, _file: file }))
+        self.try_lock(&number.to_string()).map(|file| {
+            file.map(|file| Held {
+                number,
+                _file: file,
+            })
+        })
     }
 
     /// Holds a name for reading, if no living process does.
     pub(super) fn try_hold_reader(&self, name: &str) -> io::Result<Option<File>> {
         // Names come from callers: only their hash becomes part of a path.
-        self.try_lock(&format!("reader-{}", crate::encoding::sha256(name.as_bytes())))
+        self.try_lock(&format!(
+            "reader-{}",
+            crate::encoding::sha256(name.as_bytes())
+        ))
     }
 
     fn try_lock(&self, name: &str) -> io::Result<Option<File>> {

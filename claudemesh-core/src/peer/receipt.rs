@@ -24,7 +24,9 @@ pub enum ReceiptError {
     #[error("the message will not be delivered: {0}")]
     Failed(String),
     /// The peer was closed before; the message stays in the outbox if the store is durable.
-    #[error("the peer was closed before this was known; what is in the outbox is sent by the next one")]
+    #[error(
+        "the peer was closed before this was known; what is in the outbox is sent by the next one"
+    )]
     Closed,
 }
 
@@ -67,7 +69,9 @@ impl Receipt {
     /// [`ReceiptError`].
     pub async fn accepted(&self) -> Result<Accepted, ReceiptError> {
         let progress = self.wait(|state| state != SendState::Queued).await?;
-        Ok(Accepted { recipients: progress.recipients })
+        Ok(Accepted {
+            recipients: progress.recipients,
+        })
     }
 
     /// Waits until the recipient's client has stored the message. This is the broker's word.
@@ -84,9 +88,13 @@ impl Receipt {
         let mut progress = self.progress.clone();
         let reached = progress.wait_for(|progress| far(progress.state)).await;
         match reached.map(|progress| progress.clone()) {
-            Ok(Progress { state: SendState::Failed, reason, .. }) => {
-                Err(ReceiptError::Failed(reason.unwrap_or_else(|| "refused".to_owned())))
-            }
+            Ok(Progress {
+                state: SendState::Failed,
+                reason,
+                ..
+            }) => Err(ReceiptError::Failed(
+                reason.unwrap_or_else(|| "refused".to_owned()),
+            )),
             Ok(progress) => Ok(progress),
             Err(_) => Err(ReceiptError::Closed),
         }
@@ -106,26 +114,43 @@ pub(super) struct Receipts(Mutex<HashMap<MessageId, Followed>>);
 
 impl Receipts {
     pub(super) fn register(&self, id: &MessageId) {
-        let progress = Progress { state: SendState::Queued, reason: None, recipients: None };
+        let progress = Progress {
+            state: SendState::Queued,
+            reason: None,
+            recipients: None,
+        };
         let (sender, first) = watch::channel(progress);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Receipts that nobody holds any more are forgotten now and then.
         if all.len() >= 1_024 && all.len().is_power_of_two() {
             all.retain(|_, followed| followed.sender.receiver_count() > 0);
         }
-        all.insert(id.clone(), Followed { sender, first: Some(first) });
+        all.insert(
+            id.clone(),
+            Followed {
+                sender,
+                first: Some(first),
+            },
+        );
     }
 
     /// Takes the receipt of a message that was just registered.
     pub(super) fn take(&self, id: MessageId) -> Receipt {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = all.get_mut(&id).and_then(|followed| followed.first.take());
-        if first.as_ref().is_some_and(|progress| progress.borrow().state.is_final()) {
+        if first
+            .as_ref()
+            .is_some_and(|progress| progress.borrow().state.is_final())
+        {
             all.remove(&id);
         }
         let progress = first.unwrap_or_else(|| {
             // The peer was closed in between: the receipt says so.
-            let queued = Progress { state: SendState::Queued, reason: None, recipients: None };
+            let queued = Progress {
+                state: SendState::Queued,
+                reason: None,
+                recipients: None,
+            };
             watch::channel(queued).1
         });
         Receipt { id, progress }
@@ -139,7 +164,10 @@ impl Receipts {
             let further = rank(progress.state) > rank(held.state);
             if further {
                 let recipients = progress.recipients.or(held.recipients);
-                *held = Progress { recipients, ..progress };
+                *held = Progress {
+                    recipients,
+                    ..progress
+                };
             }
             further
         });
@@ -160,7 +188,10 @@ impl Receipts {
 
     /// No more will be known.
     pub(super) fn ended(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 

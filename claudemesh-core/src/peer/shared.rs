@@ -64,7 +64,8 @@ impl Shared {
     }
 
     pub(super) fn inbox_changed(&self) {
-        self.inbox.send_modify(|count| *count = count.wrapping_add(1));
+        self.inbox
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     pub(super) fn inbox(&self) -> watch::Receiver<u64> {

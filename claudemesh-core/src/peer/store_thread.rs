@@ -165,7 +165,11 @@ fn work(
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 }
             }
-            let result = if all.is_empty() { Ok(Vec::new()) } else { store.apply(&all) };
+            let result = if all.is_empty() {
+                Ok(Vec::new())
+            } else {
+                store.apply(&all)
+            };
             match result {
                 Ok(outcomes) => {
                     let mut outcomes = outcomes.into_iter();

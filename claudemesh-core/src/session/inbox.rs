@@ -71,8 +71,11 @@ impl Session {
             return self.lose("the broker pushes more than it may");
         }
         let sender = claimed_sender(&push);
-        let known = sender
-            .is_some_and(|key| self.log.roster().is_some_and(|r| r.member_or_former(&key).is_some()));
+        let known = sender.is_some_and(|key| {
+            self.log
+                .roster()
+                .is_some_and(|r| r.member_or_former(&key).is_some())
+        });
         if !known && self.log.may_be_behind() {
             self.inbox.unknown_sender.push(push);
             self.sync_log(None);
@@ -89,8 +92,10 @@ impl Session {
     }
 
     fn take(&mut self, push: Push) {
-        let receipt =
-            Receipt { broker_id: push.message_id.clone(), client_id: push.client_message_id.clone() };
+        let receipt = Receipt {
+            broker_id: push.message_id.clone(),
+            client_id: push.client_message_id.clone(),
+        };
         let sender = claimed_sender(&push).unwrap_or(PublicKey([0; 32]));
         let row = match self.open(&push, sender) {
             Ok(row) => row,
@@ -104,22 +109,34 @@ impl Session {
         if push.mesh_id != self.config.mesh.as_str() {
             return Err("made for another mesh".to_owned());
         }
-        let member = self.log.roster().and_then(|roster| roster.member_or_former(&sender));
+        let member = self
+            .log
+            .roster()
+            .and_then(|roster| roster.member_or_former(&sender));
         let (name, logged, verified) = match member {
             Some(member) if member.removed_at.is_some() => {
                 return Err("sender_removed".to_owned());
             }
             Some(member) => (Some(member.name.clone()), true, member.is_verified()),
-            None => (push.sender_name.as_deref().and_then(|n| Name::new(n).ok()), false, false),
+            None => (
+                push.sender_name.as_deref().and_then(|n| Name::new(n).ok()),
+                false,
+                false,
+            ),
         };
-        let sealed =
-            SealedText { nonce: push.nonce.clone(), ciphertext: push.ciphertext.clone() };
+        let sealed = SealedText {
+            nonce: push.nonce.clone(),
+            ciphertext: push.ciphertext.clone(),
+        };
         // A member with a log entry speaks in envelopes only: bare text from it is an error.
         if logged || push.form.as_deref() == Some(FORM) {
-            let opened = self.open_envelope(push, sender, &sealed).map_err(|e| e.to_string())?;
+            let opened = self
+                .open_envelope(push, sender, &sealed)
+                .map_err(|e| e.to_string())?;
             return Ok(self.row(push, &opened, name, verified));
         }
-        self.open_text(push, sender, name, &sealed).map_err(|error| error.to_string())
+        self.open_text(push, sender, name, &sealed)
+            .map_err(|error| error.to_string())
     }
 
     fn open_envelope(
@@ -130,10 +147,17 @@ impl Session {
     ) -> Result<Opened, MessageError> {
         let (mesh, recipient) = (self.config.mesh.clone(), self.config.key.public());
         let now = self.now.wall;
-        let key = self.direct_key(&sender).map_err(|_| MessageError::BadSignature)?;
+        let key = self
+            .direct_key(&sender)
+            .map_err(|_| MessageError::BadSignature)?;
         let frame_id = push.client_message_id.as_deref();
-        let expected =
-            Expected { mesh: &mesh, recipient: &recipient, sender: &sender, frame_id, now };
+        let expected = Expected {
+            mesh: &mesh,
+            recipient: &recipient,
+            sender: &sender,
+            frame_id,
+            now,
+        };
         open_direct(expected, key, sealed)
     }
 
@@ -168,7 +192,9 @@ impl Session {
         sealed: &SealedText,
     ) -> Result<NewInbox, MessageError> {
         let routing = PublicKey::from_hex(&push.sender_pubkey).unwrap_or(sender);
-        let key = self.direct_key(&routing).map_err(|_| MessageError::BadSignature)?;
+        let key = self
+            .direct_key(&routing)
+            .map_err(|_| MessageError::BadSignature)?;
         let text = open_bare(key, sealed)?;
         Ok(NewInbox {
             kind: Kind::Direct,
@@ -199,7 +225,10 @@ impl Session {
             sender_name: None,
             verified: false,
             id: self.frame_id(push),
-            delivery: Delivery { dedupe: format!("broker:{broker_id}"), broker_id },
+            delivery: Delivery {
+                dedupe: format!("broker:{broker_id}"),
+                broker_id,
+            },
             priority: Priority::Low,
             content_type: crate::message::TEXT.to_owned(),
             body: reason.as_bytes().to_vec(),
@@ -211,7 +240,10 @@ impl Session {
     }
 
     fn frame_id(&mut self, push: &Push) -> MessageId {
-        let named = push.client_message_id.as_deref().unwrap_or(&push.message_id);
+        let named = push
+            .client_message_id
+            .as_deref()
+            .unwrap_or(&push.message_id);
         MessageId::new(named)
             .or_else(|_| MessageId::new(&push.message_id))
             .unwrap_or_else(|_| MessageId::from_parts(self.now.wall, self.rng.bytes()))
@@ -226,9 +258,15 @@ impl Session {
         self.inbox.retry_at = None;
         let count = self.inbox.pending.len().min(BATCH);
         let pending: Vec<Pending> = self.inbox.pending.drain(..count).collect();
-        let ops = pending.iter().map(|p| PeerOp::Insert(Box::new(p.row.clone()))).collect();
+        let ops = pending
+            .iter()
+            .map(|p| PeerOp::Insert(Box::new(p.row.clone())))
+            .collect();
         self.inbox.writing = true;
-        let batch = Batch { pending, connection: self.inbox.connection };
+        let batch = Batch {
+            pending,
+            connection: self.inbox.connection,
+        };
         self.store(ops, StoreWork::Inserted(batch));
     }
 
@@ -254,7 +292,10 @@ impl Session {
             received |= new && direct;
             if new && !direct {
                 let reason = String::from_utf8_lossy(&pending.row.body).into_owned();
-                self.event(Event::Rejected { sender: pending.row.sender, reason });
+                self.event(Event::Rejected {
+                    sender: pending.row.sender,
+                    reason,
+                });
             }
             // Without a durable store a message is acknowledged when it was taken.
             if self.config.durable || !(new && direct) {
@@ -270,8 +311,10 @@ impl Session {
     }
 
     pub(super) fn acknowledge(&mut self, broker_ids: Vec<String>) {
-        let receipts =
-            broker_ids.into_iter().map(|broker_id| Receipt { broker_id, client_id: None });
+        let receipts = broker_ids.into_iter().map(|broker_id| Receipt {
+            broker_id,
+            client_id: None,
+        });
         self.acknowledge_receipts(receipts.collect());
     }
 
@@ -281,8 +324,14 @@ impl Session {
         }
         if self.link.has_delivery() {
             for chunk in receipts.chunks(MAX_IDS_PER_FRAME) {
-                let ids = chunk.iter().map(|receipt| receipt.broker_id.clone()).collect();
-                self.transmit(ClientAck { broker_message_ids: Some(ids), ..ClientAck::default() });
+                let ids = chunk
+                    .iter()
+                    .map(|receipt| receipt.broker_id.clone())
+                    .collect();
+                self.transmit(ClientAck {
+                    broker_message_ids: Some(ids),
+                    ..ClientAck::default()
+                });
             }
         } else {
             for receipt in receipts {
@@ -310,6 +359,9 @@ impl Session {
 
 /// The member key that the frame names as the sender's. Only what opens under it is believed.
 fn claimed_sender(push: &Push) -> Option<PublicKey> {
-    let text = push.sender_member_pubkey.as_deref().unwrap_or(&push.sender_pubkey);
+    let text = push
+        .sender_member_pubkey
+        .as_deref()
+        .unwrap_or(&push.sender_pubkey);
     PublicKey::from_hex(text).ok()
 }

@@ -4,8 +4,8 @@ use super::{Event, Lie, Out, Retry, Session};
 use crate::identity::{hello_bytes, prove_hello};
 use crate::message::FORM;
 use crate::wire::{
-    CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientFrame, CloseCode, ErrorFrame, Fetch, Hello, HelloAck,
-    SetStatus, errors::code,
+    CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientFrame, CloseCode, ErrorFrame, Fetch, Hello,
+    HelloAck, SetStatus, errors::code,
 };
 
 /// Milliseconds until the hello must be answered.
@@ -119,12 +119,17 @@ impl Session {
         let wall = date.unwrap_or(self.now.wall);
         let text = self.hello(wall);
         let text = match &challenge {
-            Some(challenge) => {
-                prove_hello(&text, challenge, &self.config.broker.authority(), &self.config.key)
-            }
+            Some(challenge) => prove_hello(
+                &text,
+                challenge,
+                &self.config.broker.authority(),
+                &self.config.key,
+            ),
             None => text,
         };
-        self.link.state = State::Greeting { until: self.now.mono + HELLO_ACK_MS };
+        self.link.state = State::Greeting {
+            until: self.now.mono + HELLO_ACK_MS,
+        };
         self.out.push_back(Out::Transmit(text));
     }
 
@@ -132,7 +137,9 @@ impl Session {
         let config = &self.config;
         let pubkey = config.key.public().to_hex();
         let (mesh, member) = (config.mesh.as_str(), config.member_id.as_str());
-        let signature = config.key.sign(hello_bytes(mesh, member, &pubkey, wall).as_bytes());
+        let signature = config
+            .key
+            .sign(hello_bytes(mesh, member, &pubkey, wall).as_bytes());
         let mut hello = Hello::new(mesh, member, pubkey, wall, signature.to_hex());
         hello.display_name = config.name.as_ref().map(|name| name.as_str().to_owned());
         hello.session_id = Some(config.session_id.clone());
@@ -143,8 +150,11 @@ impl Session {
         hello.peer_type.clone_from(&config.about.peer_type);
         hello.channel.clone_from(&config.about.channel);
         hello.model.clone_from(&config.about.model);
-        hello.capabilities =
-            Some([CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG].map(str::to_owned).to_vec());
+        hello.capabilities = Some(
+            [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG]
+                .map(str::to_owned)
+                .to_vec(),
+        );
         hello.durable = Some(config.durable);
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
@@ -180,19 +190,34 @@ impl Session {
     pub(super) fn tell_status(&mut self) {
         if self.link.is_ready() {
             let status = self.status.as_str().to_owned();
-            self.transmit(SetStatus { status, ttl_ms: None });
+            self.transmit(SetStatus {
+                status,
+                ttl_ms: None,
+            });
         }
     }
 
     pub(super) fn error_frame(&mut self, error: &ErrorFrame) {
         if matches!(self.link.state, State::Greeting { .. }) {
-            let message: String =
-                error.message.chars().filter(|c| !c.is_control()).take(256).collect();
-            let code: String = error.code.chars().filter(|c| !c.is_control()).take(64).collect();
+            let message: String = error
+                .message
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(256)
+                .collect();
+            let code: String = error
+                .code
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(64)
+                .collect();
             if code == code::REVOKED {
                 self.removed(message.clone());
             } else {
-                self.event(Event::Refused { code: code.clone(), message: message.clone() });
+                self.event(Event::Refused {
+                    code: code.clone(),
+                    message: message.clone(),
+                });
             }
             self.link.refusal = Some((code, message));
         } else {
@@ -204,7 +229,11 @@ impl Session {
         if self.link.is_ended() {
             return;
         }
-        let clean: String = reason.chars().filter(|c| !c.is_control()).take(256).collect();
+        let clean: String = reason
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(256)
+            .collect();
         match code.map(CloseCode) {
             Some(CloseCode::BANNED) => self.removed(clean),
             Some(CloseCode::KICKED) => {
@@ -254,9 +283,14 @@ impl Session {
             }
         };
         self.link.failures = self.link.failures.saturating_add(1);
-        self.link.state = State::Down { retry_at: self.now.mono + pause };
+        self.link.state = State::Down {
+            retry_at: self.now.mono + pause,
+        };
         self.connection_lost(&reason);
-        self.event(Event::Reconnecting { reason, in_ms: pause });
+        self.event(Event::Reconnecting {
+            reason,
+            in_ms: pause,
+        });
     }
 
     fn connection_lost(&mut self, reason: &str) {

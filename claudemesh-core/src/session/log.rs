@@ -81,7 +81,10 @@ impl Session {
         self.log.shown = Some(head.seq);
         if let Some(held) = self.log.held().map(Log::head) {
             if head.seq < held.seq {
-                let lie = Lie::LogRollback { held: held.seq + 1, shown: head.seq + 1 };
+                let lie = Lie::LogRollback {
+                    held: held.seq + 1,
+                    shown: head.seq + 1,
+                };
                 self.event(Event::LiedTo(lie));
                 self.log.current = true;
                 return self.log_settled();
@@ -117,7 +120,11 @@ impl Session {
         // The newest entry held is fetched again: if it differs, the broker shows a fork.
         let from = self.log.held().map_or(0, |log| log.head().seq);
         let req_id = Some(self.ask(Asked::Log));
-        self.transmit(LogGet { channel: String::new(), from, req_id });
+        self.transmit(LogGet {
+            channel: String::new(),
+            from,
+            req_id,
+        });
     }
 
     pub(super) fn log_entries(&mut self, page: &LogEntries) {
@@ -174,7 +181,9 @@ impl Session {
                 (log, next)
             }
             None => {
-                let Some(first) = entries.first() else { return Ok(()) };
+                let Some(first) = entries.first() else {
+                    return Ok(());
+                };
                 if from != 0 || first.mesh_id() != self.config.mesh {
                     return Err(Lie::BadEntry(crate::membership::LogError::OtherMesh));
                 }
@@ -187,12 +196,20 @@ impl Session {
         let new: Vec<StoredEntry> = (from..)
             .zip(entries)
             .filter(|(seq, _)| (first_new..=head.seq).contains(seq))
-            .map(|(seq, entry)| StoredEntry { seq, entry: entry.clone() })
+            .map(|(seq, entry)| StoredEntry {
+                seq,
+                entry: entry.clone(),
+            })
             .collect();
-        let told: Vec<Entry> =
-            new.iter().filter_map(|stored| stored.entry.decode().ok()).collect();
+        let told: Vec<Entry> = new
+            .iter()
+            .filter_map(|stored| stored.entry.decode().ok())
+            .collect();
         if !new.is_empty() {
-            let ops = new.into_iter().map(|stored| PeerOp::Log(Box::new(stored))).collect();
+            let ops = new
+                .into_iter()
+                .map(|stored| PeerOp::Log(Box::new(stored)))
+                .collect();
             self.store(ops, StoreWork::Saved);
             self.event(Event::LogAt(head));
         }
@@ -212,7 +229,10 @@ impl Session {
     fn tell(&mut self, entry: &Entry) {
         match &entry.body {
             Body::MemberJoined { key, name, .. } => {
-                self.event(Event::MemberJoined { key: *key, name: name.clone() });
+                self.event(Event::MemberJoined {
+                    key: *key,
+                    name: name.clone(),
+                });
             }
             Body::MemberRemoved { key, .. } => {
                 let key = *key;
@@ -232,12 +252,7 @@ impl Session {
         }
     }
 
-    pub(super) fn append(
-        &mut self,
-        command: CommandId,
-        body: Body,
-        invite_token: Option<String>,
-    ) {
+    pub(super) fn append(&mut self, command: CommandId, body: Body, invite_token: Option<String>) {
         if self.log.appends.len() >= MAX_WAITING {
             return self.done(command, Err(SessionError::Contention));
         }
@@ -245,7 +260,13 @@ impl Session {
             let why = "the mesh can be changed only while the broker is there".to_owned();
             return self.done(command, Err(SessionError::NotConnected(why)));
         }
-        self.log.appends.push_back(Append { command, body, invite_token, tries: 0, sent: None });
+        self.log.appends.push_back(Append {
+            command,
+            body,
+            invite_token,
+            tries: 0,
+            sent: None,
+        });
         self.pump_appends();
     }
 
@@ -253,7 +274,9 @@ impl Session {
         if !self.link.is_ready() || self.log.syncing || !self.log.current {
             return;
         }
-        let Some(next) = self.log.appends.front() else { return };
+        let Some(next) = self.log.appends.front() else {
+            return;
+        };
         if next.sent.is_some() {
             return;
         }
@@ -266,19 +289,28 @@ impl Session {
             return self.append_done(Err(SessionError::LogUnusable(why)));
         }
         let Some(log) = &self.log.log else { return };
-        let signed = log.draft(self.now.wall, next.body.clone()).sign(&self.config.key, None);
+        let signed = log
+            .draft(self.now.wall, next.body.clone())
+            .sign(&self.config.key, None);
         if let Err(error) = log.clone().append(&signed) {
             return self.append_done(Err(error.into()));
         }
-        let entry =
-            SignedBlob::new(&signed.bytes, &signed.signature, signed.cosignature.as_ref());
+        let entry = SignedBlob::new(
+            &signed.bytes,
+            &signed.signature,
+            signed.cosignature.as_ref(),
+        );
         let invite_token = next.invite_token.clone();
         if let Some(next) = self.log.appends.front_mut() {
             next.sent = Some(signed);
             next.tries += 1;
         }
         let req_id = Some(self.ask(Asked::Append));
-        self.transmit(LogAppend { entry, invite_token, req_id });
+        self.transmit(LogAppend {
+            entry,
+            invite_token,
+            req_id,
+        });
     }
 
     fn append_done(&mut self, result: Result<Reply, SessionError>) {
@@ -291,20 +323,29 @@ impl Session {
     pub(super) fn append_refused(&mut self, error: SessionError) {
         let conflict =
             matches!(&error, SessionError::Refused { code, .. } if code == code::LOG_CONFLICT);
-        let Some(append) = self.log.appends.front_mut() else { return };
+        let Some(append) = self.log.appends.front_mut() else {
+            return;
+        };
         if conflict && append.tries < MAX_TRIES {
             append.sent = None;
             self.log.current = false;
             return self.sync_log(None);
         }
-        self.append_done(Err(if conflict { SessionError::Contention } else { error }));
+        self.append_done(Err(if conflict {
+            SessionError::Contention
+        } else {
+            error
+        }));
     }
 
     pub(super) fn log_appended(&mut self, appended: &LogAppended) {
         if !appended.channel.is_empty() {
             return;
         }
-        if matches!(self.requests.take(appended.req_id.as_deref()), Some(Asked::Append)) {
+        if matches!(
+            self.requests.take(appended.req_id.as_deref()),
+            Some(Asked::Append)
+        ) {
             return self.own_entry_taken();
         }
         let next = self.log.held().map_or(0, |log| log.head().seq + 1);
@@ -325,7 +366,12 @@ impl Session {
     }
 
     fn own_entry_taken(&mut self) {
-        let Some(Append { command, sent: Some(entry), .. }) = self.log.appends.pop_front() else {
+        let Some(Append {
+            command,
+            sent: Some(entry),
+            ..
+        }) = self.log.appends.pop_front()
+        else {
             return;
         };
         let seq = self.log.held().map_or(0, |log| log.head().seq + 1);
@@ -336,7 +382,10 @@ impl Session {
             self.done(command, Err(SessionError::LogUnusable(why)));
         } else {
             // Answered after the entry, which went to the store just before, is kept.
-            self.store(Vec::new(), StoreWork::Answered(command, Reply::Appended { seq, hash }));
+            self.store(
+                Vec::new(),
+                StoreWork::Answered(command, Reply::Appended { seq, hash }),
+            );
         }
         self.pump_appends();
     }
@@ -355,7 +404,6 @@ impl Session {
 }
 
 fn signed(blob: &SignedBlob) -> Result<SignedEntry, Lie> {
-    SignedEntry::from_text(&blob.e, &blob.sig, blob.cosig.as_deref()).map_err(|source| {
-        Lie::BadEntry(crate::membership::LogError::Entry { seq: 0, source })
-    })
+    SignedEntry::from_text(&blob.e, &blob.sig, blob.cosig.as_deref())
+        .map_err(|source| Lie::BadEntry(crate::membership::LogError::Entry { seq: 0, source }))
 }

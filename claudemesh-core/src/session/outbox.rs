@@ -6,9 +6,7 @@ use super::requests::Asked;
 use super::{CommandId, Event, LoadWork, Outgoing, Reply, Session, SessionError, StoreWork};
 use crate::id::{MessageId, PublicKey};
 use crate::message::{Content, FORM, MessageError, seal_direct};
-use crate::store::{
-    NewOutbox, Outcome, OutboxRow, PeerOp, Query, Rows, SendState, StoreError,
-};
+use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::{
     Ack, ClientFrame, MAX_FRAME, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState,
     Send, errors::code,
@@ -118,7 +116,11 @@ impl Session {
                 outbox.enqueuing += 1;
                 let connection = outbox.connection;
                 let op = PeerOp::Enqueue(Box::new(row.clone()));
-                let work = Enqueued { command, row, connection };
+                let work = Enqueued {
+                    command,
+                    row,
+                    connection,
+                };
                 self.store(vec![op], StoreWork::Enqueued(work));
             }
             Err(error) => self.done(command, Err(error)),
@@ -129,7 +131,10 @@ impl Session {
         if self.link.is_ended() {
             return Err(SessionError::Removed);
         }
-        let log = self.log.held().ok_or(SessionError::NotAMember(message.to))?;
+        let log = self
+            .log
+            .held()
+            .ok_or(SessionError::NotAMember(message.to))?;
         let recipient = log.roster().member_or_former(&message.to);
         match recipient {
             None => return Err(SessionError::NotAMember(message.to)),
@@ -151,9 +156,18 @@ impl Session {
             body: message.body.clone(),
         };
         let config = self.config.clone();
-        let key = self.direct_key(&message.to).map_err(|_| SessionError::NotAMember(message.to))?;
-        let sealed =
-            seal_direct(&config.mesh, &config.key, &message.to, head, &content, key, nonce)?;
+        let key = self
+            .direct_key(&message.to)
+            .map_err(|_| SessionError::NotAMember(message.to))?;
+        let sealed = seal_direct(
+            &config.mesh,
+            &config.key,
+            &message.to,
+            head,
+            &content,
+            key,
+            nonce,
+        )?;
         let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
         let expires_at = wall.saturating_add(lasts);
         let frame = ClientFrame::from(Send {
@@ -183,11 +197,7 @@ impl Session {
         })
     }
 
-    pub(super) fn enqueued(
-        &mut self,
-        work: Enqueued,
-        result: Result<Vec<Outcome>, StoreError>,
-    ) {
+    pub(super) fn enqueued(&mut self, work: Enqueued, result: Result<Vec<Outcome>, StoreError>) {
         self.outbox.enqueuing = self.outbox.enqueuing.saturating_sub(1);
         let place = match result {
             Ok(outcomes) => match outcomes.first() {
@@ -214,7 +224,10 @@ impl Session {
     }
 
     fn hand_over(&mut self, row: &NewOutbox) {
-        let sent = Unanswered { to: row.to, since: self.now.mono };
+        let sent = Unanswered {
+            to: row.to,
+            since: self.now.mono,
+        };
         self.outbox.unanswered.insert(row.id.clone(), sent);
         self.out.push_back(super::Out::Transmit(row.frame.clone()));
     }
@@ -222,7 +235,11 @@ impl Session {
     pub(super) fn tick_outbox(&mut self) {
         let mono = self.now.mono;
         if self.link.is_ready()
-            && self.outbox.unanswered.values().any(|sent| mono >= sent.since + ANSWER_MS)
+            && self
+                .outbox
+                .unanswered
+                .values()
+                .any(|sent| mono >= sent.since + ANSWER_MS)
         {
             return self.lose("the broker has not answered a send for 30 s");
         }
@@ -244,8 +261,12 @@ impl Session {
         outbox.loading = true;
         let except = outbox.held.keys().copied().collect();
         let limit = u32::try_from(room.min(PAGE)).unwrap_or(1);
-        let query =
-            Query::Outbox { lane: self.config.lane, after: outbox.cursor, except, limit };
+        let query = Query::Outbox {
+            lane: self.config.lane,
+            after: outbox.cursor,
+            except,
+            limit,
+        };
         // Rows enqueued from here on are seen by the next page.
         outbox.behind = false;
         self.load(query, LoadWork::OutboxPage);
@@ -261,7 +282,9 @@ impl Session {
                 return self.event(Event::StoreFailed(error));
             }
         };
-        let Some(last) = rows.last().map(|row| row.place) else { return };
+        let Some(last) = rows.last().map(|row| row.place) else {
+            return;
+        };
         self.outbox.behind = true;
         if !self.link.is_ready() {
             return;
@@ -273,13 +296,20 @@ impl Session {
             .filter(|row| !self.outbox.unanswered.contains_key(&row.message.id))
             .partition(|row| !row.message.sent && row.message.expires_at <= wall);
         for row in expired {
-            self.finish(row.message.id, SendState::Failed, Some("expired".to_owned()));
+            self.finish(
+                row.message.id,
+                SendState::Failed,
+                Some("expired".to_owned()),
+            );
         }
         let fresh: Vec<MessageId> = (rows.iter())
             .filter(|row| !row.message.sent)
             .map(|row| row.message.id.clone())
             .collect();
-        let page = Page { rows, connection: self.outbox.connection };
+        let page = Page {
+            rows,
+            connection: self.outbox.connection,
+        };
         if fresh.is_empty() {
             self.hand_over_page(&page);
         } else {
@@ -314,14 +344,21 @@ impl Session {
         for ack in acks {
             let id = ack.client_message_id.as_deref().unwrap_or(&ack.id);
             let Ok(id) = MessageId::new(id) else { continue };
-            let Some(sent) = self.outbox.unanswered.remove(&id) else { continue };
+            let Some(sent) = self.outbox.unanswered.remove(&id) else {
+                continue;
+            };
             if ack.queued {
                 self.outbox.refusals.remove(&sent.to);
                 if self.outbox.accepted.len() < MAX_ACCEPTED {
-                    self.outbox.accepted.insert(ack.message_id.clone(), id.clone());
+                    self.outbox
+                        .accepted
+                        .insert(ack.message_id.clone(), id.clone());
                 }
                 let broker_id = ack.message_id.clone();
-                ops.push(PeerOp::Accepted { id: id.clone(), broker_id });
+                ops.push(PeerOp::Accepted {
+                    id: id.clone(),
+                    broker_id,
+                });
                 events.push(Event::Sent {
                     id,
                     state: SendState::Accepted,
@@ -333,8 +370,18 @@ impl Session {
             } else {
                 let reason = refusal(ack);
                 let (state, at) = (SendState::Failed, self.now.wall);
-                ops.push(PeerOp::Final { id: id.clone(), state, reason: reason.clone(), at });
-                events.push(Event::Sent { id, state, reason, recipients: None });
+                ops.push(PeerOp::Final {
+                    id: id.clone(),
+                    state,
+                    reason: reason.clone(),
+                    at,
+                });
+                events.push(Event::Sent {
+                    id,
+                    state,
+                    reason,
+                    recipients: None,
+                });
             }
         }
         if !ops.is_empty() {
@@ -357,14 +404,27 @@ impl Session {
 
     fn finish(&mut self, id: MessageId, state: SendState, reason: Option<String>) {
         let at = self.now.wall;
-        let op = PeerOp::Final { id: id.clone(), state, reason: reason.clone(), at };
-        let event = Event::Sent { id, state, reason, recipients: None };
+        let op = PeerOp::Final {
+            id: id.clone(),
+            state,
+            reason: reason.clone(),
+            at,
+        };
+        let event = Event::Sent {
+            id,
+            state,
+            reason,
+            recipients: None,
+        };
         self.store(vec![op], StoreWork::AnswerSaved(vec![event]));
     }
 
     pub(super) fn receipt(&mut self, receipt: &Receipt) {
         let known = self.outbox.accepted.remove(&receipt.message_id);
-        let named = receipt.client_message_id.as_deref().and_then(|id| MessageId::new(id).ok());
+        let named = receipt
+            .client_message_id
+            .as_deref()
+            .and_then(|id| MessageId::new(id).ok());
         // A receipt names a message by the broker's id; the sender's own id is only a help.
         let Some(id) = known.or(named) else { return };
         let (state, reason) = match receipt.state {
@@ -385,20 +445,31 @@ impl Session {
         for row in rows {
             if let Some(broker_id) = row.broker_id {
                 if self.outbox.accepted.len() < MAX_ACCEPTED {
-                    self.outbox.accepted.insert(broker_id.clone(), row.message.id);
+                    self.outbox
+                        .accepted
+                        .insert(broker_id.clone(), row.message.id);
                 }
                 message_ids.push(broker_id);
             }
         }
         let req_id = Some(self.ask(Asked::Outcomes));
-        self.transmit(Outcomes { message_ids, req_id });
+        self.transmit(Outcomes {
+            message_ids,
+            req_id,
+        });
         if full {
-            self.load(Query::OutboxAccepted { after, limit: 256 }, LoadWork::Accepted);
+            self.load(
+                Query::OutboxAccepted { after, limit: 256 },
+                LoadWork::Accepted,
+            );
         }
     }
 
     pub(super) fn outcomes_result(&mut self, result: &OutcomesResult) {
-        if !matches!(self.requests.take(result.req_id.as_deref()), Some(Asked::Outcomes)) {
+        if !matches!(
+            self.requests.take(result.req_id.as_deref()),
+            Some(Asked::Outcomes)
+        ) {
             return;
         }
         let mut lost = false;
@@ -431,7 +502,12 @@ impl Session {
 
 /// Whether the same send may be taken later.
 fn is_retryable(ack: &Ack) -> bool {
-    let retryable = [code::RATE_LIMIT, code::QUEUE_FULL, code::BUSY, "store_unavailable"];
+    let retryable = [
+        code::RATE_LIMIT,
+        code::QUEUE_FULL,
+        code::BUSY,
+        "store_unavailable",
+    ];
     match ack.code.as_deref() {
         Some(code) => retryable.contains(&code),
         // A broker that names no code: its texts are known.
@@ -443,6 +519,10 @@ fn is_retryable(ack: &Ack) -> bool {
 }
 
 fn refusal(ack: &Ack) -> Option<String> {
-    let text = ack.error.as_deref().or(ack.code.as_deref()).unwrap_or("refused");
+    let text = ack
+        .error
+        .as_deref()
+        .or(ack.code.as_deref())
+        .unwrap_or("refused");
     Some(text.chars().filter(|c| !c.is_control()).take(256).collect())
 }

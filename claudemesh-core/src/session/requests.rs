@@ -39,7 +39,9 @@ impl Session {
     pub(super) fn ask(&mut self, asked: Asked) -> String {
         self.requests.next += 1;
         let id = format!("r{}", self.requests.next);
-        self.requests.open.insert(id.clone(), (asked, self.now.mono + ANSWER_MS));
+        self.requests
+            .open
+            .insert(id.clone(), (asked, self.now.mono + ANSWER_MS));
         id
     }
 
@@ -67,8 +69,10 @@ impl Session {
     pub(super) fn request_failed(&mut self, error: &ErrorFrame) {
         let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(256).collect();
         let asked = self.requests.take(error.request());
-        let refused =
-            SessionError::Refused { code: clean(&error.code), message: clean(&error.message) };
+        let refused = SessionError::Refused {
+            code: clean(&error.code),
+            message: clean(&error.message),
+        };
         if let Some(asked) = asked {
             self.answer_failed(asked, refused);
         }

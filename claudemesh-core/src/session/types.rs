@@ -7,7 +7,7 @@ use crate::crypto::KeyPair;
 use crate::id::{Hash, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status};
 use crate::membership::{Body, Head, LogError};
 use crate::message::MessageError;
-use crate::store::{Outcome, OutboxRow, PeerOp, Query, Rows, SendState, StoreError};
+use crate::store::{OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::PeersList;
 
 /// The time, given with every input.

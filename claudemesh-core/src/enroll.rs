@@ -1,0 +1,564 @@
+//! Becoming part of a mesh: make one, or redeem an invite. Over HTTP, before there is a session.
+//!
+//! Implements docs/protocol.md, sections "Invites" and "Making a mesh". Keys are made here and
+//! stay here; what goes to the broker is signed log entries.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::broker_url::{BrokerUrl, BrokerUrlError};
+use crate::config::{Config, ConfigError, MeshEntry};
+use crate::crypto::KeyPair;
+use crate::id::{IdError, InviteId, MemberId, MeshId, MeshSlug, Name, PublicKey};
+use crate::identity::log_read_proof;
+use crate::invite::{Fragment, InviteError, InviteToken, Link, LinkParts, TokenRole, parse_link};
+use crate::membership::{Body, Draft, Log, LogError, RuleError, SignedEntry};
+use crate::peer::{PeerError, random};
+use crate::store::StoreError;
+use crate::transport::{self, Answer, TransportError};
+use crate::wire::{HEADER_PROOF, SignedBlob};
+
+/// How often a join is signed anew after someone else was faster.
+const MAX_TRIES: usize = 8;
+/// Pages of a log that are fetched at most: 64 MiB.
+const MAX_PAGES: usize = 1_400;
+/// Where in the configuration the keys of joins stand whose end is not known yet.
+const PENDING: &str = "claudemeshPendingJoins";
+
+/// Why a mesh could not be made or joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The link cannot be used.
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    /// The link's token and the mesh's log do not fit each other: somebody changed one of them.
+    #[error(
+        "this link does not fit the mesh's membership log ({0}); it was changed on the way, or the broker lies: ask for a new link by another way"
+    )]
+    DoesNotFit(&'static str),
+    /// The log says that this invite cannot be used.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The log itself is not valid.
+    #[error("the broker shows an invalid membership log: {0}")]
+    Log(#[from] LogError),
+    /// A name that cannot be used.
+    #[error(transparent)]
+    Name(#[from] IdError),
+    /// The broker's address in the link cannot be used.
+    #[error(transparent)]
+    Broker(#[from] BrokerUrlError),
+    /// The broker cannot be reached.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The broker refused.
+    #[error("refused by the broker: {message} ({code})")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The stable code.
+        code: String,
+        /// What it said.
+        message: String,
+    },
+    /// Others keep joining at the same moment.
+    #[error("others keep changing the mesh at the same time; try again")]
+    Contention,
+    /// The configuration cannot be read or written.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No random bytes.
+    #[error(transparent)]
+    System(#[from] PeerError),
+}
+
+/// What a link offers, as its token says; its signature holds, its log was not asked yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Preview {
+    /// The mesh's short name.
+    pub slug: String,
+    /// The mesh's id.
+    pub mesh: MeshId,
+    /// Where one connects.
+    pub broker: BrokerUrl,
+    /// Who issued it: its owner or an admin.
+    pub issuer: PublicKey,
+    /// What one becomes.
+    pub admin: bool,
+    /// Unix seconds.
+    pub expires_at: u64,
+    /// Whether the link has its secret part: without it one joins as an unverified member.
+    pub verified: bool,
+}
+
+/// The key that replaces a lost owner key. It is nowhere else: shown once, kept by its owner.
+pub struct RecoveryKey(Arc<KeyPair>);
+
+impl RecoveryKey {
+    /// 128 hex digits, exposed on purpose.
+    pub fn expose(&self) -> Zeroizing<String> {
+        self.0.expose_secret_hex()
+    }
+}
+
+/// A mesh that was just made.
+pub struct Created {
+    /// The entry, as it stands in the configuration.
+    pub mesh: MeshEntry,
+    /// To be shown once.
+    pub recovery_key: RecoveryKey,
+}
+
+/// A link, resolved to its token.
+struct Opened {
+    text: String,
+    token: InviteToken,
+    mesh: MeshId,
+    broker: BrokerUrl,
+    issuer: PublicKey,
+    fragment: Option<Fragment>,
+}
+
+/// Reads a link and verifies its token, without joining. A short code is exchanged at its host.
+///
+/// # Errors
+/// [`JoinError`].
+pub async fn preview(link: &str) -> Result<Preview, JoinError> {
+    let opened = open(link).await?;
+    Ok(Preview {
+        slug: opened.token.mesh_slug.clone(),
+        mesh: opened.mesh,
+        broker: opened.broker,
+        issuer: opened.issuer,
+        admin: opened.token.role == TokenRole::Admin,
+        expires_at: opened.token.expires_at,
+        verified: opened.fragment.is_some(),
+    })
+}
+
+impl Config {
+    /// Joins the mesh of a link under a name, and keeps the entry. Joining by the same link again
+    /// gives the same entry, also after a crash in between.
+    ///
+    /// Dropping the future may leave the join done at the broker; the same call finishes it.
+    ///
+    /// # Errors
+    /// [`JoinError`]; what is wrong with a link is found before anything is sent.
+    pub async fn join(&mut self, link: &str, name: &str) -> Result<MeshEntry, JoinError> {
+        let name = Name::new(name)?;
+        // A link that was used here before is good for finding its mesh again, whatever its age.
+        if let Some(fragment) = fragment_of(link)?
+            && let Some(known) = self.joined_by(&fragment.invite())
+        {
+            return Ok(known.clone());
+        }
+        let opened = open(link).await?;
+        match &opened.fragment {
+            Some(fragment) => self.join_logged(&opened, fragment, &name).await,
+            None => self.join_unverified(&opened, &name).await,
+        }
+    }
+
+    /// Makes a mesh at a broker, with a fresh owner key, and keeps the entry.
+    ///
+    /// Dropping the future may leave a mesh at the broker that nobody owns; it does no harm.
+    ///
+    /// # Errors
+    /// [`JoinError`].
+    pub async fn create(
+        &mut self,
+        slug: &str,
+        broker: &BrokerUrl,
+        name: &str,
+    ) -> Result<Created, JoinError> {
+        let (slug, name) = (MeshSlug::new(slug)?, Name::new(name)?);
+        let owner = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let recovery = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let body = Body::MeshCreated {
+            slug: slug.clone(),
+            salt: random()?,
+            recovery: Some(recovery.public()),
+            name: name.clone(),
+        };
+        let prev = crate::id::Hash::ZERO;
+        let draft = Draft {
+            mesh: None,
+            seq: 0,
+            prev,
+            at: unix_ms(),
+            body,
+        };
+        let entry = draft.sign(&owner, None);
+        let mesh = entry.mesh_id();
+        let body = json!({ "log_entry": blob(&entry) });
+        let answer = post(broker, "/mesh/create", &body).await?;
+        let member = member_id(&answer, "memberId")?;
+        let mut kept = MeshEntry::new(
+            mesh,
+            member,
+            slug.as_str(),
+            Arc::new(owner),
+            broker.to_string(),
+            now_iso(),
+        );
+        kept.display_name = Some(name.as_str().to_owned());
+        kept.log = Some(true);
+        let mesh = self.keep(kept, &[entry])?;
+        Ok(Created {
+            mesh,
+            recovery_key: RecoveryKey(Arc::new(recovery)),
+        })
+    }
+
+    fn joined_by(&self, invite: &InviteId) -> Option<&MeshEntry> {
+        let id = invite.to_hex();
+        self.meshes()
+            .iter()
+            .find(|mesh| mesh.invite_id.as_deref() == Some(&id))
+    }
+
+    async fn join_logged(
+        &mut self,
+        opened: &Opened,
+        fragment: &Fragment,
+        name: &Name,
+    ) -> Result<MeshEntry, JoinError> {
+        let id = fragment.invite();
+        let invite_key = fragment.key();
+        let mut entries = Vec::new();
+        for _ in 0..MAX_TRIES {
+            fetch_log(opened, &invite_key, &mut entries).await?;
+            let log = Log::verify(&opened.mesh, &entries)?;
+            // A join that was cut off is finished with the key it began with.
+            let key = self.pending_key(&id)?;
+            let already = log.roster().member_or_former(&key.public()).is_some();
+            if !already {
+                check_link(&log, opened, fragment)?;
+            }
+            let body = Body::MemberJoined {
+                key: key.public(),
+                name: name.clone(),
+                invite: id,
+            };
+            let entry = log.draft(unix_ms(), body).sign(&invite_key, Some(&key));
+            if !already {
+                log.clone().append(&entry).map_err(|error| match error {
+                    LogError::Rule { source, .. } => JoinError::Rule(source),
+                    other => JoinError::Log(other),
+                })?;
+            }
+            let mut request = join_request(opened, &key.public(), name);
+            if let Value::Object(fields) = &mut request {
+                fields.insert("log_entry".to_owned(), blob(&entry));
+            }
+            match post(&opened.broker, "/join", &request).await {
+                Ok(answer) => {
+                    if !already {
+                        entries.push(entry);
+                    }
+                    let member = member_id(&answer, "memberId")?;
+                    return self.joined(opened, Some(id), key, member, name, &entries);
+                }
+                Err(JoinError::Refused { code, .. }) if code == "log_conflict" => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(JoinError::Contention)
+    }
+
+    async fn join_unverified(
+        &mut self,
+        opened: &Opened,
+        name: &Name,
+    ) -> Result<MeshEntry, JoinError> {
+        let known = self
+            .meshes()
+            .iter()
+            .find(|mesh| mesh.mesh_id == opened.mesh);
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        let key = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let request = join_request(opened, &key.public(), name);
+        let answer = post(&opened.broker, "/join", &request).await?;
+        let member = member_id(&answer, "memberId")?;
+        self.joined(opened, None, Arc::new(key), member, name, &[])
+    }
+
+    fn joined(
+        &mut self,
+        opened: &Opened,
+        invite: Option<InviteId>,
+        key: Arc<KeyPair>,
+        member: MemberId,
+        name: &Name,
+        entries: &[SignedEntry],
+    ) -> Result<MeshEntry, JoinError> {
+        let slug = match MeshSlug::new(&opened.token.mesh_slug) {
+            Ok(slug) => slug.as_str().to_owned(),
+            // A name from elsewhere that cannot be typed: the id stands in for it.
+            Err(_) => format!(
+                "mesh-{}",
+                opened.mesh.as_str().chars().take(8).collect::<String>()
+            ),
+        };
+        let broker = opened.broker.to_string();
+        let mesh = opened.mesh.clone();
+        let mut kept = MeshEntry::new(mesh, member, slug, key, broker, now_iso());
+        kept.display_name = Some(name.as_str().to_owned());
+        kept.invite_id = invite.map(|id| id.to_hex());
+        kept.log = invite.map(|_| true);
+        let kept = self.keep(kept, entries)?;
+        if let Some(invite) = invite {
+            self.forget_pending(&invite)?;
+        }
+        Ok(kept)
+    }
+
+    /// Keeps an entry, and in its store the log that was verified for it: from then on only what
+    /// extends it is believed.
+    fn keep(&mut self, entry: MeshEntry, log: &[SignedEntry]) -> Result<MeshEntry, JoinError> {
+        let id = entry.mesh_id.clone();
+        self.put_mesh(entry.clone())?;
+        let kept = self
+            .meshes()
+            .iter()
+            .find(|mesh| mesh.mesh_id == id)
+            .cloned();
+        let kept = kept.unwrap_or(entry);
+        #[cfg(feature = "sqlite")]
+        if let Some(dir) = kept.ensure_data_dir()? {
+            use crate::store::{PeerOp, PeerStore, SqliteStore, StoredEntry};
+            let mut store = SqliteStore::open(&dir.join("peer.db"))?;
+            let entries = (0..).zip(log);
+            let ops: Vec<PeerOp> = entries
+                .map(|(seq, entry)| StoredEntry {
+                    seq,
+                    entry: entry.clone(),
+                })
+                .map(|stored| PeerOp::Log(Box::new(stored)))
+                .collect();
+            store.apply(&ops)?;
+        }
+        #[cfg(not(feature = "sqlite"))]
+        let _ = log;
+        Ok(kept)
+    }
+
+    /// The key for a join: kept before the broker hears of it, so that a crash in between does not
+    /// use the invite up for a key that nobody has.
+    fn pending_key(&mut self, invite: &InviteId) -> Result<Arc<KeyPair>, JoinError> {
+        let id = invite.to_hex();
+        let fresh = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let text = fresh.expose_secret_hex();
+        let key = self.update(|data| {
+            let pending = data
+                .extra
+                .entry(PENDING)
+                .or_insert_with(|| Value::Object(serde_json::Map::new()));
+            let kept = pending.as_object_mut()?;
+            let kept = kept
+                .entry(id)
+                .or_insert_with(|| Value::String(text.to_string()));
+            kept.as_str()
+                .and_then(|text| KeyPair::from_secret_hex(text).ok())
+        })?;
+        Ok(Arc::new(key.unwrap_or(fresh)))
+    }
+
+    fn forget_pending(&mut self, invite: &InviteId) -> Result<(), JoinError> {
+        let id = invite.to_hex();
+        self.update(|data| {
+            let pending = data.extra.get_mut(PENDING).and_then(Value::as_object_mut);
+            let empty = pending.is_some_and(|pending| {
+                pending.remove(&id);
+                pending.is_empty()
+            });
+            if empty {
+                data.extra.remove(PENDING);
+            }
+        })?;
+        Ok(())
+    }
+}
+
+fn fragment_of(link: &str) -> Result<Option<Fragment>, JoinError> {
+    let (Link::Token(LinkParts { fragment, .. }) | Link::Code(LinkParts { fragment, .. })) =
+        parse_link(link)?;
+    Ok(fragment)
+}
+
+async fn open(link: &str) -> Result<Opened, JoinError> {
+    let (text, fragment) = match parse_link(link)? {
+        Link::Token(parts) => (parts.text, parts.fragment),
+        Link::Code(parts) => (exchange_code(&parts).await?, parts.fragment),
+    };
+    let token = InviteToken::parse(&text)?;
+    token.verify(unix_ms() / 1_000)?;
+    let mesh = MeshId::new(&token.mesh_id)?;
+    let broker: BrokerUrl = token.broker_url.parse()?;
+    let issuer = token.issuer().ok_or(InviteError::Signature)?;
+    Ok(Opened {
+        text,
+        token,
+        mesh,
+        broker,
+        issuer,
+        fragment,
+    })
+}
+
+/// A short code is exchanged for its token at the host of its link.
+async fn exchange_code(parts: &LinkParts) -> Result<String, JoinError> {
+    let origin = parts.origin.as_deref().unwrap_or("https://claudemesh.com");
+    let host: BrokerUrl = origin.parse()?;
+    let path = format!("/api/public/invite-code/{}", parts.text);
+    let answer = transport::call(&host, &path, &[], None).await?;
+    let json = answer_json(&answer)?;
+    let token = json.get("token").and_then(Value::as_str);
+    token.map(str::to_owned).ok_or_else(|| JoinError::Refused {
+        status: answer.status,
+        code: "invite_not_found".to_owned(),
+        message: "short invite code not found; ask for a new link".to_owned(),
+    })
+}
+
+/// The link fits the log: the entry that its fragment names is there, has the fragment's key, was
+/// signed by the token's issuer, gives the token's role, and is open.
+fn check_link(log: &Log, opened: &Opened, fragment: &Fragment) -> Result<(), JoinError> {
+    let invite = (log.roster().invite(&fragment.invite()))
+        .ok_or(JoinError::DoesNotFit("the log has no such invite"))?;
+    if invite.key != fragment.key().public() {
+        return Err(JoinError::DoesNotFit("the invite has another key"));
+    }
+    if invite.issuer != opened.issuer {
+        return Err(JoinError::DoesNotFit(
+            "the invite was issued by someone else",
+        ));
+    }
+    let is_admin = invite.role == crate::membership::Role::Admin;
+    if is_admin != (opened.token.role == TokenRole::Admin) {
+        return Err(JoinError::DoesNotFit("the invite gives another role"));
+    }
+    invite.check_open(unix_ms().max(log.at()))?;
+    Ok(())
+}
+
+/// Fetches what is missing of the log behind `entries`.
+async fn fetch_log(
+    opened: &Opened,
+    key: &KeyPair,
+    entries: &mut Vec<SignedEntry>,
+) -> Result<(), JoinError> {
+    for _ in 0..MAX_PAGES {
+        let path = format!("/mesh/{}/log?from={}", opened.mesh, entries.len());
+        let proof = log_read_proof(&opened.mesh, key, unix_ms());
+        let answer = transport::call(&opened.broker, &path, &[(HEADER_PROOF, proof)], None).await?;
+        let json = refused_or(&answer)?;
+        let page = json
+            .get("entries")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let head = json.pointer("/head/seq").and_then(Value::as_u64);
+        let bad = || JoinError::DoesNotFit("the broker's answer is no log");
+        for entry in &page {
+            let text = |name: &str| entry.get(name).and_then(Value::as_str);
+            let (e, sig) = text("e").zip(text("sig")).ok_or_else(bad)?;
+            let signed = SignedEntry::from_text(e, sig, text("cosig")).map_err(|_| bad())?;
+            entries.push(signed);
+        }
+        let head = head.ok_or_else(bad)?;
+        if entries.len() as u64 > head {
+            return Ok(());
+        }
+        if page.is_empty() {
+            return Err(bad());
+        }
+    }
+    Err(JoinError::DoesNotFit("the log is too long"))
+}
+
+fn join_request(opened: &Opened, key: &PublicKey, name: &Name) -> Value {
+    json!({
+        "invite_token": opened.text,
+        "invite_payload": opened.token,
+        "peer_pubkey": key,
+        "display_name": name,
+    })
+}
+
+fn blob(entry: &SignedEntry) -> Value {
+    let blob = SignedBlob::new(&entry.bytes, &entry.signature, entry.cosignature.as_ref());
+    serde_json::to_value(blob).unwrap_or_default()
+}
+
+async fn post(broker: &BrokerUrl, path: &str, body: &Value) -> Result<Value, JoinError> {
+    let answer = transport::call(broker, path, &[], Some(body.to_string())).await?;
+    refused_or(&answer)
+}
+
+fn answer_json(answer: &Answer) -> Result<Value, JoinError> {
+    serde_json::from_slice(&answer.body).map_err(|_| JoinError::Refused {
+        status: answer.status,
+        code: "not_a_broker".to_owned(),
+        message: format!(
+            "what answers there is no claudemesh broker (HTTP {}); check the address",
+            answer.status
+        ),
+    })
+}
+
+fn refused_or(answer: &Answer) -> Result<Value, JoinError> {
+    let json = answer_json(answer)?;
+    let clean = |name: &str| -> Option<String> {
+        let text = json.get(name)?.as_str()?;
+        Some(text.chars().filter(|c| !c.is_control()).take(256).collect())
+    };
+    if answer.status == 200 && json.get("ok") == Some(&Value::Bool(true)) {
+        return Ok(json);
+    }
+    let code = clean("error").unwrap_or_else(|| "unknown".to_owned());
+    let message = clean("message").unwrap_or_else(|| explain(&code).to_owned());
+    Err(JoinError::Refused {
+        status: answer.status,
+        code,
+        message,
+    })
+}
+
+/// What a code of the existing broker means, which sends no words with it.
+fn explain(code: &str) -> &'static str {
+    match code {
+        "invite_expired" => "this invite has expired; ask for a new link",
+        "invite_exhausted" => "this invite is used up; ask for a new link",
+        "invite_revoked" => "this invite was taken back; ask for a new link",
+        "invite_not_found" => "the broker knows no such invite; paste the whole link",
+        "mesh_not_found" => "the broker knows no such mesh; is it the right broker?",
+        _ => "see the code",
+    }
+}
+
+fn member_id(answer: &Value, field: &str) -> Result<MemberId, JoinError> {
+    let text = answer
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    Ok(MemberId::new(text)?)
+}
+
+fn unix_ms() -> u64 {
+    crate::peer::unix_ms()
+}
+
+/// Now as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+fn now_iso() -> String {
+    crate::time::iso(unix_ms())
+}

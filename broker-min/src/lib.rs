@@ -1,1 +1,5 @@
-//! A claudemesh peer.
+//! A claudemesh broker.
+
+pub mod limits;
+pub mod router;
+pub mod store;

@@ -207,7 +207,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(dir.path(), Durability::Process).unwrap();
         let first = store.commit(&[Op::Accept(sample("a", "x"))]).unwrap();
-        let pages: u64 = store
+        let pages: i64 = store
             .conn
             .pragma_query_value(None, "page_count", |row| row.get(0))
             .unwrap();

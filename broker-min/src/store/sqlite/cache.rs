@@ -145,9 +145,7 @@ impl Cache {
         }
         let (mesh, key) = conn
             .prepare_cached("SELECT mesh, key FROM party WHERE id = ?")?
-            .query_row([id], |row| {
-                Ok((super::load::text(row, 0, MeshId::new)?, row.get(1)?))
-            })?;
+            .query_row([id], |row| Ok((super::load::text(row, 0)?, row.get(1)?)))?;
         let key = PublicKey(key);
         self.remember(id, &mesh, &key);
         Ok((mesh, key))

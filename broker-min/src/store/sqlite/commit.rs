@@ -162,11 +162,13 @@ impl Batch<'_> {
         self.counters.head += 1;
         let seq = int(self.counters.head);
         let (now, expires) = (int(accept.now), int(accept.expires_at));
+        let bytes = accept.tail.len() as u64;
+        let count = int(recipients.len() as u64);
         if !recipients.is_empty() {
             conn.prepare_cached(
                 "INSERT INTO message (seq, sender, waiting, tail) VALUES (?, ?, ?, ?)",
             )?
-            .execute((seq, sender, recipients.len(), &accept.tail))?;
+            .execute((seq, sender, count, &accept.tail))?;
         }
         let mut insert = conn.prepare_cached(
             "INSERT INTO delivery (mailbox, class, seq, sender, size, expires)
@@ -175,8 +177,8 @@ impl Batch<'_> {
         let class = class_number(accept.class);
         for address in recipients {
             let mailbox = self.cache.intern(conn, &accept.mesh, address)?;
-            insert.execute((mailbox, class, seq, sender, accept.tail.len(), expires))?;
-            self.cache.added(mailbox, sender, accept.tail.len() as u64);
+            insert.execute((mailbox, class, seq, sender, int(bytes), expires))?;
+            self.cache.added(mailbox, sender, bytes);
             self.counters.queued += 1;
         }
         if let Some(hash) = hash {
@@ -184,21 +186,14 @@ impl Batch<'_> {
                 "INSERT INTO accepted (origin, id, content, seq, recipients, at)
                  VALUES (?, ?, ?, ?, ?, ?)",
             )?
-            .execute((
-                sender,
-                hash,
-                accept.content.cast_signed(),
-                seq,
-                recipients.len(),
-                now,
-            ))?;
+            .execute((sender, hash, accept.content.cast_signed(), seq, count, now))?;
         }
         let target = match accept.recipients.as_slice() {
             [one] => Some(one.short()),
             _ => None,
         };
         let metadata = audit_metadata(
-            Some(accept.tail.len() as u64),
+            Some(bytes),
             Some(accept.class),
             &[("accepted", accept.now), ("expires", accept.expires_at)],
         );

@@ -1,8 +1,9 @@
 //! The reading side: a connection of its own that can change nothing.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use claudemesh_core::id::{Hash, MeshId, Name, PublicKey, Signature};
+use claudemesh_core::id::{Hash, MeshId, PublicKey, Signature};
 use claudemesh_core::membership::SignedEntry;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -82,8 +83,9 @@ fn load(conn: &Connection, query: &Query) -> rusqlite::Result<Rows> {
             )?;
             let mut rows = statement.query((mesh.as_str(), address.as_bytes()))?;
             while let Some(row) = rows.next()? {
-                let class: usize = row.get(0)?;
-                *counts.get_mut(class).ok_or_else(|| bad(0, "class"))? = uint(row.get(1)?);
+                let class: u8 = row.get(0)?;
+                let place = counts.get_mut(usize::from(class));
+                *place.ok_or_else(|| bad(0, "class"))? = uint(row.get(1)?);
             }
             Rows::Counts(counts)
         }
@@ -169,8 +171,8 @@ fn load_mesh(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<MeshRo
                     id: mesh.clone(),
                     slug: row.get(1)?,
                     owner: PublicKey(row.get(2)?),
-                    owner_name: text(row, 3, Name::new)?,
-                    owner_member: text(row, 4, claudemesh_core::id::MemberId::new)?,
+                    owner_name: text(row, 3)?,
+                    owner_member: text(row, 4)?,
                     created_at: uint(row.get(5)?),
                 },
             ))
@@ -188,9 +190,9 @@ fn load_mesh(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<MeshRo
             Ok(MemberRow {
                 mesh: mesh.clone(),
                 key: PublicKey(row.get(0)?),
-                id: text(row, 1, claudemesh_core::id::MemberId::new)?,
-                name: text(row, 2, Name::new)?,
-                role: text(row, 3, |text| text.parse())?,
+                id: text(row, 1)?,
+                name: text(row, 2)?,
+                role: text(row, 3)?,
                 logged: row.get(4)?,
                 joined_at: uint(row.get(5)?),
                 last_seen: uint(row.get(6)?),
@@ -225,16 +227,12 @@ fn load_mesh(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<MeshRo
 }
 
 /// Reads a validated text; one that does not pass means a damaged file.
-pub(super) fn text<T, E>(
-    row: &Row<'_>,
-    column: usize,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> rusqlite::Result<T> {
+pub(super) fn text<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row
         .get_ref(column)?
         .as_str()
         .map_err(|_| bad(column, "text"))?;
-    parse(text).map_err(|_| bad(column, "text"))
+    text.parse().map_err(|_| bad(column, "text"))
 }
 
 /// A value that no broker wrote.

@@ -147,11 +147,15 @@ pub(super) fn recognise(file: &Path) -> Result<(), StoreError> {
     if field(68) != APPLICATION_ID {
         return Err(damaged("it is a database of another program"));
     }
-    newer(file, field(60), STEPS.len())
+    newer(file, field(60), format_of(STEPS))
 }
 
-fn newer(file: &Path, found: u32, supported: usize) -> Result<(), StoreError> {
-    let supported = u32::try_from(supported).unwrap_or(u32::MAX);
+/// The format that these steps lead to.
+fn format_of(steps: &[&str]) -> u32 {
+    u32::try_from(steps.len()).unwrap_or(u32::MAX)
+}
+
+fn newer(file: &Path, found: u32, supported: u32) -> Result<(), StoreError> {
     if found > supported {
         return Err(StoreError::Newer {
             path: file.display().to_string(),
@@ -191,8 +195,8 @@ pub(super) fn prepare(
     let found: u32 = conn
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(sql)?;
-    newer(file, found, steps.len())?;
-    let pages: u64 = conn
+    newer(file, found, format_of(steps))?;
+    let pages: i64 = conn
         .pragma_query_value(None, "page_count", |row| row.get(0))
         .map_err(sql)?;
     let is_new = pages == 0;
@@ -211,7 +215,7 @@ pub(super) fn prepare(
         fs::copy(file, &copy)
             .and_then(|_| File::open(&copy)?.sync_all())
             .map_err(|error| io_fault(Path::new(&copy), &error))?;
-        migrate(conn, &steps[found as usize..], steps.len()).map_err(sql)?;
+        migrate(conn, &steps[found as usize..], format_of(steps)).map_err(sql)?;
     }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
         .map(drop)
@@ -232,11 +236,11 @@ fn create(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
         "INSERT INTO meta (one, store, id_secret, head, queued, clock) VALUES (1, ?, ?, 0, 0, 0)",
         (HEXLOWER.encode(store), id_secret),
     )?;
-    all.pragma_update(None, "user_version", steps.len())?;
+    all.pragma_update(None, "user_version", format_of(steps))?;
     all.commit()
 }
 
-fn migrate(conn: &Connection, steps: &[&str], format: usize) -> rusqlite::Result<()> {
+fn migrate(conn: &Connection, steps: &[&str], format: u32) -> rusqlite::Result<()> {
     let all = conn.unchecked_transaction()?;
     for step in steps {
         all.execute_batch(step)?;

@@ -134,7 +134,7 @@ fn the_audit_table_has_metadata_alone() {
     let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
     let mut statement = conn.prepare("SELECT * FROM audit_log ORDER BY id").unwrap();
     let columns = "id meshId eventType actorPeerId targetPeerId metadata createdAt";
-    assert_eq!(statement.column_names().join(" "), columns);
+    assert!(statement.column_names().eq(columns.split(' ')));
     type Row = (String, String, String, Option<String>, String, i64);
     let rows: Vec<Row> = statement
         .query_map([], |row| {

@@ -70,7 +70,6 @@ pub enum BrokerError {
 }
 
 /// What sockets and HTTP share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) limits: Limits,

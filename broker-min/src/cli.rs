@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use claudemesh_core::broker_url::BrokerUrl;
 use clap::{Parser, ValueEnum};
+use claudemesh_core::broker_url::BrokerUrl;
 use tokio::net::TcpListener;
 
 use crate::broker::{Broker, BrokerError, BrokerHandle};

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::serve::IncomingStream;
 
 use crate::broker::Shared;
@@ -62,7 +62,7 @@ async fn around(
     let options = request.method() == Method::OPTIONS;
     let mut response = if let Some(why) = peer.0.refused {
         shared.metrics.refused("connections");
-        reply::busy(why)
+        reply::Refusal::busy(why).into_response()
     } else if options {
         StatusCode::NO_CONTENT.into_response()
     } else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use claudemesh_core::wire::CloseCode;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -73,14 +73,22 @@ impl Metrics {
         let inner = Inner {
             connections: add(r, "broker_connections", "Connections that said hello"),
             connections_rejected: add(r, "broker_connections_rejected", "Refused, by reason"),
-            messages_routed: add(r, "broker_messages_routed", "Messages accepted, by priority"),
+            messages_routed: add(
+                r,
+                "broker_messages_routed",
+                "Messages accepted, by priority",
+            ),
             messages_rejected: add(r, "broker_messages_rejected", "Refused, by reason"),
             connections_active: add(r, "broker_connections_active", "Connections after hello"),
             queue_depth: add(r, "broker_queue_depth", "Deliveries that wait"),
             db_healthy: add(r, "broker_db_healthy", "Whether the store answers"),
             frames: add(r, "broker_frames", "Frames, by direction"),
             bytes: add(r, "broker_frame_bytes", "Bytes of frames, by direction"),
-            http: add(r, "broker_http_requests", "HTTP requests, by class of status"),
+            http: add(
+                r,
+                "broker_http_requests",
+                "HTTP requests, by class of status",
+            ),
             operations: add(r, "broker_store_operations", "Operations written"),
             commit_seconds: Histogram::new(BUCKETS),
             meshes: add(r, "broker_meshes", "Meshes in the store"),

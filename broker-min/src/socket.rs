@@ -117,7 +117,11 @@ struct Socket {
 impl Socket {
     async fn live(&mut self) -> End {
         loop {
-            let timer = if self.open { self.next_ping } else { self.hello_by };
+            let timer = if self.open {
+                self.next_ping
+            } else {
+                self.hello_by
+            };
             let step = tokio::select! {
                 biased;
                 () = self.context.entry.is_cut() => Err(End::Gone),
@@ -153,7 +157,11 @@ impl Socket {
                 }
             }
             left -= 1;
-            next = if left > 0 { self.queue.try_recv().ok() } else { None };
+            next = if left > 0 {
+                self.queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         self.ws.flush().await.map_err(|_| End::Gone)?;
         self.report().await?;
@@ -191,10 +199,7 @@ impl Socket {
         self.tell(In::Waiting { conn, bytes }).await
     }
 
-    async fn message(
-        &mut self,
-        message: Option<Result<Message, axum::Error>>,
-    ) -> Result<(), End> {
+    async fn message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
         let message = match message {
             Some(Ok(message)) => message,
             // axum hides the kind of the error, and this one has a close code of its own.
@@ -315,7 +320,7 @@ impl Socket {
         sent.await.map_err(|_| End::Gone)
     }
 
-    async fn tell(&self, input: In) -> Result<(), End> {
+    async fn tell(&mut self, input: In) -> Result<(), End> {
         let sent = self.context.shared.inputs.send(Input::Router(input));
         sent.await.map_err(|_| End::Gone)
     }

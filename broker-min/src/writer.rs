@@ -216,7 +216,11 @@ impl Writer {
                     }
                 }
                 let full = ops.len() >= BATCH_OPS || bytes >= BATCH_BYTES;
-                next = if full { None } else { self.queue.try_recv().ok() };
+                next = if full {
+                    None
+                } else {
+                    self.queue.try_recv().ok()
+                };
             }
             if self.killed.load(Ordering::Acquire) {
                 return;

@@ -86,7 +86,11 @@ impl BrokerHandle {
         end(&mut running.sweeping).await;
         running.threads.stop();
         tracing::info!("broker stopped");
-        if told && left { Ok(()) } else { Err(BrokerError::Late) }
+        if told && left {
+            Ok(())
+        } else {
+            Err(BrokerError::Late)
+        }
     }
 
     /// Ends at once, as if the process were killed: what waits to be written is dropped, nobody is

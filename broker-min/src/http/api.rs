@@ -8,13 +8,14 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::identity::verify_log_read_proof;
-use claudemesh_core::invite::InviteToken;
+use claudemesh_core::invite::{InviteError, InviteToken};
 use claudemesh_core::membership::{Body as EntryBody, Head, SignedEntry};
 use claudemesh_core::wire::errors::code;
 use claudemesh_core::wire::{HEADER_PROOF, LogHead, SignedBlob};
 use serde_json::{Map, Value, json};
 
-use super::{Peer, reply};
+use super::Peer;
+use super::reply::{self, Refusal};
 use crate::broker::Shared;
 use crate::router::{HttpCall, HttpReply, JoinCall};
 
@@ -28,29 +29,25 @@ pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     body: Body,
-) -> Response {
-    let entry = match read(body).await.and_then(|fields| first_entry(&fields)) {
-        Ok(entry) => entry,
-        Err(response) => return response,
-    };
-    if let Err(ms) = shared.may_make_mesh(peer.addr.ip()) {
+) -> Result<Response, Refusal> {
+    let entry = first_entry(&read(body).await?)?;
+    shared.may_make_mesh(peer.addr.ip()).map_err(|ms| {
         let message = format!(
             "your address has made {} meshes in the last hour; try again later",
             shared.limits.meshes_per_hour
         );
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        return reply::refuse(status, code::RATE_LIMIT, &message, Some(ms));
-    }
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, code::RATE_LIMIT, message).retry_after(ms)
+    })?;
     match shared.call(HttpCall::Create { entry }).await {
-        Some(HttpReply::Created { mesh, member }) => reply::ok(fields(
+        Some(HttpReply::Created { mesh, member }) => Ok(reply::ok(fields(
             json!({"meshId": mesh.as_str(), "memberId": member}),
-        )),
-        other => reply::failed(other),
+        ))),
+        other => Err(reply::failed(other)),
     }
 }
 
-fn first_entry(fields: &Fields) -> Result<SignedEntry, Response> {
-    let bad = |message: &str| reply::bad(code::INVALID_ARGUMENT, message);
+fn first_entry(fields: &Fields) -> Result<SignedEntry, Refusal> {
+    let bad = |message: &str| Refusal::bad(code::INVALID_ARGUMENT, message);
     let entry = log_entry(fields)?.ok_or_else(|| bad("log_entry {e, sig} required"))?;
     match entry.open() {
         Ok(opened) if matches!(opened.body, EntryBody::MeshCreated { .. }) => Ok(entry),
@@ -60,11 +57,11 @@ fn first_entry(fields: &Fields) -> Result<SignedEntry, Response> {
 }
 
 /// `POST /join`.
-pub(super) async fn join(State(shared): State<Arc<Shared>>, body: Body) -> Response {
-    let call = match read(body).await.and_then(|fields| join_call(&fields)) {
-        Ok(call) => call,
-        Err(response) => return response,
-    };
+pub(super) async fn join(
+    State(shared): State<Arc<Shared>>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let call = join_call(&read(body).await?)?;
     match shared.call(HttpCall::Join(Box::new(call))).await {
         Some(HttpReply::Joined {
             member,
@@ -78,42 +75,36 @@ pub(super) async fn join(State(shared): State<Arc<Shared>>, body: Body) -> Respo
             if let Some(head) = head {
                 fields.insert("log_head".to_owned(), head_json(head));
             }
-            reply::ok(fields)
+            Ok(reply::ok(fields))
         }
-        other => reply::failed(other),
+        other => Err(reply::failed(other)),
     }
 }
 
-fn join_call(fields: &Fields) -> Result<JoinCall, Response> {
-    const REQUIRED: &str = "invite_token, invite_payload, peer_pubkey, display_name required";
+fn join_call(fields: &Fields) -> Result<JoinCall, Refusal> {
+    let missing = || {
+        let error = "invite_token, invite_payload, peer_pubkey, display_name required";
+        Refusal::bad(error, "send all four")
+    };
     let text = |name: &str| {
         let text = fields.get(name).and_then(Value::as_str);
-        text.filter(|text| !text.is_empty())
-            .ok_or_else(|| reply::bad(REQUIRED, "send all four"))
+        text.filter(|text| !text.is_empty()).ok_or_else(missing)
     };
-    let (token, key, name) = (
-        text("invite_token")?,
-        text("peer_pubkey")?,
-        text("display_name")?,
-    );
-    let payload = fields
-        .get("invite_payload")
-        .ok_or_else(|| reply::bad(REQUIRED, "send all four"))?;
+    let token = text("invite_token")?;
+    let payload = fields.get("invite_payload").ok_or_else(missing)?;
+    let (key, name) = (text("peer_pubkey")?, text("display_name")?);
     let key = PublicKey::from_hex(key).map_err(|_| {
         let error = "peer_pubkey must be 64 hex chars (32 bytes)";
-        reply::bad(error, "send the new member's public key in hex")
+        Refusal::bad(error, "send the new member's public key in hex")
     })?;
-    let forged = |message: &str| reply::bad("invite_bad_signature", message);
-    let payload = InviteToken::from_json(payload).map_err(|error| forged(&error.to_string()))?;
+    let forged = |error: InviteError| Refusal::bad("invite_bad_signature", error.to_string());
+    let payload = InviteToken::from_json(payload).map_err(forged)?;
     // Clients send the token twice, encoded and decoded; what was checked must be what is used.
-    let encoded = InviteToken::parse(token).map_err(|error| forged(&error.to_string()))?;
-    if encoded != payload {
-        return Err(forged("invite_payload is not what invite_token says"));
+    if InviteToken::parse(token).map_err(forged)? != payload {
+        return Err(forged(InviteError::Payload("is not what the token says")));
     }
     // Whether it has expired is for the mesh's log to say.
-    payload
-        .verify(0)
-        .map_err(|error| forged(&error.to_string()))?;
+    payload.verify(0).map_err(forged)?;
     Ok(JoinCall {
         token: token.to_owned(),
         payload,
@@ -129,42 +120,37 @@ pub(super) async fn log(
     Path(mesh): Path<String>,
     uri: Uri,
     headers: HeaderMap,
-) -> Response {
-    let Ok(mesh) = MeshId::new(mesh) else {
+) -> Result<Response, Refusal> {
+    let mesh = MeshId::new(mesh).map_err(|_| {
         let message = "no such mesh at this broker";
-        return reply::refuse(StatusCode::NOT_FOUND, code::NOT_FOUND, message, None);
-    };
+        Refusal::new(StatusCode::NOT_FOUND, code::NOT_FOUND, message)
+    })?;
     let from = match uri.query() {
         None => Some(0),
         Some(query) => query.strip_prefix("from=").and_then(|n| n.parse().ok()),
     };
-    let Some(from) = from else {
-        return reply::bad(code::INVALID_ARGUMENT, "from must be a number: ?from=0");
-    };
-    let unproven = |code: &str, message: &str| {
-        reply::refuse(StatusCode::UNAUTHORIZED, code, message, None)
-    };
+    let from =
+        from.ok_or_else(|| Refusal::bad(code::INVALID_ARGUMENT, "from must be a number: ?from=0"))?;
+    let unproven = |code, message| Refusal::new(StatusCode::UNAUTHORIZED, code, message);
     let proof = headers.get(HEADER_PROOF).and_then(|h| h.to_str().ok());
-    let Some(proof) = proof else {
+    let proof = proof.ok_or_else(|| {
         let message = "prove with the header claudemesh-proof that you may read this log";
-        return unproven(code::UNAUTHORIZED, message);
-    };
+        unproven(code::UNAUTHORIZED, message)
+    })?;
     let now = shared.clock.now().wall;
-    let key = match verify_log_read_proof(&mesh, proof, now) {
-        Ok(key) => key,
-        Err(error) => return unproven(error.code(), "the proof does not hold; make a new one"),
-    };
+    let key = verify_log_read_proof(&mesh, proof, now)
+        .map_err(|error| unproven(error.code(), "the proof does not hold; make a new one"))?;
     match shared.call(HttpCall::Log { mesh, key, from }).await {
         Some(HttpReply::Log { entries, head }) => {
             let entries: Vec<Value> = entries.iter().map(entry_json).collect();
-            reply::ok(fields(json!({
+            Ok(reply::ok(fields(json!({
                 "channel": "",
                 "from": from,
                 "entries": entries,
                 "head": head_json(head),
-            })))
+            }))))
         }
-        other => reply::failed(other),
+        other => Err(reply::failed(other)),
     }
 }
 
@@ -185,25 +171,24 @@ fn fields(value: Value) -> Fields {
 }
 
 /// Reads a body that is a JSON object.
-async fn read(body: Body) -> Result<Fields, Response> {
-    let Ok(bytes) = to_bytes(body, BODY).await else {
+async fn read(body: Body) -> Result<Fields, Refusal> {
+    let bytes = to_bytes(body, BODY).await.map_err(|_| {
         let message = format!("a body has at most {BODY} bytes");
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return Err(reply::refuse(status, "payload too large", &message, None));
-    };
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "payload too large", message)
+    })?;
     serde_json::from_slice(&bytes)
-        .map_err(|_| reply::bad(code::MALFORMED, "the body is not a JSON object"))
+        .map_err(|_| Refusal::bad(code::MALFORMED, "the body is not a JSON object"))
 }
 
 /// The field `log_entry`, if it is there.
-fn log_entry(fields: &Fields) -> Result<Option<SignedEntry>, Response> {
-    let bad = |message: &str| reply::bad(code::INVALID_ARGUMENT, message);
+fn log_entry(fields: &Fields) -> Result<Option<SignedEntry>, Refusal> {
+    let bad = |message: String| Refusal::bad(code::INVALID_ARGUMENT, message);
     let Some(value) = fields.get("log_entry").filter(|value| !value.is_null()) else {
         return Ok(None);
     };
     let blob: SignedBlob = serde_json::from_value(value.clone())
-        .map_err(|_| bad("log_entry must be {e, sig, cosig?}"))?;
+        .map_err(|_| bad("log_entry must be {e, sig, cosig?}".to_owned()))?;
     SignedEntry::from_text(&blob.e, &blob.sig, blob.cosig.as_deref())
         .map(Some)
-        .map_err(|error| bad(&format!("log_entry: {error}")))
+        .map_err(|error| bad(format!("log_entry: {error}")))
 }

@@ -31,10 +31,7 @@ const HEADERS: [(HeaderName, &str); 3] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-pub(super) async fn join(
-    State(shared): State<Arc<Shared>>,
-    Path(token): Path<String>,
-) -> Response {
+pub(super) async fn join(State(shared): State<Arc<Shared>>, Path(token): Path<String>) -> Response {
     let payload = InviteToken::parse(&token).and_then(|payload| {
         payload.verify(0)?;
         Ok(payload)
@@ -139,7 +136,11 @@ fn date(seconds: u64) -> String {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year + era * 400 + u64::from(month <= 2);
     let (hour, minute) = (seconds % 86_400 / 3_600, seconds % 3_600 / 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
@@ -159,6 +160,9 @@ mod tests {
 
     #[test]
     fn what_a_token_says_is_only_text() {
-        assert_eq!(escape("<a href='x'>&\"\n"), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;\u{fffd}");
+        assert_eq!(
+            escape("<a href='x'>&\"\n"),
+            "&lt;a href=&#39;x&#39;&gt;&amp;&quot;\u{fffd}"
+        );
     }
 }

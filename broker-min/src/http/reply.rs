@@ -33,47 +33,69 @@ pub(super) fn ok(fields: Map<String, Value>) -> Response {
 
 /// `{ok: false, error, message, retry_after_ms?}`; `error` is a code, or a text of the existing
 /// broker that its clients look for.
-pub(super) fn refuse(
+#[derive(Debug)]
+pub(super) struct Refusal {
     status: StatusCode,
-    error: &str,
-    message: &str,
+    error: &'static str,
+    message: String,
     retry_after_ms: Option<u64>,
-) -> Response {
-    let mut body = json!({"ok": false, "error": error, "message": message});
-    if let Some(ms) = retry_after_ms {
-        body["retry_after_ms"] = ms.into();
-    }
-    let mut response = (status, Json(body)).into_response();
-    if let Some(ms) = retry_after_ms {
-        let seconds = HeaderValue::from(ms.div_ceil(1_000));
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    }
-    response
 }
 
-/// 400.
-pub(super) fn bad(error: &str, message: &str) -> Response {
-    refuse(StatusCode::BAD_REQUEST, error, message, None)
+impl Refusal {
+    pub(super) fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            error,
+            message: message.into(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// 400.
+    pub(super) fn bad(error: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, message)
+    }
+
+    /// 503, try again in a second.
+    pub(super) fn busy(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1_000)
+    }
+
+    pub(super) fn retry_after(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
 }
 
-/// 503, try again.
-pub(super) fn busy(message: &str) -> Response {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    refuse(status, "busy", message, Some(1_000))
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut body = json!({"ok": false, "error": self.error, "message": self.message});
+        if let Some(ms) = self.retry_after_ms {
+            body["retry_after_ms"] = ms.into();
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(ms) = self.retry_after_ms {
+            let seconds = HeaderValue::from(ms.div_ceil(1_000));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
+    }
 }
 
 /// What is left when a call did not come out well: a refusal by the router, or no answer.
-pub(super) fn failed(reply: Option<HttpReply>) -> Response {
+pub(super) fn failed(reply: Option<HttpReply>) -> Refusal {
     match reply {
         Some(HttpReply::Error {
             status,
             code,
             message,
             retry_after_ms,
-        }) => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            refuse(status, code, &message, retry_after_ms)
-        }
-        _ => busy("the broker did not get to it; try again"),
+        }) => Refusal {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
+            error: code,
+            message,
+            retry_after_ms,
+        },
+        _ => Refusal::busy("the broker did not get to it; try again"),
     }
 }

@@ -10,7 +10,8 @@ use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::encoding::base64url;
 use claudemesh_core::wire::HEADER_CHALLENGE;
 
-use super::{Peer, reply};
+use super::Peer;
+use super::reply::{self, Refusal};
 use crate::broker::Shared;
 use crate::socket::{self, Context};
 
@@ -34,10 +35,10 @@ pub(super) async fn upgrade(
     };
     let mut challenge = [0u8; 32];
     if getrandom::fill(&mut challenge).is_err() {
-        return reply::busy("no random bytes; try again");
+        return Refusal::busy("no random bytes; try again").into_response();
     }
     let Ok(value) = HeaderValue::from_str(&base64url(&challenge)) else {
-        return reply::busy("no challenge; try again");
+        return Refusal::busy("no challenge; try again").into_response();
     };
     let hosts = hosts(&shared.public_urls, &headers);
     let limit = shared.limits.frame_bytes;
@@ -87,7 +88,10 @@ mod tests {
             hosts(&[], &headers)
         };
         assert_eq!(of("LocalHost:7900"), ["localhost:7900"]);
-        assert_eq!(of("broker.example"), ["broker.example:80", "broker.example:443"]);
+        assert_eq!(
+            of("broker.example"),
+            ["broker.example:80", "broker.example:443"]
+        );
         assert_eq!(of("[::1]:7900"), ["[::1]:7900"]);
         assert_eq!(of("[::1]"), ["[::1]:80", "[::1]:443"]);
         let public = ["wss://Broker.example/ws".parse().unwrap()];

@@ -201,3 +201,6 @@ fn lower_hex(text: &str) -> Option<PublicKey> {
     let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
     PublicKey::from_hex(text).ok().filter(|_| lower)
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,11 @@ pub(crate) async fn run(socket: WebSocket, context: Context) {
         hello_by: now + Duration::from_millis(limits.hello_ms),
         next_ping: now + Duration::from_millis(limits.ping_ms),
         alive: now,
-        handle: Handle { commands, waiting },
+        handle: Handle {
+            commands,
+            waiting,
+            entry: context.entry.clone(),
+        },
         ws: socket,
         context,
         queue,

@@ -11,11 +11,19 @@ const SOON: Duration = Duration::from_secs(5);
 
 async fn broker(dir: &std::path::Path) -> BrokerHandle {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Broker::builder().data_dir(dir).silent(Duration::ZERO).serve(listener).await.unwrap()
+    Broker::builder()
+        .data_dir(dir)
+        .silent(Duration::ZERO)
+        .serve(listener)
+        .await
+        .unwrap()
 }
 
 async fn next(incoming: &mut claudemesh_core::Incoming) -> Received {
-    tokio::time::timeout(SOON, incoming.next()).await.expect("a message in time").unwrap()
+    tokio::time::timeout(SOON, incoming.next())
+        .await
+        .expect("a message in time")
+        .unwrap()
 }
 
 struct Mesh {
@@ -29,7 +37,11 @@ impl Mesh {
         let mut config = Config::load(dir.path().join("ana")).unwrap();
         let created = config.create("team", &broker.url(), "ana").await.unwrap();
         let owner = Peer::connect(&created.mesh).await.unwrap();
-        Self { dir, owner, url: broker.url() }
+        Self {
+            dir,
+            owner,
+            url: broker.url(),
+        }
     }
 
     async fn join(&self, name: &str) -> Peer {
@@ -54,7 +66,10 @@ async fn first_contact_both_ways() {
     assert!(message.from.verified);
     assert_eq!(message.from.name.as_ref().unwrap().as_str(), "ana");
     assert_eq!(message.id, *receipt.id());
-    tokio::time::timeout(SOON, receipt.delivered()).await.unwrap().unwrap();
+    tokio::time::timeout(SOON, receipt.delivered())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(receipt.state(), SendState::Delivered);
     message.reply("hello ana").await.unwrap();
     let answer = next(&mut at_ana).await;

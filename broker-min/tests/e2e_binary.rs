@@ -1,5 +1,12 @@
 //! The real program: what it prints, how it ends, and SIGKILL between accept and delivery.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Read};

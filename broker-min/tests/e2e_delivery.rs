@@ -1,5 +1,12 @@
 //! Accept, keep, deliver, settle: over real sockets and through the end of the broker.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,12 @@
 //! Links, joining, leaving: by HTTP and over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -163,6 +170,7 @@ async fn neither_secrets_nor_links_are_kept() {
     frame["ciphertext"] = sealed.to_hex().into();
     alice.json(frame).await;
     alice.expect("ack").await;
+    drop(alice);
     mesh.stop_broker().await.unwrap();
     let fragment = link.fragment.expose();
     let seed = &unbase64url(&fragment).unwrap()[..32];

@@ -1,5 +1,12 @@
 //! Hellos, refusals and hostile bytes, over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,12 @@
 //! The HTTP side: health, metrics, pages, refusals.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use broker_min::Broker;

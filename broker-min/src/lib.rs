@@ -1,1 +1,4 @@
-//! A claudemesh peer.
+//! A small claudemesh broker: it routes ciphertext, keeps it for those who are away, and can do
+//! nothing else.
+
+pub mod store;

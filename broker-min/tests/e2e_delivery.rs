@@ -11,6 +11,8 @@ mod support;
 
 use std::time::Duration;
 
+use broker_min::limits::Limits;
+use broker_min::testing::{TestMesh, http};
 use serde_json::json;
 use support::*;
 
@@ -197,4 +199,40 @@ async fn a_legacy_client_is_served_as_it_knows_it() {
     bob.json(json!({"type": "list_peers", "_reqId": "after"}))
         .await;
     bob.expect("peers_list").await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_closed_and_slows_nobody_else() {
+    let mut limits = Limits::default();
+    (limits.slow_ms, limits.window) = (200, 1_000);
+    let mesh = TestMesh::start_with(limits).await.unwrap();
+    members(&mesh, 2).await;
+    let _deaf = online(&mesh, &key(2)).await;
+    let mut alice = online(&mesh, &key(1)).await;
+    // More than the system's own buffers hold for a socket that nobody reads.
+    let pad = "YWFh".repeat(15_000);
+    for n in 0..300 {
+        let mut frame = send(&key(2), &format!("m-{n}"));
+        frame["ciphertext"] = pad.clone().into();
+        alice.json(frame).await;
+    }
+    let mut acked = 0;
+    while acked < 300 {
+        match alice.next().await {
+            Got::Frame(frame) if frame["type"] == "ack" => acked += 1,
+            Got::Frame(frame) => acked += frame["items"].as_array().map_or(0, Vec::len),
+            got => panic!("{got:?}"),
+        }
+    }
+    let closed = async {
+        loop {
+            let metrics = http(mesh.addr(), "GET", "/metrics", &[], "").await.unwrap();
+            if metrics.body.contains("{reason=\"slow_consumer\"} 1") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, closed).await.unwrap();
+    let mut back = online(&mesh, &key(2)).await;
+    assert_eq!(back.expect("push").await["client_message_id"], "m-0");
 }

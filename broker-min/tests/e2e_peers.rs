@@ -215,14 +215,16 @@ async fn what_was_shown_and_not_taken_comes_again_and_says_so() {
         bob.incoming().await,
         Err(PeerError::AlreadyReading)
     ));
-    drop((incoming, bob));
+    let shown = second.id.clone();
+    // A message holds its peer.
+    drop((incoming, first, second, bob));
     let bob = reopened(&mesh, "bob").await;
     let mut incoming = bob.incoming().await.unwrap();
     let again = next(&mut incoming).await;
     assert_eq!((again.text().as_str(), again.again), ("two", true));
-    assert_eq!(again.id, second.id);
+    assert_eq!(again.id, shown);
     again.taken().await.unwrap();
-    drop((incoming, bob));
+    drop((incoming, again, bob));
     let bob = reopened(&mesh, "bob").await;
     let mut incoming = bob.incoming().await.unwrap();
     let third = next(&mut incoming).await;
@@ -231,7 +233,7 @@ async fn what_was_shown_and_not_taken_comes_again_and_says_so() {
 
 /// A peer of the member once the one before has let go of its lane.
 async fn reopened(mesh: &TestMesh, name: &str) -> Peer {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     mesh.peer(name).await.unwrap()
 }
 
@@ -344,6 +346,7 @@ async fn a_memory_peer_acknowledges_what_was_taken() {
     let mut incoming = bob.incoming().await.unwrap();
     let first = ana.send("bob", "one").await.unwrap();
     let message = next(&mut incoming).await;
+    soon(first.accepted()).await.unwrap();
     assert_eq!(first.state(), SendState::Accepted);
     message.taken().await.unwrap();
     soon(first.delivered()).await.unwrap();
@@ -353,6 +356,7 @@ async fn a_memory_peer_acknowledges_what_was_taken() {
     let bob = Peer::builder(&entry).in_memory().connect().await.unwrap();
     let mut incoming = bob.incoming().await.unwrap();
     assert_eq!(next(&mut incoming).await.text(), "two", "it was not taken");
+    soon(second.accepted()).await.unwrap();
     assert_eq!(second.state(), SendState::Accepted);
 }
 
@@ -375,6 +379,7 @@ async fn names_that_are_unknown_or_not_unique() {
         let mut config = Config::load(mesh.config_dir(dir)).unwrap();
         config.join(&link, "twin").await.unwrap();
     }
+    ana.sync().await.unwrap();
     let Err(SendError::Resolve(error)) = ana.send("twin", "x").await else {
         panic!()
     };
@@ -408,9 +413,11 @@ async fn links_that_cannot_be_used() {
     // A fragment of another invite, a cut fragment, a changed token.
     let other = mesh.invite(InviteOptions::default()).await.unwrap();
     let mixed = format!("{address}#{}", other.split_once('#').unwrap().1);
-    // It fits the log, but not this token's mesh? Both invites are of one mesh and issuer: the
-    // fragment decides, so a mixed link is just the other invite.
-    join(&mixed, "mixed").await.unwrap();
+    let error = join(&mixed, "mixed").await.unwrap_err();
+    assert!(
+        error.to_string().contains("invite_mesh_mismatch"),
+        "{error}"
+    );
     let cut = &link[..link.len() - 1];
     assert!(matches!(join(cut, "cut").await, Err(JoinError::Invite(_))));
     let changed = {
@@ -659,4 +666,28 @@ async fn many_peers_in_one_process_and_a_thousand_messages() {
     let before = all.len();
     all.dedup();
     assert_eq!((before, all.len()), (1_024, 1_024));
+}
+
+#[tokio::test]
+async fn a_join_that_was_cut_off_is_finished() {
+    let mesh = TestMesh::start().await.unwrap();
+    let link = mesh.invite(InviteOptions::default()).await.unwrap();
+    let dir = mesh.config_dir("bob");
+    let first = Config::load(&dir).unwrap().join(&link, "bob").await.unwrap();
+    // The broker has the entry, and the program died before it could write its own.
+    let mut config = Config::load(&dir).unwrap();
+    let invite = first.invite_id.clone().unwrap();
+    let secret = first.key_pair().expose_secret_hex().to_string();
+    config
+        .update(|data| {
+            data.meshes.clear();
+            let pending = serde_json::json!({ invite: secret });
+            data.extra.insert("claudemeshPendingJoins".to_owned(), pending);
+        })
+        .unwrap();
+    let again = Config::load(&dir).unwrap().join(&link, "bob").await.unwrap();
+    assert_eq!(again.pubkey(), first.pubkey());
+    assert_eq!(again.member_id, first.member_id);
+    let config = Config::load(&dir).unwrap();
+    assert!(config.data().extra.is_empty() && config.meshes().len() == 1);
 }

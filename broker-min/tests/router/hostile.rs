@@ -1,6 +1,8 @@
 //! Whatever comes, in whatever order: no panic, bounds hold, and every accepted message is told
 //! once.
 
+use std::collections::{HashMap, HashSet};
+
 use broker_min::router::In;
 use broker_min::store::StoreError;
 use proptest::collection::vec;
@@ -91,6 +93,8 @@ fn frame() -> impl Strategy<Value = Value> {
 
 fn run(steps: Vec<Step>) {
     let mut world = World::of(4);
+    let mut sends: HashMap<u64, Vec<(String, u8)>> = HashMap::new();
+    let mut gone = HashSet::new();
     let mut conns: Vec<u64> = Vec::new();
     let mut nonce = 10_000;
     let pick = |conns: &[u64], n: usize| conns.get(n % conns.len().max(1)).copied();
@@ -118,6 +122,7 @@ fn run(steps: Vec<Step>) {
             }
             Step::Close(n) => {
                 if let Some(conn) = pick(&conns, n) {
+                    gone.insert(conn);
                     world.close(conn);
                 }
             }
@@ -130,6 +135,10 @@ fn run(steps: Vec<Step>) {
                 let to = if to == 5 { 50 } else { to };
                 let class = ["now", "next", "low", "?"][usize::from(priority)];
                 if let Some(conn) = pick(&conns, from) {
+                    if !world.closed.contains_key(&conn) && !gone.contains(&conn) {
+                        let sent = sends.entry(conn).or_default();
+                        sent.push((format!("{to}-{id}"), to));
+                    }
                     world.frame(conn, message(&hex(to), &format!("{to}-{id}"), class));
                 }
             }
@@ -213,6 +222,7 @@ fn run(steps: Vec<Step>) {
     world.hold_loads = false;
     world.pump();
     world.pass(10_000);
+    check_books(&mut world, &sends);
     for conn in conns {
         let pushes = world.got_of(conn, "push");
         let mut ids: Vec<_> = pushes
@@ -228,8 +238,53 @@ fn run(steps: Vec<Step>) {
     world.pass(10_000);
 }
 
+/// Acks are those of the sends, in their order; what was accepted was pushed, or waits.
+fn check_books(world: &mut World, sends: &HashMap<u64, Vec<(String, u8)>>) {
+    let mut accepted = Vec::new();
+    for (conn, sends) in sends {
+        let empty = Vec::new();
+        let acks = world.acks.get(conn).unwrap_or(&empty);
+        let acks: Vec<_> = acks.iter().filter(|ack| ack["id"] != "").cloned().collect();
+        assert!(acks.len() <= sends.len());
+        for (ack, (id, to)) in acks.iter().zip(sends) {
+            assert_eq!(ack["id"], *id, "acks in order");
+            if ack["queued"] == true && *to < 5 {
+                accepted.push((*to, ack["messageId"].as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    for member in 1..5u8 {
+        let mut hello = hello(&world.mesh(), member, 99_999 + u64::from(member));
+        hello.presence = Some(false);
+        let conn = world.enter(hello, |_| {});
+        if world.closed.contains_key(&conn) {
+            // Removed: what waited for it failed.
+            accepted.retain(|(to, _)| *to != member);
+            continue;
+        }
+        world.frame(conn, json!({"type": "fetch", "priority": "low"}));
+        loop {
+            let pushes = world.got_of(conn, "push");
+            if pushes.is_empty() {
+                break;
+            }
+            for ids in pushes.chunks(200) {
+                let ids: Vec<_> = ids.iter().map(|push| push["messageId"].clone()).collect();
+                world.frame(conn, json!({"type": "client_ack", "brokerMessageIds": ids}));
+            }
+        }
+    }
+    for (to, id) in accepted {
+        assert!(world.pushed.contains(&id), "a message to {to} is lost");
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_input_breaks_it(steps in vec(step(), 0..120)) {

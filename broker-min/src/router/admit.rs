@@ -7,10 +7,12 @@ use claudemesh_core::id::{MeshId, Status};
 use claudemesh_core::wire::{CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CloseCode, reason};
 
 use super::Router;
+use super::bucket::Bucket;
 use super::claim::{Refusal, SESSION_KEY_TAKEN, Told, check, told};
 use super::conn::{Conn, Drain};
 use super::load::Asked;
 use super::mesh::{Mesh, Presence, SessionKey};
+use super::settle::QUESTIONS_BURST;
 use super::text;
 use super::types::{ConnId, Verified};
 use crate::store::Query;
@@ -193,7 +195,7 @@ impl Router {
             durable: told.durable,
             receive: told.receive,
             status: Status::Idle,
-            working_until: 0,
+            working: None,
             low_standing: false,
             low_budget: 0,
             drains,
@@ -212,6 +214,9 @@ impl Router {
             pong_at: now.mono,
             unwritten: 0,
             progress_at: now.mono,
+            slow_watched: false,
+            questions: Bucket::full(QUESTIONS_BURST, now.mono),
+            session_form: verified.session_form,
             sends: VecDeque::new(),
             first_send: 0,
             reading: true,
@@ -232,7 +237,7 @@ impl Router {
             self.announce(shared, key);
         }
         if counts == 0 {
-            self.welcome(id, &presence_id, verified.session_form);
+            self.welcome(id, &presence_id);
             self.fill(id);
             return;
         }

@@ -33,19 +33,13 @@ impl Router {
         let (mesh, key) = (Arc::clone(&conn.mesh), conn.presence);
         let presence = self.mesh(&mesh).zip(key);
         let presence = presence.and_then(|(mesh, key)| mesh.presences.get(&key));
-        let (presence_id, session_form) = presence
-            .map(|presence| (presence.id.clone(), presence.session_form))
-            .unwrap_or_default();
-        let presence_id = if presence_id.is_empty() {
-            self.fresh_id()
-        } else {
-            presence_id
-        };
-        self.welcome(id, &presence_id, session_form);
+        let presence_id = presence.map(|presence| presence.id.clone());
+        let presence_id = presence_id.unwrap_or_else(|| self.fresh_id());
+        self.welcome(id, &presence_id);
         self.fill(id);
     }
 
-    pub(super) fn welcome(&mut self, id: ConnId, presence_id: &str, session_form: bool) {
+    pub(super) fn welcome(&mut self, id: ConnId, presence_id: &str) {
         let Some(conn) = self.conns.get(&id) else {
             return;
         };
@@ -63,7 +57,7 @@ impl Router {
                 .unwrap_or_default(),
             member_profile: Some(json!({"roleTag": null, "groups": [], "messageMode": "push"})),
             mesh_policy: Some(json!({"selfEditable": editable})),
-            services: (!session_form).then(|| json!([])),
+            services: (!conn.session_form).then(|| json!([])),
             ..HelloAck::default()
         };
         if conn.modern {

@@ -1,6 +1,8 @@
 //! Whatever comes, in whatever order: no panic, bounds hold, and every accepted message is told
 //! once.
 
+use std::collections::{HashMap, HashSet};
+
 use broker_min::router::In;
 use broker_min::store::StoreError;
 use proptest::collection::vec;
@@ -8,6 +10,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::world::{World, hello, hex, message};
+
+/// What each connection sent: its id, and to whom.
+type Sends = HashMap<u64, Vec<(String, u8)>>;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -91,6 +96,9 @@ fn frame() -> impl Strategy<Value = Value> {
 
 fn run(steps: Vec<Step>) {
     let mut world = World::of(4);
+    let mut sends = Sends::new();
+    let mut live = Vec::new();
+    let mut gone = HashSet::new();
     let mut conns: Vec<u64> = Vec::new();
     let mut nonce = 10_000;
     let pick = |conns: &[u64], n: usize| conns.get(n % conns.len().max(1)).copied();
@@ -115,9 +123,11 @@ fn run(steps: Vec<Step>) {
                     v.session_proven = v.proven && v.session.is_some();
                 });
                 conns.push(conn);
+                live.push((conn, member));
             }
             Step::Close(n) => {
                 if let Some(conn) = pick(&conns, n) {
+                    gone.insert(conn);
                     world.close(conn);
                 }
             }
@@ -130,6 +140,10 @@ fn run(steps: Vec<Step>) {
                 let to = if to == 5 { 50 } else { to };
                 let class = ["now", "next", "low", "?"][usize::from(priority)];
                 if let Some(conn) = pick(&conns, from) {
+                    if !world.closed.contains_key(&conn) && !gone.contains(&conn) {
+                        let sent = sends.entry(conn).or_default();
+                        sent.push((format!("{to}-{id}"), to));
+                    }
                     world.frame(conn, message(&hex(to), &format!("{to}-{id}"), class));
                 }
             }
@@ -213,23 +227,86 @@ fn run(steps: Vec<Step>) {
     world.hold_loads = false;
     world.pump();
     world.pass(10_000);
-    for conn in conns {
-        let pushes = world.got_of(conn, "push");
-        let mut ids: Vec<_> = pushes
-            .iter()
-            .map(|push| push["messageId"].to_string())
-            .collect();
+    let mut served = HashSet::new();
+    for (conn, member) in live {
+        let frames = world.frames.get(&conn).into_iter().flatten();
+        let pushes = frames.filter(|frame| frame["type"] == "push");
+        let mut ids: Vec<_> = pushes.map(|push| push["messageId"].to_string()).collect();
         let all = ids.len();
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), all, "pushed twice on one connection");
+        if !gone.contains(&conn) && !world.closed.contains_key(&conn) {
+            drain(&mut world, conn);
+            served.insert(member);
+        }
     }
+    check_books(&mut world, &sends, &served);
     world.input(In::Shutdown);
     world.pass(10_000);
 }
 
+/// Lets a connection take all there is, and ack it; gives the number of messages.
+fn drain(world: &mut World, conn: u64) -> usize {
+    world.input(In::Waiting { conn, bytes: 0 });
+    world.frame(conn, json!({"type": "set_status", "status": "idle"}));
+    world.frame(conn, json!({"type": "fetch", "priority": "low"}));
+    let mut count = 0;
+    loop {
+        let mut pushes = world.got_of(conn, "push");
+        pushes.retain(|push| push["subtype"] != "system");
+        count += pushes.len();
+        if pushes.is_empty() {
+            return count;
+        }
+        for ids in pushes.chunks(200) {
+            let ids: Vec<_> = ids.iter().map(|push| push["messageId"].clone()).collect();
+            world.frame(conn, json!({"type": "client_ack", "brokerMessageIds": ids}));
+        }
+    }
+}
+
+/// Acks are those of the sends, in their order; what was accepted was pushed, or waits.
+fn check_books(world: &mut World, sends: &Sends, served: &HashSet<u8>) {
+    let mut accepted = Vec::new();
+    for (conn, sends) in sends {
+        let empty = Vec::new();
+        let acks = world.acks.get(conn).unwrap_or(&empty);
+        let acks: Vec<_> = acks.iter().filter(|ack| ack["id"] != "").cloned().collect();
+        assert!(acks.len() <= sends.len());
+        for (ack, (id, to)) in acks.iter().zip(sends) {
+            assert_eq!(ack["id"], *id, "acks in order");
+            if ack["queued"] == true && *to < 5 {
+                accepted.push((*to, ack["messageId"].as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    for member in 1..5u8 {
+        let mut hello = hello(&world.mesh(), member, 99_999 + u64::from(member));
+        hello.presence = Some(false);
+        let conn = world.enter(hello, |_| {});
+        if world.closed.contains_key(&conn) {
+            // Removed: what waited for it failed.
+            accepted.retain(|(to, _)| *to != member);
+            continue;
+        }
+        let left = drain(world, conn);
+        assert!(
+            left == 0 || !served.contains(&member),
+            "{left} messages were left to an idle peer that acks"
+        );
+    }
+    for (to, id) in accepted {
+        assert!(world.pushed.contains(&id), "a message to {to} is lost");
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_input_breaks_it(steps in vec(step(), 0..120)) {

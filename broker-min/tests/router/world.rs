@@ -1,6 +1,6 @@
 //! A router with a store in memory, and all that it was told to do.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use broker_min::limits::Limits;
 use broker_min::router::{
@@ -47,6 +47,10 @@ pub(crate) struct World {
     /// Taken by the next commits instead of the store.
     pub(crate) fail: VecDeque<StoreError>,
     pub(crate) batches: Vec<usize>,
+    /// All acks ever, per connection.
+    pub(crate) acks: HashMap<ConnId, Vec<Value>>,
+    /// The ids of all messages ever pushed.
+    pub(crate) pushed: HashSet<String>,
     /// The owner's copy of the log.
     pub(crate) log: Log,
     next: u64,
@@ -119,6 +123,8 @@ impl World {
             hold_loads: false,
             fail: VecDeque::new(),
             batches: Vec::new(),
+            acks: HashMap::new(),
+            pushed: HashSet::new(),
             log,
             next: 1,
         }
@@ -194,7 +200,17 @@ impl World {
         match out {
             Out::Write { conns, text, .. } => {
                 let value: Value = serde_json::from_slice(&text).unwrap();
+                if value["type"] == "push" {
+                    self.pushed
+                        .insert(value["messageId"].as_str().unwrap().to_owned());
+                }
                 for conn in conns {
+                    let acks = self.acks.entry(conn).or_default();
+                    match value["type"].as_str() {
+                        Some("ack") => acks.push(value.clone()),
+                        Some("acks") => acks.extend(value["items"].as_array().unwrap().clone()),
+                        _ => {}
+                    }
                     assert!(
                         !self.closed.contains_key(&conn),
                         "written after close: {value}"

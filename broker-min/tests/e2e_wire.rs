@@ -1,5 +1,12 @@
 //! Hellos, refusals and hostile bytes, over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -246,13 +253,14 @@ async fn peers_are_pinged_and_the_silent_are_dropped() {
     let mut limits = Limits::default();
     (limits.ping_ms, limits.stale_ms) = (50, 120);
     let mesh = TestMesh::start_with(limits).await.unwrap();
+    members(&mesh, 1).await;
     let mut alive = online(&mesh, mesh.owner()).await;
-    let dead = online(&mesh, mesh.owner()).await;
+    let mut dead = online(&mesh, &key(1)).await;
     // `alive` answers pings because it is read; `dead` is not read, so nobody answers for it.
     alive.quiet(Duration::from_millis(400)).await;
     alive.json(json!({"type": "list_peers"})).await;
     alive.expect("peers_list").await;
-    drop(dead);
+    assert!(matches!(dead.next().await, Got::Gone));
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@
 //!     let peer = Peer::connect(&mesh).await?;
 //!     let mut incoming = peer.incoming().await?;
 //!     while let Some(message) = incoming.next().await {
-//!         message.reply(format!("you said: {}", message.text())).await?;
+//!         let echo = format!("you said: {}", message.text());
+//!         message.reply(echo).await?;
 //!     }
 //!     Ok(())
 //! }

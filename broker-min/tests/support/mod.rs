@@ -1,5 +1,9 @@
 //! A raw WebSocket client: it says exactly what a test wants it to say.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -108,7 +112,11 @@ impl Raw {
         loop {
             match self.next().await {
                 Got::Frame(_) => {}
-                Got::Closed(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
+                Got::Closed(Some(frame)) => {
+                    // Reading on sends our half of the goodbye.
+                    let _ = timeout(SOON, self.ws.next()).await;
+                    return (frame.code.into(), frame.reason.to_string());
+                }
                 got => panic!("waiting for a close frame: {got:?}"),
             }
         }
@@ -255,7 +263,9 @@ pub async fn append(mesh: &TestMesh, body: Body, token: Option<&dyn Fn(Hash) -> 
 
 /// Issues an invite that ends `ttl_ms` from now.
 pub async fn invite(mesh: &TestMesh, max_uses: u64, ttl_ms: u64) -> IssuedInvite {
-    let seed = [0x5e; 32];
+    let (mut seed, mut filler) = ([0; 32], [0; 32]);
+    getrandom::fill(&mut seed).unwrap();
+    getrandom::fill(&mut filler).unwrap();
     let offer = Offer {
         mesh: mesh.id(),
         slug: MeshSlug::new("test").unwrap(),
@@ -269,7 +279,7 @@ pub async fn invite(mesh: &TestMesh, max_uses: u64, ttl_ms: u64) -> IssuedInvite
         expires_at: offer.expires_at,
         max_uses,
     };
-    let issue = |hash| IssuedInvite::new(&offer, mesh.owner(), hash, seed, &[7; 32]);
+    let issue = |hash| IssuedInvite::new(&offer, mesh.owner(), hash, seed, &filler);
     let hash = append(mesh, body, Some(&|hash| issue(hash).token)).await;
     issue(hash)
 }

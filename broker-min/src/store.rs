@@ -11,10 +11,10 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use rows::{
-    Accept, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
-    PageRow, SendOutcome, StoreInfo,
+    Accept, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, PageRow,
+    SendOutcome, StoreInfo,
 };
-pub use sqlite::SqliteStore;
+pub use sqlite::{Durability, SqliteStore};
 
 use claudemesh_core::id::{MeshId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
@@ -48,7 +48,9 @@ pub enum StoreError {
         supported: u32,
     },
     /// The file is damaged or is not a broker's.
-    #[error("{path}: not a broker's file, or damaged ({why}); restore a backup or use an empty folder")]
+    #[error(
+        "{path}: not a broker's file, or damaged ({why}); restore a backup or use an empty folder"
+    )]
     Damaged {
         /// The store's file.
         path: String,
@@ -56,7 +58,9 @@ pub enum StoreError {
         why: String,
     },
     /// Another broker uses the folder.
-    #[error("{path} is in use by another broker (process {pid}); stop it, or choose another --data")]
+    #[error(
+        "{path} is in use by another broker (process {pid}); stop it, or choose another --data"
+    )]
     InUse {
         /// The folder.
         path: String,
@@ -84,8 +88,11 @@ pub enum Op {
     /// A recipient's client has a message: its delivery goes, and with the last one the message.
     /// Outcomes: [`Outcome::Settled`], [`Outcome::NotThere`].
     Settle(Delivery),
-    /// Removes deliveries that expired before `now`, at most `limit`, and notes the failure for
-    /// their senders (kept 30 days). Outcome: [`Outcome::Expired`].
+    /// Removes deliveries with `expires_at <= now`, at most `limit`, and notes the failure for
+    /// their senders (kept 30 days). A large queue is walked piece by piece: each call goes on
+    /// where the last one stopped and looks at a few thousand rows, so an empty answer does not
+    /// mean that nothing is left; called once a second it is round in time. Outcome:
+    /// [`Outcome::Expired`].
     Expire {
         /// Unix ms.
         now: u64,
@@ -115,7 +122,8 @@ pub enum Op {
         entry: Box<SignedEntry>,
     },
     /// Appends one entry at `seq` and makes the changes that follow from it. Outcome:
-    /// [`Outcome::Done`], or [`Outcome::Conflict`] if `seq` is not the next place.
+    /// [`Outcome::Done`], [`Outcome::Conflict`] if `seq` is not the next place, or
+    /// [`Outcome::NotThere`] if there is no such mesh.
     AppendLog {
         /// The mesh.
         mesh: MeshId,
@@ -126,17 +134,19 @@ pub enum Op {
         /// What follows from it.
         changes: Vec<LogChange>,
     },
-    /// Inserts or replaces a member that came without a log entry. Outcome: [`Outcome::Done`].
+    /// Inserts or replaces a member that came without a log entry. Outcome: [`Outcome::Done`], or
+    /// [`Outcome::NotThere`] if there is no such mesh.
     PutMember(Box<MemberRow>),
     /// Counts a use of an invite by a client that writes no log entry. Outcome:
-    /// [`Outcome::Done`].
+    /// [`Outcome::Done`], or [`Outcome::NotThere`] if no such token is known.
     UseInvite {
         /// The mesh.
         mesh: MeshId,
         /// The invite's token.
         token: String,
     },
-    /// When a member was seen last. Outcome: [`Outcome::Done`].
+    /// When a member was seen last; an earlier time than the known one changes nothing. Outcome:
+    /// [`Outcome::Done`], or [`Outcome::NotThere`] if there is no such member.
     Seen {
         /// The mesh.
         mesh: MeshId,
@@ -148,7 +158,8 @@ pub enum Op {
     /// An audit row of its own. Outcome: [`Outcome::Done`].
     Audit(AuditRow),
     /// Forgets dedupe records older than 31 days and notices older than 30, at most `limit` of
-    /// each, and saves the broker's clock. Outcome: [`Outcome::Done`].
+    /// each, and saves the broker's clock. Walks the records piece by piece like [`Op::Expire`].
+    /// Outcome: [`Outcome::Done`].
     Prune {
         /// Unix ms.
         now: u64,
@@ -223,8 +234,8 @@ pub enum Query {
         /// Unix ms: rows that expired by then are left out.
         now: u64,
     },
-    /// How many unsettled deliveries a mailbox has, per class `now`, `next`, `low`. Answer:
-    /// [`Rows::Counts`].
+    /// How many unsettled deliveries a mailbox has, per class `now`, `next`, `low`; expired ones
+    /// count until [`Op::Expire`] came by. Answer: [`Rows::Counts`].
     Counts {
         /// The mesh.
         mesh: MeshId,
@@ -240,7 +251,8 @@ pub enum Query {
     },
     /// What the store is. Answer: [`Rows::Info`].
     Info,
-    /// Numbers for /metrics: rows in the queue, meshes, members. Answer: [`Rows::Totals`].
+    /// Numbers for /metrics: rows in the queue, meshes, members (without removed ones). Answer:
+    /// [`Rows::Totals`].
     Totals,
 }
 
@@ -277,8 +289,8 @@ pub trait BrokerStore: Send + 'static {
     /// [`StoreError`].
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
 
-    /// Moves what the write-ahead log holds into the file, where there is one. Called now and
-    /// then, and at the end.
+    /// Moves what the write-ahead log holds into the file, where there is one. The store does so
+    /// itself in time; this is for one who wants to copy the file.
     ///
     /// # Errors
     /// [`StoreError`].

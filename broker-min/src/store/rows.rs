@@ -3,6 +3,53 @@
 use claudemesh_core::id::{MemberId, MeshId, MessageId, Name, Priority, PublicKey};
 use claudemesh_core::membership::Role;
 
+/// How long a send's id is remembered: 31 days.
+pub(super) const DEDUPE_MS: u64 = 31 * 86_400_000;
+/// How long a failure is told to its sender: 30 days.
+pub(super) const NOTICE_MS: u64 = 30 * 86_400_000;
+
+/// A class as it is stored; the most urgent sorts first.
+pub(super) const fn class_number(class: Priority) -> i64 {
+    match class {
+        Priority::Now => 0,
+        Priority::Next => 1,
+        Priority::Low => 2,
+    }
+}
+
+/// The class of a stored number.
+pub(super) const fn priority(class: i64) -> Option<Priority> {
+    match class {
+        0 => Some(Priority::Now),
+        1 => Some(Priority::Next),
+        2 => Some(Priority::Low),
+        _ => None,
+    }
+}
+
+/// The `metadata` of an audit row, with only what applies. No part of it needs escaping.
+pub(super) fn audit_metadata(
+    size: Option<u64>,
+    priority: Option<Priority>,
+    timestamps: &[(&str, u64)],
+) -> String {
+    let mut parts = Vec::with_capacity(3);
+    if let Some(size) = size {
+        parts.push(format!(r#""size":{size}"#));
+    }
+    if let Some(priority) = priority {
+        parts.push(format!(r#""priority":"{priority}""#));
+    }
+    if !timestamps.is_empty() {
+        let times: Vec<_> = timestamps
+            .iter()
+            .map(|(name, at)| format!(r#""{name}":{at}"#))
+            .collect();
+        parts.push(format!(r#""timestamps":{{{}}}"#, times.join(",")));
+    }
+    format!("{{{}}}", parts.join(","))
+}
+
 /// How much a mailbox may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
@@ -25,7 +72,8 @@ pub struct Accept {
     pub id: Option<MessageId>,
     /// A hash of target and content: the same id with another content is refused.
     pub content: u64,
-    /// The mailboxes' addresses.
+    /// The mailboxes' addresses. One that is named twice counts once, at its first place; without
+    /// any the message is accepted and thereby delivered.
     pub recipients: Vec<PublicKey>,
     /// Its class.
     pub class: Priority,
@@ -81,13 +129,15 @@ pub struct PageRow {
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// Waits for a recipient.
+    /// Waits for a recipient, also if another recipient's delivery failed already.
     Queued,
-    /// Nothing is left of it and no failure was noted.
+    /// Nothing is left of it and no failure was noted. The store keeps nothing of a delivered
+    /// message, so this is said of each place up to the head that has neither rows nor notices:
+    /// that the place was this sender's is shown by the message id's MAC, which the caller checks.
     Delivered,
-    /// Why it failed.
+    /// None waits any more and a delivery failed, for this (the first) reason.
     Failed(String),
-    /// No message of this sender has this place.
+    /// The place was not given yet, or what is there is another sender's.
     Unknown,
 }
 
@@ -106,6 +156,23 @@ pub struct MeshRow {
     pub owner_member: MemberId,
     /// Unix ms.
     pub created_at: u64,
+}
+
+impl MeshRow {
+    /// The owner's row, which comes with the mesh.
+    pub(super) fn first_member(&self) -> MemberRow {
+        MemberRow {
+            mesh: self.id.clone(),
+            key: self.owner,
+            id: self.owner_member.clone(),
+            name: self.owner_name.clone(),
+            role: Role::Owner,
+            logged: true,
+            joined_at: self.created_at,
+            last_seen: 0,
+            removed_at: 0,
+        }
+    }
 }
 
 /// A member as the broker files it.

@@ -1,0 +1,122 @@
+//! The broker as a value: built, serving, going down.
+
+mod builder;
+pub(crate) mod door;
+mod handle;
+pub(crate) mod shell;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use claudemesh_core::broker_url::BrokerUrl;
+use tokio::sync::{mpsc, oneshot};
+
+pub use builder::BrokerBuilder;
+pub use handle::BrokerHandle;
+
+use crate::clock::Clock;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::router::{HttpCall, HttpReply};
+use crate::store::StoreError;
+use crate::writer::Loads;
+use door::Door;
+use shell::Input;
+
+/// An hour, in ms.
+const HOUR: u64 = 3_600_000;
+/// Addresses that are remembered for what they made in the last hour, at most.
+const ADDRESSES: usize = 65_536;
+
+/// A broker. Begin with [`Broker::builder`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Broker;
+
+impl Broker {
+    /// A builder with default limits; it needs a store.
+    pub fn builder() -> BrokerBuilder {
+        BrokerBuilder::new()
+    }
+}
+
+/// Why a broker did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Neither a store nor a folder for one was given.
+    #[error("a broker needs a store: give it a data folder")]
+    NoStore,
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It was not known whether a write was kept; the broker ended rather than guess.
+    #[error("the store failed and the broker stopped; see its log, then start it again")]
+    Failed,
+    /// The broker did not get everything done in the time that it had to stop.
+    #[error("the broker was stopped before everyone was told; nothing that it accepted is lost")]
+    Late,
+}
+
+/// What sockets and HTTP share.
+pub(crate) struct Shared {
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) public_urls: Vec<BrokerUrl>,
+    pub(crate) metrics: Metrics,
+    pub(crate) door: Arc<Door>,
+    pub(crate) loads: Loads,
+    pub(crate) failed: Arc<AtomicBool>,
+    /// Per address: since when, and how many meshes it made.
+    made: Mutex<HashMap<IpAddr, (u64, u32)>>,
+}
+
+impl Shared {
+    /// Asks the router something by HTTP. None: it did not answer in time.
+    pub(crate) async fn call(&self, call: HttpCall) -> Option<HttpReply> {
+        let (answer, reply) = oneshot::channel();
+        let asked = async {
+            self.inputs.send(Input::Http(call, answer)).await.ok()?;
+            reply.await.ok()
+        };
+        tokio::time::timeout(Duration::from_secs(10), asked)
+            .await
+            .ok()?
+    }
+
+    /// Counts a mesh that an address wants to make; if it made enough, when to try again.
+    pub(crate) fn may_make_mesh(&self, address: IpAddr) -> Result<(), u64> {
+        let now = self.clock.now().mono;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() >= ADDRESSES {
+            made.retain(|_, (since, _)| now - *since < HOUR);
+        }
+        let (since, count) = made.entry(address).or_insert((now, 0));
+        if now - *since >= HOUR {
+            (*since, *count) = (now, 0);
+        }
+        if *count >= self.limits.meshes_per_hour {
+            return Err(*since + HOUR - now);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    /// Whether the store answers.
+    pub(crate) async fn healthy(&self) -> bool {
+        let answer = self.loads.ask(crate::store::Query::Info).await;
+        answer.is_some() && !self.failed.load(Ordering::Acquire)
+    }
+}

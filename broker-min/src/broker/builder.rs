@@ -1,0 +1,235 @@
+//! Puts a broker together and starts it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::serve;
+use claudemesh_core::broker_url::BrokerUrl;
+use claudemesh_core::encoding::hex;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::door::{Door, DoorListener};
+use super::handle::{BrokerHandle, Running};
+use super::shell::{Shell, State};
+use super::{BrokerError, Shared};
+use crate::clock::Clock;
+use crate::http;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::router::{Router, RouterConfig};
+use crate::store::{BrokerStore, Durability, Query, Rows, SqliteStore, StoreError, StoreInfo};
+use crate::writer::StoreThreads;
+
+/// Inputs that may wait for the router; then sockets wait.
+const INPUTS: usize = 1_024;
+/// Threads that read the store.
+const READERS: usize = 2;
+/// For how long joins are not announced after a start: everyone comes back then.
+const SILENT: Duration = Duration::from_secs(90);
+
+/// Says how a broker shall be; [`BrokerBuilder::serve`] starts it.
+#[must_use]
+pub struct BrokerBuilder {
+    store: Option<Box<dyn BrokerStore>>,
+    data_dir: Option<PathBuf>,
+    durability: Durability,
+    limits: Limits,
+    public_urls: Vec<BrokerUrl>,
+    clock: Clock,
+    silent: Duration,
+}
+
+impl std::fmt::Debug for BrokerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerBuilder")
+            .field("data_dir", &self.data_dir)
+            .field("durability", &self.durability)
+            .field("limits", &self.limits)
+            .field("public_urls", &self.public_urls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BrokerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            store: None,
+            data_dir: None,
+            durability: Durability::default(),
+            limits: Limits::default(),
+            public_urls: Vec::new(),
+            clock: Clock::system(),
+            silent: SILENT,
+        }
+    }
+
+    /// Keeps everything in `store`.
+    pub fn store(mut self, store: impl BrokerStore) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Keeps everything in SQLite in this folder, which is made if it is not there.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// What an accepted message survives, in the folder of [`BrokerBuilder::data_dir`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The bounds.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// An address by which peers dial this broker; may be given many times. Without any, the
+    /// request's Host header is believed, so that a man in the middle can pass a hello on.
+    pub fn public_url(mut self, url: BrokerUrl) -> Self {
+        self.public_urls.push(url);
+        self
+    }
+
+    /// The clock, for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// For how long joins are not announced after the start: 90 s unless this is called.
+    pub fn silent(mut self, time: Duration) -> Self {
+        self.silent = time;
+        self
+    }
+
+    /// Opens the store and serves on `listener` until the handle is dropped.
+    ///
+    /// # Errors
+    /// [`BrokerError`]: the store cannot be used, or the system refused something.
+    pub async fn serve(mut self, listener: TcpListener) -> Result<BrokerHandle, BrokerError> {
+        let local_addr = listener
+            .local_addr()
+            .map_err(io("the address of the listener"))?;
+        let url = match self.public_urls.first() {
+            Some(url) => url.clone(),
+            None => listening_on(local_addr)?,
+        };
+        let (store, info) = self.open_store()?;
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            readers.push(store.reader()?);
+        }
+        let metrics = Metrics::new();
+        let (to_answers, answers) = mpsc::unbounded_channel();
+        let threads = StoreThreads::start(store, readers, &to_answers, &metrics)
+            .map_err(io("the store's threads"))?;
+        let (to_inputs, inputs) = mpsc::channel(INPUTS);
+        let (to_control, control) = mpsc::unbounded_channel();
+        let door = Door::new(&self.limits);
+        let config = RouterConfig {
+            limits: self.limits.clone(),
+            store: info,
+            broker_id: hex(&random::<16>()?),
+            silent_ms: u64::try_from(self.silent.as_millis()).unwrap_or(u64::MAX),
+        };
+        let shell = Shell {
+            router: Router::new(config, random()?),
+            clock: self.clock.clone(),
+            inputs,
+            answers,
+            control,
+            commits: threads.commits(),
+            loads: threads.loads(),
+            door: door.clone(),
+            metrics: metrics.clone(),
+            state: State::default(),
+        };
+        if self.public_urls.is_empty() {
+            tracing::warn!(
+                "no public URL is set: hellos are bound to whatever the Host header says; \
+                 set the address that peers dial"
+            );
+        }
+        let shared = Arc::new(Shared {
+            inputs: to_inputs,
+            limits: self.limits,
+            clock: self.clock,
+            public_urls: self.public_urls,
+            metrics,
+            door: door.clone(),
+            loads: threads.loads(),
+            failed: threads.failure(),
+            made: Mutex::new(HashMap::new()),
+        });
+        let service = http::service(shared.clone());
+        let entrance = DoorListener {
+            tcp: listener,
+            door: door.clone(),
+        };
+        tracing::info!(%local_addr, "broker started");
+        Ok(BrokerHandle::new(Running {
+            local_addr,
+            url,
+            shared,
+            threads,
+            control: to_control,
+            accepting: tokio::spawn(async move {
+                let _ = serve(entrance, service).await;
+            }),
+            shell: tokio::spawn(shell.run()),
+            sweeping: tokio::spawn(async move { door.sweep().await }),
+        }))
+    }
+
+    fn open_store(&mut self) -> Result<(Box<dyn BrokerStore>, StoreInfo), BrokerError> {
+        let store = match (self.store.take(), &self.data_dir) {
+            (Some(store), _) => store,
+            (None, Some(dir)) => Box::new(SqliteStore::open(dir, self.durability)?),
+            (None, None) => return Err(BrokerError::NoStore),
+        };
+        match store.reader()?.load(&Query::Info)? {
+            Rows::Info(info) => Ok((store, info)),
+            _ => Err(BrokerError::Store(StoreError::Damaged {
+                path: "store".to_owned(),
+                why: "it does not say what it is".to_owned(),
+            })),
+        }
+    }
+}
+
+/// The address by which a listener is reached from its own machine.
+fn listening_on(addr: SocketAddr) -> Result<BrokerUrl, BrokerError> {
+    let text = if addr.ip().is_unspecified() {
+        format!("ws://localhost:{}/ws", addr.port())
+    } else {
+        format!("ws://{addr}/ws")
+    };
+    text.parse().map_err(|error| BrokerError::Io {
+        what: "the address of the listener".to_owned(),
+        source: std::io::Error::other(error),
+    })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], BrokerError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| BrokerError::Io {
+        what: "random bytes".to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(bytes)
+}
+
+fn io(what: &'static str) -> impl Fn(std::io::Error) -> BrokerError {
+    move |source| BrokerError::Io {
+        what: what.to_owned(),
+        source,
+    }
+}

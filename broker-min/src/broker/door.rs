@@ -1,0 +1,338 @@
+//! The door: takes TCP connections in, counts them, and can cut any of them.
+//!
+//! Every accepted connection has an [`Entry`]. HTTP and WebSocket run on the same connections, so
+//! a bound that holds here holds for both, also for one that never says anything.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::serve::Listener;
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+
+use crate::limits::Limits;
+use crate::router::ConnId;
+use crate::socket::Command;
+
+/// Connections over the bound that are still told so; more are dropped without a word.
+const TOLD: usize = 256;
+/// For how long an HTTP request may take from its connection on.
+const HTTP_TIME: Duration = Duration::from_secs(30);
+
+/// One accepted connection.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: ConnId,
+    pub(crate) addr: SocketAddr,
+    opened: Instant,
+    /// Why it is refused, for the HTTP layer to say.
+    pub(crate) refused: Option<&'static str>,
+    pending: AtomicBool,
+    cut: AtomicBool,
+    /// Milliseconds after `opened` at which it is cut; 0: never.
+    cut_at: AtomicU64,
+    waker: AtomicWaker,
+    commands: OnceLock<mpsc::UnboundedSender<Command>>,
+}
+
+impl Entry {
+    /// Ends the connection without a close frame.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Returns when the connection is cut; only for the task that owns it.
+    pub(crate) async fn is_cut(&self) {
+        std::future::poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            if self.cut.load(Ordering::Acquire) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Ends the connection if it still stands after `time`.
+    pub(crate) fn cut_after(&self, time: Duration) {
+        let at = self.opened.elapsed() + time;
+        let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        self.cut_at.store(ms, Ordering::Release);
+    }
+
+    /// Tells the door that this is a WebSocket now, which looks after itself.
+    pub(crate) fn upgraded(&self, commands: mpsc::UnboundedSender<Command>) {
+        let _ = self.commands.set(commands);
+    }
+
+    fn due(&self) -> bool {
+        let at = self.cut_at.load(Ordering::Acquire);
+        let age = self.opened.elapsed();
+        (at != 0 && age.as_millis() >= u128::from(at))
+            || (self.commands.get().is_none() && age >= HTTP_TIME)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: HashMap<ConnId, Arc<Entry>>,
+    pending: HashMap<IpAddr, usize>,
+}
+
+/// All connections of a broker.
+#[derive(Debug)]
+pub(crate) struct Door {
+    table: Mutex<Table>,
+    next: AtomicU64,
+    connections: usize,
+    pending_per_address: usize,
+    emptied: Notify,
+}
+
+impl Door {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::default(),
+            next: AtomicU64::new(1),
+            connections: limits.connections,
+            pending_per_address: limits.pending_per_address,
+            emptied: Notify::new(),
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // A poisoned table is still a table: each change of it is one statement.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection in, or says that not even a refusal is possible.
+    fn enter(&self, addr: SocketAddr) -> Option<Arc<Entry>> {
+        let mut table = self.table();
+        let total = table.entries.len();
+        let pending = table.pending.entry(addr.ip()).or_default();
+        let refused = if total >= self.connections {
+            Some("this broker has all the connections it may have")
+        } else if *pending >= self.pending_per_address {
+            Some("too many connections of your address have not said hello yet")
+        } else {
+            None
+        };
+        if total >= self.connections + TOLD || *pending >= self.pending_per_address + TOLD {
+            if *pending == 0 {
+                table.pending.remove(&addr.ip());
+            }
+            return None;
+        }
+        *pending += 1;
+        let entry = Arc::new(Entry {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            addr,
+            opened: Instant::now(),
+            refused,
+            pending: AtomicBool::new(true),
+            cut: AtomicBool::new(false),
+            cut_at: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+            commands: OnceLock::new(),
+        });
+        table.entries.insert(entry.id, entry.clone());
+        Some(entry)
+    }
+
+    /// The connection said a proper hello: it counts no longer against its address.
+    pub(crate) fn settled(&self, entry: &Entry) {
+        unpend(&mut self.table(), entry);
+    }
+
+    fn leave(&self, entry: &Entry) {
+        let mut table = self.table();
+        unpend(&mut table, entry);
+        table.entries.remove(&entry.id);
+        if table.entries.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Entry>> {
+        self.table().entries.values().cloned().collect()
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.table().entries.len()
+    }
+
+    /// Ends every connection at once, without close frames.
+    pub(crate) fn cut_all(&self) {
+        for entry in self.all() {
+            entry.cut();
+        }
+    }
+
+    /// Says the same to every WebSocket; connections that are none are cut.
+    pub(crate) fn tell_all(&self, command: impl Fn() -> Command) {
+        for entry in self.all() {
+            match entry.commands.get() {
+                Some(commands) => drop(commands.send(command())),
+                None => entry.cut_after(Duration::from_millis(500)),
+            }
+        }
+    }
+
+    /// Returns when there is no connection.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.len() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Cuts what has overstayed, for as long as the broker runs.
+    pub(crate) async fn sweep(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            ticks.tick().await;
+            for entry in self.all().iter().filter(|entry| entry.due()) {
+                entry.cut();
+            }
+        }
+    }
+}
+
+fn unpend(table: &mut Table, entry: &Entry) {
+    if !entry.pending.swap(false, Ordering::AcqRel) {
+        return;
+    }
+    let ip = entry.addr.ip();
+    if let Some(pending) = table.pending.get_mut(&ip) {
+        *pending = pending.saturating_sub(1);
+        if *pending == 0 {
+            table.pending.remove(&ip);
+        }
+    }
+}
+
+/// A TCP listener that lets connections in through a [`Door`].
+pub(crate) struct DoorListener {
+    pub(crate) tcp: TcpListener,
+    pub(crate) door: Arc<Door>,
+}
+
+impl Listener for DoorListener {
+    type Io = Io;
+    type Addr = Arc<Entry>;
+
+    async fn accept(&mut self) -> (Io, Arc<Entry>) {
+        loop {
+            match self.tcp.accept().await {
+                Ok((stream, addr)) => {
+                    let Some(entry) = self.door.enter(addr) else {
+                        continue;
+                    };
+                    // Frames are small and written whole; waiting for more only adds delay.
+                    let _ = stream.set_nodelay(true);
+                    let io = Io {
+                        stream,
+                        entry: entry.clone(),
+                        door: self.door.clone(),
+                    };
+                    return (io, entry);
+                }
+                Err(error) => {
+                    // Out of descriptors, or a connection that was gone before it was taken.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Arc<Entry>> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}
+
+/// A TCP stream that ends when its entry is cut.
+pub(crate) struct Io {
+    stream: TcpStream,
+    entry: Arc<Entry>,
+    door: Arc<Door>,
+}
+
+impl Io {
+    fn check(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.entry.waker.register(cx.waker());
+        if self.entry.cut.load(Ordering::Acquire) {
+            return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.door.leave(&self.entry);
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Err(error) = self.check(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Err(error) = self.check(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Err(error) = self.check(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

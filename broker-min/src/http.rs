@@ -1,0 +1,87 @@
+//! Everything on the port: the WebSocket, the API, health, and the page that a link opens.
+//!
+//! Bodies are never logged: an enrolment carries a token.
+
+mod api;
+mod health;
+mod page;
+mod reply;
+mod upgrade;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::serve::IncomingStream;
+
+use crate::broker::Shared;
+use crate::broker::door::{DoorListener, Entry};
+
+/// The connection that a request came on.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer(Arc<Entry>);
+
+impl Connected<IncomingStream<'_, DoorListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, DoorListener>) -> Self {
+        Self(stream.remote_addr().clone())
+    }
+}
+
+/// All routes.
+pub(crate) fn service(shared: Arc<Shared>) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
+    Router::new()
+        .route("/ws", any(upgrade::upgrade))
+        .route("/health", get(health::health))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/join", post(api::join))
+        .route("/join/{token}", get(page::join))
+        .route("/mesh/create", post(api::create))
+        .route("/mesh/{id}/log", get(api::log))
+        .fallback(async || reply::not_found())
+        .method_not_allowed_fallback(async || reply::not_found())
+        .layer(from_fn_with_state(shared.clone(), around))
+        .with_state(shared)
+        .into_make_service_with_connect_info()
+}
+
+/// What holds for every request.
+async fn around(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let page = request.uri().path().starts_with("/join/");
+    let options = request.method() == Method::OPTIONS;
+    let mut response = if let Some(why) = peer.0.refused {
+        shared.metrics.refused("connections");
+        reply::Refusal::busy(why).into_response()
+    } else if options {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+    let status = response.status();
+    shared.metrics.http(status.as_u16());
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    let headers = response.headers_mut();
+    // One request per connection: nothing idle is kept that could be kept open for ever.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    if !page {
+        for (name, value) in reply::CORS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}

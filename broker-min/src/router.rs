@@ -1,0 +1,285 @@
+//! The pure middle of the broker: what comes in, what goes out, nothing else.
+//!
+//! A router owns the meshes of one shard: their rosters, the connections of their peers, presence,
+//! windows and rate limits. It does no I/O and reads no clock; a seeded simulation can drive it.
+//! What must be durable before it is told is not put out before the commit came back.
+
+mod admit;
+mod append;
+mod bucket;
+mod clock;
+mod committed;
+mod conn;
+mod http;
+mod load;
+mod log;
+mod mesh;
+mod presence;
+mod push;
+mod send;
+mod settle;
+mod text;
+mod types;
+mod writer;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use claudemesh_core::crypto::Drbg;
+use claudemesh_core::id::MeshId;
+use claudemesh_core::wire::{BrokerFrame, ClientFrame, CloseCode, ErrorFrame, reason};
+
+use crate::limits::Limits;
+use crate::message_id::{MessageIds, base62};
+use clock::{Steady, Timer};
+use conn::Conn;
+use load::Asked;
+use mesh::{Mesh, Slot};
+pub use types::{
+    ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo, Now, Out, RouterConfig, Verified,
+};
+use writer::Writer;
+
+/// The machine: [`Router::handle`] an input, then take outputs with [`Router::next`] until there
+/// is none. Taking them after several inputs gives larger commits.
+pub struct Router {
+    limits: Limits,
+    store: String,
+    broker_id: String,
+    silent_ms: u64,
+    ids: MessageIds,
+    rng: Drbg,
+    now: Now,
+    started: Option<u64>,
+    steady: Steady,
+    /// The newest seq that is known.
+    head: u64,
+    outs: VecDeque<Out>,
+    meshes: HashMap<MeshId, Slot>,
+    conns: HashMap<ConnId, Conn>,
+    /// Connections whose hello waits for their mesh.
+    parked: HashMap<ConnId, MeshId>,
+    writer: Writer,
+    loads: HashMap<u64, Asked>,
+    next_load: u64,
+    page_loads: usize,
+    hungry: VecDeque<ConnId>,
+    timers: BTreeMap<(u64, u64), Timer>,
+    next_timer: u64,
+    /// Deliveries to be settled again after the store failed.
+    again: VecDeque<writer::Unit>,
+    expiring: bool,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router")
+            .field("meshes", &self.meshes.len())
+            .field("conns", &self.conns.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// A router that knows no mesh yet; meshes are loaded when someone asks for them. `seed` is
+    /// 32 random bytes, from which member and presence ids are made.
+    pub fn new(config: RouterConfig, seed: [u8; 32]) -> Self {
+        let RouterConfig {
+            limits,
+            store,
+            broker_id,
+            silent_ms,
+        } = config;
+        Self {
+            limits,
+            ids: MessageIds::new(store.store.clone(), store.id_secret),
+            head: store.head,
+            steady: Steady::new(store.clock),
+            store: store.store,
+            broker_id,
+            silent_ms,
+            rng: Drbg::new(seed),
+            now: Now { mono: 0, wall: 0 },
+            started: None,
+            outs: VecDeque::new(),
+            meshes: HashMap::new(),
+            conns: HashMap::new(),
+            parked: HashMap::new(),
+            writer: Writer::default(),
+            loads: HashMap::new(),
+            next_load: 0,
+            page_loads: 0,
+            hungry: VecDeque::new(),
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            again: VecDeque::new(),
+            expiring: false,
+            stopping: false,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: In) {
+        self.set_clock(now);
+        match input {
+            In::Hello { conn, verified } => self.hello(conn, verified),
+            In::Frame { conn, frame, size } => self.frame(conn, frame, size),
+            In::Waiting { conn, bytes } => self.unwritten(conn, bytes),
+            In::Pong { conn } => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.pong_at = now.mono;
+                }
+            }
+            In::Closed { conn } => self.closed(conn),
+            In::Committed { batch, result } => self.committed(batch, result),
+            In::Loaded { token, result } => self.loaded(token, result),
+            In::Http { request, call } => self.http(request, call),
+            In::Tick => self.tick(),
+            In::Shutdown => self.shutdown(),
+        }
+        self.stop_if_done();
+    }
+
+    /// The next output, if there is one.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "a machine is no iterator: there is a next output again after the next input"
+    )]
+    pub fn next(&mut self) -> Option<Out> {
+        // The commit comes last: what several inputs left is one batch.
+        self.outs.pop_front().or_else(|| {
+            self.writer
+                .take()
+                .map(|(batch, ops)| Out::Commit { batch, ops })
+        })
+    }
+
+    /// When [`In::Tick`] is due, in ms of [`Now::mono`].
+    pub fn deadline(&self) -> Option<u64> {
+        self.timers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn frame(&mut self, conn: ConnId, frame: Box<ClientFrame>, size: usize) {
+        if self.stopping {
+            return;
+        }
+        if !self.conns.contains_key(&conn) {
+            self.park_frame(conn, frame, size);
+            return;
+        }
+        match *frame {
+            ClientFrame::Send(send) => self.send(conn, &send),
+            ClientFrame::ClientAck(ack) => self.client_ack(conn, &ack),
+            ClientFrame::SetStatus(status) => self.set_status(conn, &status),
+            ClientFrame::ListPeers(ask) => self.list_peers(conn, ask.req_id),
+            ClientFrame::Fetch(fetch) => self.fetch(conn, &fetch),
+            ClientFrame::Outcomes(ask) => self.outcomes(conn, ask),
+            ClientFrame::LogGet(ask) => self.log_get(conn, ask),
+            ClientFrame::LogAppend(append) => self.log_append(conn, append),
+            ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
+                self.error(
+                    conn,
+                    "invalid",
+                    "this connection has said hello already",
+                    None,
+                );
+            }
+            ClientFrame::Unknown(frame) => {
+                let kind = frame.short_kind();
+                let message = format!("this broker does not serve `{kind}` frames yet");
+                let req_id = frame.object.get("_reqId").and_then(|id| id.as_str());
+                let req_id = req_id.map(|id| text::shown(id, 256));
+                self.error(conn, "unsupported", &message, req_id);
+            }
+            _ => self.error(
+                conn,
+                "unsupported",
+                "this broker does not serve this yet",
+                None,
+            ),
+        }
+    }
+
+    /// Writes a frame to one connection.
+    fn reply(&mut self, conn: ConnId, frame: impl Into<BrokerFrame>) {
+        self.outs.push_back(Out::Write {
+            conns: vec![conn],
+            text: Bytes::from(frame.into().encode()),
+            kind: Kind::Reply,
+        });
+    }
+
+    fn error(&mut self, conn: ConnId, code: &str, message: &str, req_id: Option<String>) {
+        let mut error = ErrorFrame::new(code, message);
+        error.req_id = req_id;
+        self.reply(conn, error);
+    }
+
+    /// Closes a connection for a reason of ours, and forgets it.
+    fn close(&mut self, conn: ConnId, code: CloseCode, why: &str) {
+        self.outs.push_back(Out::Close {
+            conn,
+            code,
+            reason: why.to_owned(),
+        });
+        self.gone(conn);
+    }
+
+    /// Refuses a connection that never came in.
+    fn refuse(&mut self, conn: ConnId, code: &str, message: &str, close: CloseCode) {
+        self.error(conn, code, message, None);
+        let why = match close {
+            CloseCode::BANNED => reason::BANNED,
+            CloseCode::OVERLOAD => reason::OVERLOAD,
+            _ => code,
+        };
+        self.outs.push_back(Out::Close {
+            conn,
+            code: close,
+            reason: why.to_owned(),
+        });
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        if let Some(mesh) = self.parked.remove(&conn)
+            && let Some(Slot::Loading(inputs)) = self.meshes.get_mut(&mesh)
+        {
+            inputs.retain(|input| match input {
+                In::Hello { conn: other, .. } | In::Frame { conn: other, .. } => *other != conn,
+                _ => true,
+            });
+        }
+        self.gone(conn);
+    }
+
+    fn mesh(&self, id: &MeshId) -> Option<&Mesh> {
+        match self.meshes.get(id) {
+            Some(Slot::Ready(mesh)) => Some(mesh),
+            _ => None,
+        }
+    }
+
+    fn mesh_mut(&mut self, id: &MeshId) -> Option<&mut Mesh> {
+        match self.meshes.get_mut(id) {
+            Some(Slot::Ready(mesh)) => Some(mesh),
+            _ => None,
+        }
+    }
+
+    /// The mesh of a connection.
+    fn mesh_of(&self, conn: ConnId) -> Option<Arc<MeshId>> {
+        self.conns.get(&conn).map(|conn| Arc::clone(&conn.mesh))
+    }
+
+    /// A new id of 32 letters and digits.
+    fn fresh_id(&mut self) -> String {
+        let random: [u8; 32] = self.rng.bytes();
+        random
+            .chunks_exact(8)
+            .map(|word| word.iter().fold(0u64, |n, b| (n << 8) | u64::from(*b)))
+            .map(|word| base62(word, 8))
+            .collect()
+    }
+}

@@ -1,0 +1,236 @@
+//! What follows when a commit came back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use claudemesh_core::wire::{CloseCode, Receipt, ReceiptState};
+
+use super::Router;
+use super::load::FAIL_STEP;
+use super::push::Offer;
+use super::types::{ConnId, HttpReply};
+use super::writer::Then;
+use crate::store::{Delivery, Expired, Outcome, StoreError};
+
+impl Router {
+    pub(super) fn committed(&mut self, batch: u64, result: Result<Vec<Outcome>, StoreError>) {
+        let Some(thens) = self.writer.back(batch) else {
+            return;
+        };
+        let mut touched = BTreeSet::new();
+        match result {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                for (count, then) in thens {
+                    let own: Vec<_> = outcomes.by_ref().take(count).collect();
+                    self.follow(then, own, &mut touched);
+                }
+            }
+            Err(error) => {
+                for (_, then) in thens {
+                    self.failed(then, &error, &mut touched);
+                }
+            }
+        }
+        for conn in touched {
+            self.flush_acks(conn);
+        }
+    }
+
+    fn follow(&mut self, then: Then, outcomes: Vec<Outcome>, touched: &mut BTreeSet<ConnId>) {
+        let mut outcomes = outcomes.into_iter();
+        let Some(first) = outcomes.next() else {
+            return;
+        };
+        match then {
+            Then::Nothing => {}
+            Then::Sent(mut sent) => {
+                if let Outcome::Accepted { seq, full } = &first {
+                    self.head = self.head.max(*seq);
+                    let tail = sent.tail.take();
+                    let message_id = self.ids.mint(*seq, &sent.sender);
+                    for (place, address) in sent.recipients.iter().enumerate() {
+                        if full.contains(&place) {
+                            continue;
+                        }
+                        self.offer(&Offer {
+                            mesh: &sent.mesh,
+                            address,
+                            class: sent.class,
+                            seq: *seq,
+                            sender: sent.sender,
+                            expires_at: sent.expires_at,
+                            message_id: &message_id,
+                            tail: tail.as_deref(),
+                            client_id: sent.client_id.as_ref(),
+                            form: sent.form,
+                        });
+                    }
+                }
+                self.answer_sent(&sent, Ok(&first));
+                touched.insert(sent.conn);
+            }
+            Then::Settled {
+                delivery,
+                client_id,
+            } => {
+                if let Outcome::Settled { sender, left } = first {
+                    self.no_longer_waits(&delivery);
+                    if left == 0 {
+                        let receipt = Receipt {
+                            message_id: self.ids.mint(delivery.seq, &sender),
+                            client_message_id: client_id.as_deref().map(str::to_owned),
+                            state: ReceiptState::Delivered,
+                            reason: None,
+                            delivered: None,
+                            failed: None,
+                            of: None,
+                        };
+                        self.tell_sender(&delivery.mesh, &sender, &receipt);
+                    }
+                }
+            }
+            Then::Expired => {
+                self.expiring = false;
+                if let Outcome::Expired(rows) = first {
+                    self.tell_failed(rows);
+                }
+            }
+            Then::Failed { mesh, address } => {
+                if let Outcome::Expired(rows) = first {
+                    let more = rows.len() >= usize::try_from(FAIL_STEP).unwrap_or(usize::MAX);
+                    self.tell_failed(rows);
+                    if more {
+                        self.fail_mailbox(&mesh, address);
+                    }
+                }
+            }
+            Then::Appended(mesh) => self.appended(&mesh, &first),
+            Then::Created {
+                request,
+                entry,
+                member,
+            } => self.created(request, *entry, member, &first),
+            Then::Put {
+                request,
+                row,
+                token,
+            } => self.member_put(request, *row, &token, matches!(first, Outcome::Done)),
+        }
+    }
+
+    /// What follows when nothing of a batch is kept, or when nobody knows.
+    fn failed(&mut self, then: Then, error: &StoreError, touched: &mut BTreeSet<ConnId>) {
+        let unknown = matches!(error, StoreError::Unknown { .. });
+        match then {
+            Then::Nothing => {}
+            Then::Sent(sent) if unknown => {
+                // No ack: its retry decides.
+                self.close(sent.conn, CloseCode::OVERLOAD, "store_unknown");
+            }
+            Then::Sent(sent) => {
+                self.answer_sent(&sent, Err(error));
+                touched.insert(sent.conn);
+            }
+            Then::Settled {
+                delivery,
+                client_id,
+            } => {
+                let again = delivery.clone();
+                self.try_again(
+                    again,
+                    Then::Settled {
+                        delivery,
+                        client_id,
+                    },
+                );
+            }
+            Then::Expired => self.expiring = false,
+            Then::Failed { .. } => {}
+            Then::Appended(mesh) => self.append_failed(&mesh, unknown),
+            Then::Created { request, .. } => self.respond(request, store_unavailable()),
+            Then::Put {
+                request,
+                row,
+                token,
+            } => {
+                if unknown {
+                    // Whether the use was counted is not known: ask the store again.
+                    self.forget_mesh(&Arc::new(row.mesh.clone()));
+                } else if let Some(mesh) = self.mesh_mut(&row.mesh) {
+                    mesh.joining.remove(&row.key);
+                    if let Some(invite) = mesh.invites.get_mut(&token) {
+                        invite.legacy_uses = invite.legacy_uses.saturating_sub(1);
+                    }
+                }
+                self.respond(request, store_unavailable());
+            }
+        }
+    }
+
+    /// Tells senders that are connected what failed.
+    fn tell_failed(&mut self, rows: Vec<Expired>) {
+        for row in rows {
+            self.no_longer_waits(&row.delivery);
+            let receipt = Receipt {
+                message_id: self.ids.mint(row.delivery.seq, &row.sender),
+                client_message_id: None,
+                state: ReceiptState::Failed,
+                reason: Some(row.reason),
+                delivered: None,
+                failed: None,
+                of: None,
+            };
+            self.tell_sender(&row.delivery.mesh, &row.sender, &receipt);
+        }
+    }
+
+    /// Takes a delivery that is gone out of the windows in which it still stands.
+    fn no_longer_waits(&mut self, delivery: &Delivery) {
+        let Some(mesh) = self.mesh(&delivery.mesh) else {
+            return;
+        };
+        let Some(ids) = mesh.drains.get(&delivery.address).cloned() else {
+            return;
+        };
+        for id in ids {
+            let Some(conn) = self.conns.get_mut(&id) else {
+                continue;
+            };
+            let drain = conn
+                .drains
+                .iter()
+                .position(|drain| drain.address == delivery.address)
+                .and_then(|drain| u8::try_from(drain).ok());
+            let gone = drain.and_then(|drain| conn.window.remove(&(delivery.seq, drain)));
+            if gone.is_some() {
+                self.fill(id);
+            }
+        }
+    }
+
+    fn tell_sender(
+        &mut self,
+        mesh: &claudemesh_core::id::MeshId,
+        sender: &claudemesh_core::id::PublicKey,
+        receipt: &Receipt,
+    ) {
+        let Some(mesh) = self.mesh(mesh) else { return };
+        let ids = mesh.conns_of.get(sender).into_iter().flatten().copied();
+        let modern = |id: &ConnId| self.conns.get(id).is_some_and(|conn| conn.modern);
+        let ids: Vec<_> = ids.filter(modern).collect();
+        for id in ids {
+            self.reply(id, receipt.clone());
+        }
+    }
+}
+
+/// Drops nothing, keeps nothing: the store did not take it.
+pub(super) fn store_unavailable() -> HttpReply {
+    HttpReply::Error {
+        status: 503,
+        code: "store_unavailable",
+        message: "the broker could not write to its store; try again".to_owned(),
+        retry_after_ms: Some(1_000),
+    }
+}

@@ -1,0 +1,421 @@
+//! What is asked by HTTP: making a mesh, joining one, reading its log, looking at a link.
+
+use std::sync::Arc;
+
+use claudemesh_core::id::{MemberId, MeshId, Name, PublicKey};
+use claudemesh_core::invite::InviteToken;
+use claudemesh_core::membership::{Body, Invite, Log, SignedEntry};
+use claudemesh_core::wire::errors;
+
+use super::Router;
+use super::append::{Append, Author, rule};
+use super::log::log_page;
+use super::mesh::{Mesh, Slot};
+use super::types::{HttpCall, HttpReply, In, JoinCall, LinkInfo, Out};
+use super::writer::Then;
+use crate::store::{AuditRow, MemberRow, MeshRow, Op, Outcome};
+
+/// How far the time of a first entry may be off the broker's clock, ms.
+const CREATE_SKEW_MS: u64 = 600_000;
+
+/// A refusal.
+fn refused(status: u16, code: &'static str, message: impl Into<String>) -> HttpReply {
+    HttpReply::Error {
+        status,
+        code,
+        message: message.into(),
+        retry_after_ms: (status == 503).then_some(1_000),
+    }
+}
+
+impl Router {
+    pub(super) fn respond(&mut self, request: u64, reply: HttpReply) {
+        self.outs.push_back(Out::Respond { request, reply });
+    }
+
+    pub(super) fn http(&mut self, request: u64, call: HttpCall) {
+        if self.stopping {
+            let why = "the broker is stopping; try again in a moment";
+            self.respond(request, refused(503, errors::code::BUSY, why));
+            return;
+        }
+        let mesh = match &call {
+            HttpCall::Gauges => {
+                let gauges = self.gauges();
+                self.respond(request, HttpReply::Gauges(gauges));
+                return;
+            }
+            HttpCall::Create { entry } => Some(entry.mesh_id()),
+            HttpCall::Join(join) => MeshId::new(&join.payload.mesh_id).ok(),
+            HttpCall::Log { mesh, .. } => Some(mesh.clone()),
+            HttpCall::Link { token } => InviteToken::parse(token)
+                .ok()
+                .and_then(|token| MeshId::new(&token.mesh_id).ok()),
+        };
+        let Some(mesh) = mesh else {
+            self.no_mesh(request, &call);
+            return;
+        };
+        if self.mesh(&mesh).is_none() {
+            self.park(mesh, In::Http { request, call });
+            return;
+        }
+        let shared = Arc::new(mesh);
+        match call {
+            HttpCall::Create { .. } => self.made_before(request, &shared),
+            HttpCall::Join(join) => self.join(request, &shared, *join),
+            HttpCall::Log { key, from, .. } => self.read_log(request, &shared, &key, from),
+            HttpCall::Link { token } => self.link(request, &shared, &token),
+            HttpCall::Gauges => {}
+        }
+    }
+
+    fn gauges(&self) -> [u64; 3] {
+        let meshes = self.meshes.values();
+        let ready = meshes.filter(|slot| matches!(slot, Slot::Ready(_))).count();
+        let unsettled: usize = self.conns.values().map(|conn| conn.window.len()).sum();
+        [self.conns.len() as u64, ready as u64, unsettled as u64]
+    }
+
+    /// Answers a call about a mesh that is not there.
+    pub(super) fn no_mesh(&mut self, request: u64, call: &HttpCall) {
+        let why = "this broker has no such mesh; check the link and the broker's address";
+        let reply = match call {
+            HttpCall::Link { .. } => HttpReply::Link(LinkInfo::Closed("invite_not_found")),
+            HttpCall::Log { .. } => refused(404, "mesh_not_found", why),
+            _ => refused(400, "mesh_not_found", why),
+        };
+        self.respond(request, reply);
+    }
+
+    /// Makes a mesh that is not there.
+    pub(super) fn create(&mut self, request: u64, entry: SignedEntry) {
+        let (log, body) = match (Log::begin(&entry), entry.decode()) {
+            (Ok(log), Ok(opened)) => (log, opened.body),
+            (Err(error), _) => {
+                let why = error.to_string();
+                self.respond(request, refused(400, errors::code::MALFORMED, why));
+                return;
+            }
+            (_, Err(error)) => {
+                let why = error.to_string();
+                self.respond(request, refused(400, errors::code::MALFORMED, why));
+                return;
+            }
+        };
+        if log.at().abs_diff(self.now.wall) > CREATE_SKEW_MS {
+            let why = "the entry's time is more than 10 minutes off the broker's clock";
+            self.respond(request, refused(400, errors::code::TIMESTAMP_SKEW, why));
+            return;
+        }
+        let Body::MeshCreated { slug, name, .. } = body else {
+            return;
+        };
+        let member = self.fresh_id();
+        let Ok(owner_member) = MemberId::new(&member) else {
+            return;
+        };
+        let owner = log.roster().owner();
+        let row = MeshRow {
+            id: log.mesh().clone(),
+            slug: slug.as_str().to_owned(),
+            owner,
+            owner_name: name,
+            owner_member,
+            created_at: self.now.wall,
+        };
+        let audit = AuditRow {
+            mesh: log.mesh().clone(),
+            event: "mesh_created",
+            actor: Some(owner.short()),
+            target: None,
+            size: None,
+            priority: None,
+            at: self.now.wall,
+        };
+        let create = Op::CreateMesh {
+            mesh: Box::new(row),
+            entry: Box::new(entry.clone()),
+        };
+        let then = Then::Created {
+            request,
+            entry: Box::new(entry),
+            member,
+        };
+        self.writer.push(vec![create], then);
+        self.writer.push(vec![Op::Audit(audit)], Then::Nothing);
+    }
+
+    pub(super) fn created(
+        &mut self,
+        request: u64,
+        entry: SignedEntry,
+        member: String,
+        outcome: &Outcome,
+    ) {
+        if matches!(outcome, Outcome::Done) {
+            let mesh = entry.mesh_id();
+            self.respond(request, HttpReply::Created { mesh, member });
+        } else {
+            // The same entry was posted twice at a time: the other one made it.
+            self.http(request, HttpCall::Create { entry });
+        }
+    }
+
+    /// The same first entry again: the mesh is there.
+    fn made_before(&mut self, request: u64, shared: &Arc<MeshId>) {
+        let Some(mesh) = self.mesh(shared) else {
+            return;
+        };
+        let owner = mesh.members.get(&mesh.row.owner);
+        let member = owner.map_or(&mesh.row.owner_member, |row| &row.id);
+        let reply = HttpReply::Created {
+            mesh: MeshId::clone(shared),
+            member: member.as_str().to_owned(),
+        };
+        self.respond(request, reply);
+    }
+
+    fn read_log(&mut self, request: u64, shared: &Arc<MeshId>, key: &PublicKey, from: u64) {
+        let now = self.now.wall;
+        let Some(mesh) = self.mesh(shared) else {
+            return;
+        };
+        let roster = mesh.log.roster();
+        let opens = |invite: &Invite| invite.key == *key && invite.check_open(now).is_ok();
+        let invited = roster.invites().any(opens);
+        let reply = if invited || mesh.member(key).is_some() {
+            HttpReply::Log {
+                entries: log_page(&mesh.entries, from).to_vec(),
+                head: mesh.head(),
+            }
+        } else {
+            let why = "this key is neither a member's nor an open invite's";
+            refused(403, errors::code::FORBIDDEN, why)
+        };
+        self.respond(request, reply);
+    }
+
+    fn link(&mut self, request: u64, shared: &Arc<MeshId>, token: &str) {
+        let now = self.now.wall;
+        let Some(mesh) = self.mesh(shared) else {
+            return;
+        };
+        let info = match open_invite(mesh, token, now) {
+            Ok(invite) => LinkInfo::Open {
+                left: mesh.uses_left(invite),
+            },
+            Err((code, _)) => LinkInfo::Closed(code),
+        };
+        self.respond(request, HttpReply::Link(info));
+    }
+
+    fn join(&mut self, request: u64, shared: &Arc<MeshId>, join: JoinCall) {
+        let now = self.now.wall;
+        let fresh = self.fresh_id();
+        let Some(mesh) = self.mesh_mut(shared) else {
+            return;
+        };
+        if let Some(row) = mesh.members.get(&join.key) {
+            let reply = if row.removed_at == 0 {
+                HttpReply::Joined {
+                    member: row.id.as_str().to_owned(),
+                    already: true,
+                    head: Some(mesh.head()),
+                }
+            } else {
+                let why = "this key was removed from the mesh; ask for a new link and join with \
+                           a new key";
+                refused(403, errors::code::REVOKED, why)
+            };
+            self.respond(request, reply);
+            return;
+        }
+        if let Some(signed) = join.entry {
+            match entry_fits(mesh, &join.token, &join.payload, &join.key, &signed) {
+                Ok(()) => {
+                    let append = Append {
+                        author: Author::Http { request },
+                        signed,
+                        token: None,
+                        changes: Vec::new(),
+                    };
+                    self.append(shared, append);
+                }
+                Err(reply) => self.respond(request, reply),
+            }
+            return;
+        }
+        match legacy_row(mesh, &join, now, fresh) {
+            Ok(row) => {
+                mesh.joining.insert(row.key);
+                if let Some(invite) = mesh.invites.get_mut(&join.token) {
+                    invite.legacy_uses += 1;
+                }
+                let audit = AuditRow {
+                    mesh: MeshId::clone(shared),
+                    event: "member_joined",
+                    actor: Some(row.key.short()),
+                    target: Some(row.key.short()),
+                    size: None,
+                    priority: None,
+                    at: now,
+                };
+                let ops = vec![
+                    Op::PutMember(Box::new(row.clone())),
+                    Op::UseInvite {
+                        mesh: MeshId::clone(shared),
+                        token: join.token.clone(),
+                    },
+                    Op::Audit(audit),
+                ];
+                let then = Then::Put {
+                    request,
+                    row: Box::new(row),
+                    token: join.token,
+                };
+                self.writer.push(ops, then);
+            }
+            Err(reply) => self.respond(request, reply),
+        }
+    }
+
+    /// A member without a log entry is in the store.
+    pub(super) fn member_put(&mut self, request: u64, row: MemberRow, token: &str, done: bool) {
+        let member = row.id.as_str().to_owned();
+        let mut head = None;
+        if let Some(mesh) = self.mesh_mut(&row.mesh) {
+            mesh.joining.remove(&row.key);
+            head = Some(mesh.head());
+            if done {
+                mesh.members.insert(row.key, row);
+            } else if let Some(invite) = mesh.invites.get_mut(token) {
+                invite.legacy_uses = invite.legacy_uses.saturating_sub(1);
+            }
+        }
+        let reply = if done {
+            HttpReply::Joined {
+                member,
+                already: false,
+                head,
+            }
+        } else {
+            refused(
+                400,
+                "member_insert_failed",
+                "this mesh is not there any more",
+            )
+        };
+        self.respond(request, reply);
+    }
+}
+
+/// The invite of a token, if someone may join by it now.
+fn open_invite<'m>(
+    mesh: &'m Mesh,
+    token: &str,
+    now: u64,
+) -> Result<&'m Invite, (&'static str, String)> {
+    let row = mesh.invites.get(token);
+    let invite = row.and_then(|row| mesh.log.roster().invite(&row.invite));
+    let Some(invite) = invite else {
+        let why = "no such invite; ask for a new link".to_owned();
+        return Err(("invite_not_found", why));
+    };
+    let exhausted = claudemesh_core::membership::RuleError::InviteUsedUp;
+    let left = mesh.uses_left(invite);
+    invite
+        .check_open(now)
+        .and(if left == 0 { Err(exhausted) } else { Ok(()) })
+        .map_err(rule)
+        .map_err(|no| (no.code, no.message))?;
+    Ok(invite)
+}
+
+/// Checks that an entry is the join that the call is about, by the token it names.
+fn entry_fits(
+    mesh: &Mesh,
+    token: &str,
+    payload: &InviteToken,
+    key: &PublicKey,
+    signed: &SignedEntry,
+) -> Result<(), HttpReply> {
+    let entry = signed
+        .decode()
+        .map_err(|error| refused(400, errors::code::MALFORMED, error.to_string()))?;
+    let Body::MemberJoined {
+        key: joins, invite, ..
+    } = &entry.body
+    else {
+        let why = "log_entry must be a member_joined entry";
+        return Err(refused(400, errors::code::INVALID, why));
+    };
+    if joins != key {
+        let why = "log_entry is about another key than peer_pubkey";
+        return Err(refused(400, errors::code::INVALID, why));
+    }
+    if mesh
+        .invites
+        .get(token)
+        .is_some_and(|row| row.invite != *invite)
+    {
+        let why = "the token belongs to another invite than the one in log_entry";
+        return Err(refused(400, "invite_mesh_mismatch", why));
+    }
+    let issuer = mesh.log.roster().invite(invite).map(|invite| invite.issuer);
+    if issuer.is_some() && issuer != payload.issuer() {
+        let why = "the token was not issued by who issued the invite";
+        return Err(refused(400, "invite_owner_mismatch", why));
+    }
+    Ok(())
+}
+
+/// The row of a member that joins without a log entry.
+fn legacy_row(
+    mesh: &Mesh,
+    join: &JoinCall,
+    now: u64,
+    fresh: String,
+) -> Result<MemberRow, HttpReply> {
+    let invite = open_invite(mesh, &join.token, now)
+        .map_err(|(code, message)| refused(400, code, message))?;
+    if join.payload.issuer() != Some(invite.issuer) {
+        let why = "the token was not issued by who issued the invite";
+        return Err(refused(400, "invite_owner_mismatch", why));
+    }
+    if mesh.joining.contains(&join.key) {
+        let why = "this key is joining already; try again in a moment";
+        return Err(refused(503, errors::code::BUSY, why));
+    }
+    let known = mesh.log.roster().member_or_former(&join.key).is_some();
+    if known
+        || mesh
+            .log
+            .roster()
+            .invites()
+            .any(|invite| invite.key == join.key)
+    {
+        let why = "this key is known to the mesh already; join with a new one";
+        return Err(refused(403, errors::code::REVOKED, why));
+    }
+    let name = Name::new(join.name.trim()).map_err(|error| {
+        refused(
+            400,
+            errors::code::INVALID_ARGUMENT,
+            format!("display_name: {error}"),
+        )
+    })?;
+    let id = MemberId::new(fresh)
+        .map_err(|error| refused(500, "member_insert_failed", error.to_string()))?;
+    Ok(MemberRow {
+        mesh: mesh.row.id.clone(),
+        key: join.key,
+        id,
+        name,
+        role: invite.role,
+        logged: false,
+        joined_at: now,
+        last_seen: 0,
+        removed_at: 0,
+    })
+}

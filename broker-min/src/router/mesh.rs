@@ -1,0 +1,274 @@
+//! A loaded mesh: its roster, its log, who is here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use claudemesh_core::id::{PublicKey, Signature};
+use claudemesh_core::membership::{Head, Invite, Log, SignedEntry};
+use serde_json::Value;
+
+use super::append::Append;
+use super::bucket::Bucket;
+use super::types::{ConnId, In};
+use crate::store::{InviteRow, MemberRow, MeshRow};
+
+/// How long a hello's signature is remembered, ms.
+const SEEN_MS: u64 = 120_000;
+/// Hello signatures remembered per mesh.
+const SEEN_MAX: usize = 65_536;
+/// Session keys remembered per mesh.
+const SESSIONS_MAX: usize = 65_536;
+
+/// A mesh that is loaded, or is about to be.
+#[derive(Debug)]
+pub(super) enum Slot {
+    /// Asked for; these inputs wait for it.
+    Loading(Vec<In>),
+    /// Here.
+    Ready(Box<Mesh>),
+}
+
+/// A session as others see it. It outlives its connection by the lease.
+#[derive(Debug)]
+pub(super) struct Presence {
+    pub(super) id: String,
+    pub(super) member: PublicKey,
+    pub(super) session: Option<PublicKey>,
+    /// Its last hello proved a key over the socket's challenge.
+    pub(super) proven: bool,
+    /// It came by `session_hello`.
+    pub(super) session_form: bool,
+    pub(super) session_id: String,
+    pub(super) name: String,
+    pub(super) groups: Value,
+    pub(super) cwd: Option<String>,
+    pub(super) hostname: Option<String>,
+    pub(super) peer_type: Option<String>,
+    pub(super) channel: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) pid: Option<i64>,
+    /// Unix ms.
+    pub(super) connected_at: u64,
+    /// Its connection; none while it is leased.
+    pub(super) conn: Option<ConnId>,
+    /// Until when it is leased, ms of the monotonic clock.
+    pub(super) leased_until: u64,
+    /// Others were told that it is here.
+    pub(super) announced: bool,
+}
+
+impl Presence {
+    /// The key it is addressed by.
+    pub(super) fn routing_key(&self) -> PublicKey {
+        self.session.unwrap_or(self.member)
+    }
+}
+
+/// Whose a session key is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SessionKey {
+    pub(super) member: PublicKey,
+    /// Its holder proved it, at least by an attestation and a signature.
+    pub(super) proven: bool,
+}
+
+/// A mesh.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    pub(super) row: MeshRow,
+    /// Runs ahead of the store by the one entry that is being committed.
+    pub(super) log: Log,
+    /// The log as the store has it.
+    pub(super) entries: Vec<SignedEntry>,
+    pub(super) members: HashMap<PublicKey, MemberRow>,
+    /// By token.
+    pub(super) invites: HashMap<String, InviteRow>,
+    pub(super) conns: BTreeSet<ConnId>,
+    pub(super) conns_of: HashMap<PublicKey, Vec<ConnId>>,
+    /// Which connections drain a mailbox.
+    pub(super) drains: HashMap<PublicKey, Vec<ConnId>>,
+    /// Oldest first.
+    pub(super) presences: BTreeMap<u64, Presence>,
+    pub(super) by_session: HashMap<PublicKey, u64>,
+    pub(super) by_session_id: HashMap<(PublicKey, String), u64>,
+    pub(super) next_presence: u64,
+    sessions: HashMap<PublicKey, SessionKey>,
+    sessions_order: VecDeque<PublicKey>,
+    seen: HashSet<(PublicKey, Signature)>,
+    seen_order: VecDeque<(u64, PublicKey, Signature)>,
+    pub(super) buckets: HashMap<PublicKey, Bucket>,
+    pub(super) log_buckets: HashMap<PublicKey, Bucket>,
+    /// The entry that is being committed.
+    pub(super) pending: Option<Box<Append>>,
+    /// Entries that wait for it.
+    pub(super) appends: VecDeque<Append>,
+    /// Keys that are being put in without a log entry, and uses taken for them.
+    pub(super) joining: HashSet<PublicKey>,
+    /// Since when nobody is connected, ms of the monotonic clock.
+    pub(super) idle_since: u64,
+}
+
+impl Mesh {
+    /// Puts a mesh together; none if its log does not verify.
+    pub(super) fn build(
+        row: MeshRow,
+        members: Vec<MemberRow>,
+        invites: Vec<InviteRow>,
+        entries: Vec<SignedEntry>,
+    ) -> Option<Self> {
+        let log = Log::verify(&row.id, &entries).ok()?;
+        Some(Self {
+            row,
+            log,
+            entries,
+            members: members.into_iter().map(|row| (row.key, row)).collect(),
+            invites: invites
+                .into_iter()
+                .map(|row| (row.token.clone(), row))
+                .collect(),
+            conns: BTreeSet::new(),
+            conns_of: HashMap::new(),
+            drains: HashMap::new(),
+            presences: BTreeMap::new(),
+            by_session: HashMap::new(),
+            by_session_id: HashMap::new(),
+            next_presence: 0,
+            sessions: HashMap::new(),
+            sessions_order: VecDeque::new(),
+            seen: HashSet::new(),
+            seen_order: VecDeque::new(),
+            buckets: HashMap::new(),
+            log_buckets: HashMap::new(),
+            pending: None,
+            appends: VecDeque::new(),
+            joining: HashSet::new(),
+            idle_since: 0,
+        })
+    }
+
+    /// Who is a member now.
+    pub(super) fn member(&self, key: &PublicKey) -> Option<&MemberRow> {
+        self.members.get(key).filter(|row| row.removed_at == 0)
+    }
+
+    /// The newest entry that the store has.
+    pub(super) fn head(&self) -> Head {
+        let seq = (self.entries.len() as u64).saturating_sub(1);
+        match self.log.hash_at(seq) {
+            Some(hash) => Head { seq, hash },
+            None => self.log.head(),
+        }
+    }
+
+    /// Connections, and presences whose connection is gone.
+    pub(super) fn load(&self) -> usize {
+        let leased = self.presences.values().filter(|p| p.conn.is_none()).count();
+        self.conns.len() + leased
+    }
+
+    /// Whether nothing of it has to stay in memory.
+    pub(super) fn is_idle(&self) -> bool {
+        self.conns.is_empty()
+            && self.presences.is_empty()
+            && self.pending.is_none()
+            && self.appends.is_empty()
+            && self.joining.is_empty()
+    }
+
+    /// Notes the signature of a hello without proof. None: there is no room; false: it was used.
+    pub(super) fn see(
+        &mut self,
+        now: u64,
+        member: PublicKey,
+        signature: Signature,
+    ) -> Option<bool> {
+        while let Some((until, member, signature)) = self.seen_order.front().copied() {
+            if until > now {
+                break;
+            }
+            self.seen_order.pop_front();
+            self.seen.remove(&(member, signature));
+        }
+        if self.seen.contains(&(member, signature)) {
+            return Some(false);
+        }
+        if self.seen.len() >= SEEN_MAX {
+            return None;
+        }
+        self.seen.insert((member, signature));
+        self.seen_order
+            .push_back((now + SEEN_MS, member, signature));
+        Some(true)
+    }
+
+    /// Whose a session key is or was.
+    pub(super) fn session_key(&self, key: &PublicKey) -> Option<SessionKey> {
+        self.sessions.get(key).copied()
+    }
+
+    /// Notes whose a session key is. The oldest that nobody uses now is forgotten if there are
+    /// very many.
+    pub(super) fn own_session(&mut self, key: PublicKey, owner: SessionKey) {
+        if self.sessions.insert(key, owner).is_none() {
+            self.sessions_order.push_back(key);
+        }
+        for _ in 0..8 {
+            if self.sessions_order.len() <= SESSIONS_MAX {
+                break;
+            }
+            let Some(oldest) = self.sessions_order.pop_front() else {
+                break;
+            };
+            if self.by_session.contains_key(&oldest) || oldest == key {
+                self.sessions_order.push_back(oldest);
+            } else {
+                self.sessions.remove(&oldest);
+            }
+        }
+    }
+
+    /// The session keys of a member.
+    pub(super) fn sessions_of(&self, member: &PublicKey) -> Vec<PublicKey> {
+        let own = self.sessions.iter().filter(|(_, s)| s.member == *member);
+        own.map(|(key, _)| *key).collect()
+    }
+
+    /// How often an invite may still be used; uses without a log entry count too.
+    pub(super) fn uses_left(&self, invite: &Invite) -> u64 {
+        let rows = self.invites.values().filter(|row| row.invite == invite.id);
+        let legacy: u64 = rows.map(|row| row.legacy_uses).sum();
+        invite
+            .max_uses
+            .saturating_sub(invite.used_by.len() as u64)
+            .saturating_sub(legacy)
+    }
+
+    /// Adds a connection to an index.
+    pub(super) fn index(map: &mut HashMap<PublicKey, Vec<ConnId>>, key: PublicKey, conn: ConnId) {
+        map.entry(key).or_default().push(conn);
+    }
+
+    /// Takes a connection out of an index.
+    pub(super) fn unindex(
+        map: &mut HashMap<PublicKey, Vec<ConnId>>,
+        key: &PublicKey,
+        conn: ConnId,
+    ) {
+        if let Some(list) = map.get_mut(key) {
+            list.retain(|other| *other != conn);
+            if list.is_empty() {
+                map.remove(key);
+            }
+        }
+    }
+
+    /// Goes back to the log as the store has it, after an entry was not committed.
+    pub(super) fn take_back(&mut self) -> bool {
+        match Log::verify(&self.row.id, &self.entries) {
+            Ok(log) => {
+                self.log = log;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}

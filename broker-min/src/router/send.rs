@@ -1,0 +1,377 @@
+//! Taking messages: checked, committed, and only then acked and pushed.
+
+use std::sync::Arc;
+
+use claudemesh_core::encoding::{base64url, sha256};
+use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::wire::{
+    Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, errors, errors::code,
+    push_tail, reason,
+};
+
+use super::Router;
+use super::bucket::Bucket;
+use super::mesh::Mesh;
+use super::text::{iso, shown};
+use super::types::{ConnId, Out};
+use super::writer::Then;
+use crate::store::{Accept, Caps, Op, Outcome, StoreError};
+
+/// Characters of a text that a send only passes on.
+const PASSED_ON: usize = 256;
+/// A connection that was told to wait and still has so many times the limit unanswered is closed.
+const OVERRUN: usize = 8;
+
+/// A send that is being committed.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) conn: ConnId,
+    /// Its place among the connection's sends.
+    pub(super) number: u64,
+    pub(super) mesh: Arc<MeshId>,
+    pub(super) sender: PublicKey,
+    pub(super) ack_id: String,
+    pub(super) client_id: Option<Arc<str>>,
+    pub(super) recipients: Vec<PublicKey>,
+    pub(super) class: Priority,
+    pub(super) expires_at: u64,
+    /// The push text, if someone may be sent it at once.
+    pub(super) tail: Option<String>,
+    pub(super) form: bool,
+    /// How it is refused, if it was not taken before.
+    pub(super) refusal: Option<Ack>,
+}
+
+/// A refusal of a send.
+pub(super) fn refused(code: &str, error: impl Into<String>) -> Ack {
+    Ack {
+        error: Some(error.into()),
+        code: Some(code.to_owned()),
+        ..Ack::default()
+    }
+}
+
+impl Router {
+    pub(super) fn send(&mut self, id: ConnId, send: &Send) {
+        let limit = self.limits.unanswered_sends;
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let number = conn.first_send + conn.sends.len() as u64;
+        conn.sends.push_back(None);
+        let unanswered = conn.sends.len();
+        if unanswered > limit.saturating_mul(OVERRUN) {
+            self.close(id, CloseCode::OVERLOAD, reason::OVERLOAD);
+            return;
+        }
+        if unanswered > limit && conn.reading {
+            conn.reading = false;
+            self.outs.push_back(Out::Reading {
+                conn: id,
+                on: false,
+            });
+        }
+        let (shared, member) = (Arc::clone(&conn.mesh), conn.member);
+        let ack_id = send.id.as_deref().map(|id| shown(id, PASSED_ON));
+        let client_id = send
+            .client_message_id
+            .as_deref()
+            .filter(|id| !id.is_empty());
+        let target = self.check(&shared, member, send);
+        let now = self.now.wall;
+        let expires_at = send
+            .expires_at
+            .unwrap_or(now.saturating_add(self.limits.expires_ms))
+            .min(now.saturating_add(self.limits.max_expires_ms));
+        let (recipients, class, refusal) = match target {
+            Ok((recipient, class)) => (vec![recipient], class, None),
+            Err(ack) => (Vec::new(), Priority::Next, Some(*ack)),
+        };
+        let sent = Sent {
+            conn: id,
+            number,
+            mesh: Arc::clone(&shared),
+            sender: member,
+            ack_id: ack_id.unwrap_or_default(),
+            client_id: client_id.map(|id| shown(id, PASSED_ON).into()),
+            recipients,
+            class,
+            expires_at,
+            tail: None,
+            form: send.form.is_some(),
+            refusal,
+        };
+        // What was taken once is acked again, also when it would be refused now.
+        if sent.refusal.is_some() && sent.client_id.is_none() {
+            self.answer_sent(&sent, Ok(&Outcome::Refused));
+            self.flush_acks(id);
+            return;
+        }
+        self.accept(sent, send);
+    }
+
+    fn accept(&mut self, mut sent: Sent, send: &Send) {
+        let Some(conn) = self.conns.get(&sent.conn) else {
+            return;
+        };
+        let now = self.now.wall;
+        let lookup_only = sent.refusal.is_some();
+        let text = |text: &Option<String>| text.as_deref().map(|text| shown(text, PASSED_ON));
+        let tail = if lookup_only {
+            String::new()
+        } else {
+            push_tail(&Push {
+                mesh_id: sent.mesh.as_str().to_owned(),
+                sender_pubkey: conn.routing_key().to_hex(),
+                priority: sent.class.as_str().to_owned(),
+                nonce: send.nonce.clone(),
+                ciphertext: send.ciphertext.clone(),
+                created_at: iso(now),
+                sender_member_pubkey: Some(conn.member.to_hex()),
+                sender_member_id: Some(conn.member_id.as_str().to_owned()),
+                sender_name: Some(conn.name.clone()),
+                client_message_id: sent.client_id.as_deref().map(str::to_owned),
+                request_fingerprint: text(&send.request_fingerprint),
+                reply_to_id: text(&send.reply_to_id),
+                // The broker's own words are marked by the subtype; nobody else may use them.
+                subtype: text(&send.subtype).filter(|s| s != "system" && s != "webhook"),
+                target: Some(send.target_spec.clone()),
+                form: text(&send.form),
+                expires_at: send.expires_at.map(|_| sent.expires_at),
+                ..Push::default()
+            })
+        };
+        let listening = self.mesh(&sent.mesh).is_some_and(|mesh| {
+            sent.recipients
+                .iter()
+                .any(|key| mesh.drains.contains_key(key))
+        });
+        let op = Accept {
+            mesh: MeshId::clone(&sent.mesh),
+            sender: sent.sender,
+            id: sent.client_id.as_deref().and_then(dedupe_id),
+            content: content(send),
+            recipients: sent.recipients.clone(),
+            class: sent.class,
+            tail: tail.clone(),
+            now,
+            expires_at: sent.expires_at,
+            caps: Caps {
+                rows: self.limits.mailbox_rows,
+                bytes: self.limits.mailbox_bytes,
+                rows_per_sender: self.limits.mailbox_rows_per_sender,
+            },
+            lookup_only,
+        };
+        sent.tail = listening.then_some(tail);
+        self.writer
+            .push(vec![Op::Accept(Box::new(op))], Then::Sent(Box::new(sent)));
+    }
+
+    /// The recipient and class of a send, or its refusal.
+    fn check(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        send: &Send,
+    ) -> Result<(PublicKey, Priority), Box<Ack>> {
+        let refuse = |code: &str, error: String| Err(Box::new(refused(code, error)));
+        let Ok(class) = send.priority() else {
+            return refuse(
+                code::INVALID,
+                "invalid: a priority is now, next or low".into(),
+            );
+        };
+        if send.online == Some(true) {
+            let why = "unsupported: this broker does not serve online-only messages yet";
+            return refuse("unsupported", why.into());
+        }
+        let target = send.target_spec.as_str();
+        if target.starts_with(['*', '@', '#']) {
+            let why = "unsupported: channels are not served yet";
+            return refuse("unsupported", format!("{why} ({})", shown(target, 64)));
+        }
+        if send
+            .client_message_id
+            .as_deref()
+            .is_some_and(|id| id.chars().count() > PASSED_ON)
+        {
+            return refuse(
+                code::INVALID,
+                "invalid: client_message_id is too long".into(),
+            );
+        }
+        let size = send.ciphertext.len() + send.nonce.len() + target.len();
+        if size > MAX_FRAME {
+            return refuse(code::TOO_LARGE, errors::payload_too_large(size));
+        }
+        if send.expires_at.is_some_and(|at| at <= self.now.wall) {
+            let why = "expired: expires_at is in the past by the broker's clock";
+            return refuse(code::EXPIRED, why.into());
+        }
+        self.check_rate(shared, member)?;
+        let lower = target
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let key = PublicKey::from_hex(target).ok().filter(|_| lower);
+        let Some(key) = key else {
+            let why = "invalid: a target is a key in 64 lower-case hex digits";
+            return refuse(code::INVALID, why.into());
+        };
+        let mesh = self.mesh(shared);
+        match mesh.map(|mesh| recipient(mesh, &key)) {
+            Some(Recipient::Mailbox) => Ok((key, class)),
+            Some(Recipient::Removed) => {
+                let why = "removed: this member was removed from the mesh";
+                refuse("removed", why.into())
+            }
+            _ => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
+        }
+    }
+
+    fn check_rate(&mut self, shared: &Arc<MeshId>, member: PublicKey) -> Result<(), Box<Ack>> {
+        let (per_s, burst) = (self.limits.deliveries_per_s, self.limits.delivery_burst);
+        let now = self.now.mono;
+        let Some(mesh) = self.mesh_mut(shared) else {
+            return Ok(());
+        };
+        let (rate, burst) = (u64::from(per_s), u64::from(burst));
+        let bucket = mesh
+            .buckets
+            .entry(member)
+            .or_insert_with(|| Bucket::full(burst, now));
+        let Err(wait) = bucket.take(now, burst, rate, 1_000) else {
+            return Ok(());
+        };
+        // The numbers of the existing system are told in its words.
+        let (error, limit) = if per_s == 1 {
+            (errors::rate_limit_messages(60, burst), 60)
+        } else {
+            (errors::rate_limit_deliveries(rate, burst), rate)
+        };
+        let mut ack = refused(code::RATE_LIMIT, error);
+        ack.limit = Some(limit);
+        ack.retry_after_ms = Some(wait);
+        Err(Box::new(ack))
+    }
+
+    /// Notes the answer of a send. It is told by [`Self::flush_acks`].
+    pub(super) fn answer_sent(&mut self, sent: &Sent, outcome: Result<&Outcome, &StoreError>) {
+        let modern = self.conns.get(&sent.conn).is_some_and(|conn| conn.modern);
+        let accepted = |seq: u64, recipients: u32| Ack {
+            message_id: self.ids.mint(seq, &sent.sender),
+            queued: true,
+            recipients: modern.then_some(recipients),
+            ..Ack::default()
+        };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let mut ack = match outcome {
+            Ok(Outcome::Accepted { seq, full }) => {
+                let taken = sent.recipients.len().saturating_sub(full.len());
+                let mut ack = accepted(*seq, count(taken));
+                if !full.is_empty() && modern {
+                    let skipped = [(code::QUEUE_FULL.to_owned(), full.len().into())];
+                    ack.skipped = Some(skipped.into_iter().collect());
+                }
+                ack
+            }
+            Ok(Outcome::Duplicate { seq, recipients }) => {
+                let mut ack = accepted(*seq, *recipients);
+                ack.duplicate = modern.then_some(true);
+                ack
+            }
+            Ok(Outcome::Reused) => refused(
+                code::INVALID,
+                "invalid: id reused (this client_message_id was used for another message)",
+            ),
+            Ok(Outcome::Full) => {
+                let mut ack = refused(code::QUEUE_FULL, QUEUE_FULL);
+                ack.retry_after_ms = Some(30_000);
+                ack
+            }
+            Ok(_) => match &sent.refusal {
+                Some(refusal) => refusal.clone(),
+                None => refused(code::INVALID, "invalid: the broker cannot take this"),
+            },
+            Err(_) => {
+                let mut ack = refused("store_unavailable", STORE_UNAVAILABLE);
+                ack.retry_after_ms = Some(1_000);
+                ack
+            }
+        };
+        ack.id.clone_from(&sent.ack_id);
+        if modern {
+            ack.client_message_id = sent.client_id.as_deref().map(str::to_owned);
+        }
+        if let Some(conn) = self.conns.get_mut(&sent.conn) {
+            conn.answer(sent.number, ack);
+        }
+    }
+
+    /// Tells the answers that are next in order, and reads on.
+    pub(super) fn flush_acks(&mut self, id: ConnId) {
+        let limit = self.limits.unanswered_sends;
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let mut answers = conn.take_answers();
+        let modern = conn.modern;
+        let goes_on = !conn.reading && conn.sends.len() <= limit / 2;
+        conn.reading |= goes_on;
+        while !answers.is_empty() {
+            let rest = answers.split_off(answers.len().min(MAX_IDS_PER_FRAME));
+            if modern && answers.len() > 1 {
+                self.reply(id, Acks { items: answers });
+            } else {
+                for ack in answers {
+                    self.reply(id, ack);
+                }
+            }
+            answers = rest;
+        }
+        if goes_on {
+            self.outs.push_back(Out::Reading { conn: id, on: true });
+        }
+    }
+}
+
+enum Recipient {
+    Mailbox,
+    Removed,
+    Unknown,
+}
+
+fn recipient(mesh: &Mesh, key: &PublicKey) -> Recipient {
+    match mesh.members.get(key) {
+        Some(row) if row.removed_at == 0 => Recipient::Mailbox,
+        Some(_) => Recipient::Removed,
+        None if mesh.by_session.contains_key(key) => Recipient::Mailbox,
+        None => Recipient::Unknown,
+    }
+}
+
+/// The id under which a send is remembered. Clients of the existing system may use any text.
+fn dedupe_id(text: &str) -> Option<MessageId> {
+    MessageId::new(text)
+        .or_else(|_| MessageId::new(format!("sha256:{}", base64url(&sha256(text.as_bytes()).0))))
+        .ok()
+}
+
+/// A hash of target and content: the first 8 bytes of a SHA-256.
+fn content(send: &Send) -> u64 {
+    let parts = [&send.target_spec, &send.nonce, &send.ciphertext];
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    let hash = sha256(&bytes);
+    hash.0
+        .iter()
+        .take(8)
+        .fold(0, |n, byte| (n << 8) | u64::from(*byte))
+}
+
+const QUEUE_FULL: &str = "queue_full: the recipient's mailbox is full; try again later";
+const STORE_UNAVAILABLE: &str =
+    "store_unavailable: the broker could not write to its store; try again";

@@ -1,0 +1,479 @@
+//! A store that lives as long as its process: for tests, simulation, and meshes that keep nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use claudemesh_core::encoding::{hex, sha256};
+use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::membership::SignedEntry;
+
+use super::rows::{DEDUPE_MS, NOTICE_MS};
+use super::{
+    Accept, BrokerStore, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, Op, Outcome,
+    PageRow, Query, Rows, SendOutcome, StoreError, StoreInfo, StoreReader,
+};
+
+/// A [`BrokerStore`] in memory. It keeps no audit rows, because no query asks for them.
+#[derive(Debug)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+impl MemoryStore {
+    /// An empty store. Its id and its secret follow from the seed, so that a simulation repeats
+    /// itself; take a random one elsewhere.
+    pub fn new(seed: [u8; 32]) -> Self {
+        let derive = |what: &[u8]| sha256(&[what, &seed].concat()).0;
+        Self(Arc::new(Mutex::new(State {
+            info: StoreInfo {
+                store: hex(&derive(b"store")[..16]),
+                id_secret: derive(b"secret"),
+                head: 0,
+                clock: 0,
+            },
+            meshes: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            notices: BTreeMap::new(),
+        })))
+    }
+
+    /// A store of its own with the same rows: what a broker finds that starts again after a crash
+    /// at this moment.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(lock(&self.0).clone())))
+    }
+}
+
+impl BrokerStore for MemoryStore {
+    fn commit(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, StoreError> {
+        let mut state = lock(&self.0);
+        Ok(ops.iter().map(|op| state.apply(op)).collect())
+    }
+
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(MemoryReader(Arc::clone(&self.0))))
+    }
+}
+
+struct MemoryReader(Arc<Mutex<State>>);
+
+impl StoreReader for MemoryReader {
+    fn load(&self, query: &Query) -> Result<Rows, StoreError> {
+        Ok(lock(&self.0).load(query))
+    }
+}
+
+/// No operation leaves the state half done, so one that panicked in a test harms no other.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug, Clone)]
+struct Mesh {
+    row: MeshRow,
+    members: Vec<MemberRow>,
+    invites: Vec<InviteRow>,
+    log: Vec<SignedEntry>,
+}
+
+#[derive(Debug, Clone)]
+struct Message {
+    sender: PublicKey,
+    tail: String,
+    waiting: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Waiting {
+    sender: PublicKey,
+    size: u64,
+    expires_at: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Mailbox {
+    rows: BTreeMap<(Priority, u64), Waiting>,
+    bytes: u64,
+    senders: HashMap<PublicKey, u64>,
+}
+
+#[derive(Debug, Clone)]
+struct Taken {
+    content: u64,
+    seq: u64,
+    recipients: u32,
+    at: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Notice {
+    at: u64,
+    reason: String,
+    sender: PublicKey,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    info: StoreInfo,
+    meshes: BTreeMap<MeshId, Mesh>,
+    messages: BTreeMap<u64, Message>,
+    mailboxes: BTreeMap<(MeshId, PublicKey), Mailbox>,
+    accepted: BTreeMap<(MeshId, PublicKey, MessageId), Taken>,
+    notices: BTreeMap<(u64, PublicKey), Notice>,
+}
+
+impl State {
+    fn apply(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::Accept(accept) => self.accept(accept),
+            Op::Settle(delivery) => match self.remove(delivery) {
+                Some((sender, left)) => Outcome::Settled { sender, left },
+                None => Outcome::NotThere,
+            },
+            Op::Expire { now, limit } => {
+                self.fail("expired", *now, *limit, |_, row| row.expires_at <= *now)
+            }
+            Op::FailMailbox {
+                mesh,
+                address,
+                reason,
+                now,
+                limit,
+            } => self.fail(reason, *now, *limit, |delivery, _| {
+                delivery.mesh == *mesh && delivery.address == *address
+            }),
+            Op::CreateMesh { mesh, entry } => self.create_mesh(mesh, entry),
+            Op::AppendLog {
+                mesh,
+                seq,
+                entry,
+                changes,
+            } => self.append_log(mesh, *seq, entry, changes),
+            Op::PutMember(member) => match self.meshes.get_mut(&member.mesh) {
+                Some(mesh) => {
+                    put(&mut mesh.members, member, |it| it.key == member.key);
+                    Outcome::Done
+                }
+                None => Outcome::NotThere,
+            },
+            Op::UseInvite { mesh, token } => {
+                let invites = self.meshes.get_mut(mesh).map(|mesh| &mut mesh.invites);
+                let found = invites.and_then(|all| all.iter_mut().find(|it| it.token == *token));
+                found.map_or(Outcome::NotThere, |invite| {
+                    invite.legacy_uses += 1;
+                    Outcome::Done
+                })
+            }
+            Op::Seen { mesh, member, at } => {
+                let members = self.meshes.get_mut(mesh).map(|mesh| &mut mesh.members);
+                let found = members.and_then(|all| all.iter_mut().find(|it| it.key == *member));
+                found.map_or(Outcome::NotThere, |row| {
+                    row.last_seen = row.last_seen.max(*at);
+                    Outcome::Done
+                })
+            }
+            Op::Audit(_) => Outcome::Done,
+            Op::Prune { now, limit } => {
+                let limit = *limit as usize;
+                forget(&mut self.accepted, limit, |it| {
+                    it.at < now.saturating_sub(DEDUPE_MS)
+                });
+                forget(&mut self.notices, limit, |it| {
+                    it.at < now.saturating_sub(NOTICE_MS)
+                });
+                self.info.clock = *now;
+                Outcome::Done
+            }
+        }
+    }
+
+    fn accept(&mut self, accept: &Accept) -> Outcome {
+        let key = accept
+            .id
+            .clone()
+            .map(|id| (accept.mesh.clone(), accept.sender, id));
+        if let Some(taken) = key.as_ref().and_then(|key| self.accepted.get(key)) {
+            return if taken.content == accept.content {
+                Outcome::Duplicate {
+                    seq: taken.seq,
+                    recipients: taken.recipients,
+                }
+            } else {
+                Outcome::Reused
+            };
+        }
+        if accept.lookup_only {
+            return Outcome::Refused;
+        }
+        let size = accept.tail.len() as u64;
+        let mut seen = HashSet::new();
+        let (mut fit, mut full) = (Vec::new(), Vec::new());
+        for (place, address) in accept.recipients.iter().enumerate() {
+            if !seen.insert(address) {
+                continue;
+            }
+            let empty = Mailbox::default();
+            let mailbox = self.mailboxes.get(&(accept.mesh.clone(), *address));
+            if mailbox.unwrap_or(&empty).has_room(accept, size) {
+                fit.push(*address);
+            } else {
+                full.push(place);
+            }
+        }
+        if fit.is_empty() && !full.is_empty() {
+            return Outcome::Full;
+        }
+        self.info.head += 1;
+        let seq = self.info.head;
+        let recipients = u32::try_from(fit.len()).unwrap_or(u32::MAX);
+        if recipients > 0 {
+            self.messages.insert(
+                seq,
+                Message {
+                    sender: accept.sender,
+                    tail: accept.tail.clone(),
+                    waiting: recipients,
+                },
+            );
+        }
+        for address in fit {
+            let mailbox = self
+                .mailboxes
+                .entry((accept.mesh.clone(), address))
+                .or_default();
+            mailbox.bytes += size;
+            *mailbox.senders.entry(accept.sender).or_default() += 1;
+            mailbox.rows.insert(
+                (accept.class, seq),
+                Waiting {
+                    sender: accept.sender,
+                    size,
+                    expires_at: accept.expires_at,
+                },
+            );
+        }
+        if let Some(key) = key {
+            self.accepted.insert(
+                key,
+                Taken {
+                    content: accept.content,
+                    seq,
+                    recipients,
+                    at: accept.now,
+                },
+            );
+        }
+        Outcome::Accepted { seq, full }
+    }
+
+    /// Takes a delivery out; gives its sender and how many of its message are left.
+    fn remove(&mut self, delivery: &Delivery) -> Option<(PublicKey, u32)> {
+        let key = (delivery.mesh.clone(), delivery.address);
+        let mailbox = self.mailboxes.get_mut(&key)?;
+        let row = mailbox.rows.remove(&(delivery.class, delivery.seq))?;
+        mailbox.bytes -= row.size;
+        if let Some(rows) = mailbox.senders.get_mut(&row.sender) {
+            *rows -= 1;
+        }
+        if mailbox.rows.is_empty() {
+            self.mailboxes.remove(&key);
+        }
+        let message = self.messages.get_mut(&delivery.seq)?;
+        message.waiting -= 1;
+        let left = message.waiting;
+        if left == 0 {
+            self.messages.remove(&delivery.seq);
+        }
+        Some((row.sender, left))
+    }
+
+    fn fail(
+        &mut self,
+        reason: &str,
+        now: u64,
+        limit: u32,
+        which: impl Fn(&Delivery, &Waiting) -> bool,
+    ) -> Outcome {
+        let mut failed = Vec::new();
+        for ((mesh, address), mailbox) in &self.mailboxes {
+            for ((class, seq), row) in &mailbox.rows {
+                let delivery = Delivery {
+                    mesh: mesh.clone(),
+                    address: *address,
+                    class: *class,
+                    seq: *seq,
+                };
+                if failed.len() < limit as usize && which(&delivery, row) {
+                    failed.push(Expired {
+                        delivery,
+                        sender: row.sender,
+                        reason: reason.into(),
+                    });
+                }
+            }
+        }
+        for it in &failed {
+            self.remove(&it.delivery);
+            self.notices.insert(
+                (it.delivery.seq, it.delivery.address),
+                Notice {
+                    at: now,
+                    reason: reason.into(),
+                    sender: it.sender,
+                },
+            );
+        }
+        Outcome::Expired(failed)
+    }
+
+    fn create_mesh(&mut self, row: &MeshRow, entry: &SignedEntry) -> Outcome {
+        if self.meshes.contains_key(&row.id) {
+            return Outcome::NotThere;
+        }
+        self.meshes.insert(
+            row.id.clone(),
+            Mesh {
+                row: row.clone(),
+                members: vec![row.first_member()],
+                invites: Vec::new(),
+                log: vec![entry.clone()],
+            },
+        );
+        Outcome::Done
+    }
+
+    fn append_log(
+        &mut self,
+        mesh: &MeshId,
+        seq: u64,
+        entry: &SignedEntry,
+        changes: &[LogChange],
+    ) -> Outcome {
+        let Some(mesh) = self.meshes.get_mut(mesh) else {
+            return Outcome::NotThere;
+        };
+        let next = mesh.log.len() as u64;
+        if seq != next {
+            return Outcome::Conflict { head: next - 1 };
+        }
+        mesh.log.push(entry.clone());
+        for change in changes {
+            match change {
+                LogChange::Join(row) => put(&mut mesh.members, row, |it| it.key == row.key),
+                LogChange::Remove { key, at } => {
+                    for row in mesh.members.iter_mut().filter(|row| row.key == *key) {
+                        row.removed_at = *at;
+                    }
+                }
+                LogChange::Token(row) => put(&mut mesh.invites, row, |it| it.token == row.token),
+                LogChange::Audit(_) => {}
+            }
+        }
+        Outcome::Done
+    }
+
+    fn load(&self, query: &Query) -> Rows {
+        match query {
+            Query::Mesh(id) => Rows::Mesh(
+                self.meshes
+                    .get(id)
+                    .cloned()
+                    .map(|mesh| Box::new((mesh.row, mesh.members, mesh.invites, mesh.log))),
+            ),
+            Query::Page {
+                mesh,
+                address,
+                class,
+                after,
+                limit,
+                now,
+            } => {
+                let mailbox = self.mailboxes.get(&(mesh.clone(), *address));
+                let rows = mailbox.into_iter().flat_map(|it| &it.rows);
+                Rows::Page(
+                    rows.filter(|((of, seq), row)| {
+                        of == class && seq > after && row.expires_at > *now
+                    })
+                    .filter_map(|((_, seq), row)| {
+                        Some(PageRow {
+                            seq: *seq,
+                            sender: row.sender,
+                            tail: self.messages.get(seq)?.tail.clone(),
+                            expires_at: row.expires_at,
+                        })
+                    })
+                    .take(*limit as usize)
+                    .collect(),
+                )
+            }
+            Query::Counts { mesh, address } => {
+                let mailbox = self.mailboxes.get(&(mesh.clone(), *address));
+                Rows::Counts(Priority::ALL.map(|class| {
+                    let rows = mailbox.into_iter().flat_map(|it| it.rows.keys());
+                    rows.filter(|(of, _)| *of == class).count() as u64
+                }))
+            }
+            Query::Outcomes { sender, seqs } => {
+                Rows::Outcomes(seqs.iter().map(|seq| self.outcome(sender, *seq)).collect())
+            }
+            Query::Info => Rows::Info(self.info.clone()),
+            Query::Totals => {
+                let queued: usize = self.mailboxes.values().map(|it| it.rows.len()).sum();
+                let members = self.meshes.values().flat_map(|it| &it.members);
+                let members = members.filter(|it| it.removed_at == 0).count();
+                Rows::Totals([queued, self.meshes.len(), members].map(|count| count as u64))
+            }
+        }
+    }
+
+    fn outcome(&self, sender: &PublicKey, seq: u64) -> SendOutcome {
+        if seq == 0 || seq > self.info.head {
+            return SendOutcome::Unknown;
+        }
+        if let Some(message) = self.messages.get(&seq) {
+            return if message.sender == *sender {
+                SendOutcome::Queued
+            } else {
+                SendOutcome::Unknown
+            };
+        }
+        let all = self.notices.range((seq, PublicKey([0; 32]))..);
+        let of_seq = all.take_while(|((of, _), _)| *of == seq).map(|(_, it)| it);
+        match of_seq.min_by_key(|it| (it.at, &it.reason)) {
+            None => SendOutcome::Delivered,
+            Some(it) if it.sender == *sender => SendOutcome::Failed(it.reason.clone()),
+            Some(_) => SendOutcome::Unknown,
+        }
+    }
+}
+
+impl Mailbox {
+    fn has_room(&self, accept: &Accept, size: u64) -> bool {
+        let of_sender = self.senders.get(&accept.sender).copied().unwrap_or(0);
+        (self.rows.len() as u64) < accept.caps.rows
+            && self.bytes.saturating_add(size) <= accept.caps.bytes
+            && of_sender < accept.caps.rows_per_sender
+    }
+}
+
+/// Replaces the row that `same` finds, or adds it.
+fn put<T: Clone>(rows: &mut Vec<T>, row: &T, same: impl Fn(&T) -> bool) {
+    match rows.iter_mut().find(|it| same(it)) {
+        Some(found) => *found = row.clone(),
+        None => rows.push(row.clone()),
+    }
+}
+
+/// Removes at most `limit` rows that are old.
+fn forget<K: Ord + Clone, V>(rows: &mut BTreeMap<K, V>, limit: usize, old: impl Fn(&V) -> bool) {
+    let keys: Vec<K> = rows
+        .iter()
+        .filter(|(_, row)| old(row))
+        .map(|(key, _)| key.clone())
+        .take(limit)
+        .collect();
+    for key in keys {
+        rows.remove(&key);
+    }
+}

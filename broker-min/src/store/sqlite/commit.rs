@@ -1,0 +1,421 @@
+//! One transaction: the queue's operations. Those on meshes are in `meshes`.
+//!
+//! Each operation looks before it writes, so that a refused one has changed nothing and needs no
+//! savepoint.
+
+use std::collections::HashSet;
+
+use claudemesh_core::encoding::sha256;
+use claudemesh_core::id::{MeshId, PublicKey};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::cache::{Cache, Counters, DeliveryKey, STRIDE};
+use super::{int, load, meshes, uint};
+use crate::store::rows::{DEDUPE_MS, NOTICE_MS, audit_metadata, class_number, priority};
+use crate::store::{Accept, Delivery, Expired, Op, Outcome};
+
+/// Begins the transaction and does all operations; the caller commits it or rolls it back.
+pub(super) fn apply(
+    conn: &Connection,
+    cache: &mut Cache,
+    ops: &[Op],
+) -> rusqlite::Result<Vec<Outcome>> {
+    conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let before = match cache.counters {
+        Some(counters) => counters,
+        None => conn
+            .prepare_cached("SELECT head, queued FROM meta")?
+            .query_row([], |row| {
+                Ok(Counters {
+                    head: uint(row.get(0)?),
+                    queued: uint(row.get(1)?),
+                })
+            })?,
+    };
+    let mut batch = Batch {
+        conn,
+        cache,
+        counters: before,
+    };
+    let outcomes = ops
+        .iter()
+        .map(|op| batch.apply(op))
+        .collect::<Result<_, _>>()?;
+    let after = batch.counters;
+    if after != before {
+        conn.prepare_cached("UPDATE meta SET head = ?, queued = ?")?
+            .execute((int(after.head), int(after.queued)))?;
+    }
+    cache.counters = Some(after);
+    Ok(outcomes)
+}
+
+/// A row that left the queue.
+struct Gone {
+    key: DeliveryKey,
+    sender: i64,
+    size: u64,
+}
+
+struct Batch<'a> {
+    conn: &'a Connection,
+    cache: &'a mut Cache,
+    counters: Counters,
+}
+
+impl Batch<'_> {
+    fn apply(&mut self, op: &Op) -> rusqlite::Result<Outcome> {
+        match op {
+            Op::Accept(accept) => self.accept(accept),
+            Op::Settle(delivery) => self.settle(delivery),
+            Op::Expire { now, limit } => self.expire(*now, *limit),
+            Op::FailMailbox {
+                mesh,
+                address,
+                reason,
+                now,
+                limit,
+            } => self.fail_mailbox((mesh, address), reason, *now, *limit),
+            Op::Prune { now, limit } => self.prune(*now, *limit),
+            other => meshes::apply(self.conn, other),
+        }
+    }
+
+    fn accept(&mut self, accept: &Accept) -> rusqlite::Result<Outcome> {
+        let sender = self.cache.find(self.conn, &accept.mesh, &accept.sender)?;
+        let hash = accept.id.as_ref().map(|id| short_hash(id.as_str()));
+        if let (Some(origin), Some(hash)) = (sender, &hash) {
+            let known = self
+                .conn
+                .prepare_cached(
+                    "SELECT content, seq, recipients FROM accepted WHERE origin = ? AND id = ?",
+                )?
+                .query_row((origin, hash), |row| {
+                    let content: i64 = row.get(0)?;
+                    Ok(if content == accept.content.cast_signed() {
+                        Outcome::Duplicate {
+                            seq: uint(row.get(1)?),
+                            recipients: row.get(2)?,
+                        }
+                    } else {
+                        Outcome::Reused
+                    })
+                })
+                .optional()?;
+            if let Some(outcome) = known {
+                return Ok(outcome);
+            }
+        }
+        if accept.lookup_only {
+            return Ok(Outcome::Refused);
+        }
+        let (fit, full) = self.with_room(accept, sender)?;
+        if fit.is_empty() && !full.is_empty() {
+            return Ok(Outcome::Full);
+        }
+        self.store(accept, hash.as_ref(), &fit)?;
+        Ok(Outcome::Accepted {
+            seq: self.counters.head,
+            full,
+        })
+    }
+
+    /// The recipients whose mailbox has room, each once, and the places of the others.
+    fn with_room<'a>(
+        &mut self,
+        accept: &'a Accept,
+        sender: Option<i64>,
+    ) -> rusqlite::Result<(Vec<&'a PublicKey>, Vec<usize>)> {
+        let mut seen = HashSet::new();
+        let mut fit = Vec::with_capacity(accept.recipients.len());
+        let mut full = Vec::new();
+        for (place, address) in accept.recipients.iter().enumerate() {
+            if accept.recipients.len() > 1 && !seen.insert(address) {
+                continue;
+            }
+            let size = accept.tail.len() as u64;
+            let has_room = match self.cache.find(self.conn, &accept.mesh, address)? {
+                Some(mailbox) => {
+                    self.cache
+                        .load(self.conn, mailbox)?
+                        .has_room(&accept.caps, sender, size)
+                }
+                None => super::cache::Load::default().has_room(&accept.caps, None, size),
+            };
+            if has_room {
+                fit.push(address);
+            } else {
+                full.push(place);
+            }
+        }
+        Ok((fit, full))
+    }
+
+    fn store(
+        &mut self,
+        accept: &Accept,
+        hash: Option<&[u8; 16]>,
+        recipients: &[&PublicKey],
+    ) -> rusqlite::Result<()> {
+        let conn = self.conn;
+        let sender = self.cache.intern(conn, &accept.mesh, &accept.sender)?;
+        self.counters.head += 1;
+        let seq = int(self.counters.head);
+        let (now, expires) = (int(accept.now), int(accept.expires_at));
+        let bytes = accept.tail.len() as u64;
+        let count = int(recipients.len() as u64);
+        if !recipients.is_empty() {
+            conn.prepare_cached(
+                "INSERT INTO message (seq, sender, waiting, tail) VALUES (?, ?, ?, ?)",
+            )?
+            .execute((seq, sender, count, &accept.tail))?;
+        }
+        let mut insert = conn.prepare_cached(
+            "INSERT INTO delivery (mailbox, class, seq, sender, size, expires)
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )?;
+        let class = class_number(accept.class);
+        for address in recipients {
+            let mailbox = self.cache.intern(conn, &accept.mesh, address)?;
+            insert.execute((mailbox, class, seq, sender, int(bytes), expires))?;
+            self.cache.added(mailbox, sender, bytes);
+            self.counters.queued += 1;
+        }
+        if let Some(hash) = hash {
+            conn.prepare_cached(
+                "INSERT INTO accepted (origin, id, content, seq, recipients, at)
+                 VALUES (?, ?, ?, ?, ?, ?)",
+            )?
+            .execute((sender, hash, accept.content.cast_signed(), seq, count, now))?;
+        }
+        let target = match accept.recipients.as_slice() {
+            [one] => Some(one.short()),
+            _ => None,
+        };
+        let metadata = audit_metadata(
+            Some(bytes),
+            Some(accept.class),
+            &[("accepted", accept.now), ("expires", accept.expires_at)],
+        );
+        meshes::insert_audit(
+            conn,
+            (accept.mesh.as_str(), "message_sent"),
+            (Some(&accept.sender.short()), target.as_deref()),
+            &metadata,
+            accept.now,
+        )
+    }
+
+    fn settle(&mut self, delivery: &Delivery) -> rusqlite::Result<Outcome> {
+        let found = self
+            .cache
+            .find(self.conn, &delivery.mesh, &delivery.address)?;
+        let Some(mailbox) = found else {
+            return Ok(Outcome::NotThere);
+        };
+        let class = class_number(delivery.class);
+        let gone = self
+            .conn
+            .prepare_cached(
+                "DELETE FROM delivery WHERE mailbox = ? AND class = ? AND seq = ?
+                 RETURNING sender, size",
+            )?
+            .query_row((mailbox, class, int(delivery.seq)), |row| {
+                Ok(Gone {
+                    key: (mailbox, class, int(delivery.seq)),
+                    sender: row.get(0)?,
+                    size: uint(row.get(1)?),
+                })
+            })
+            .optional()?;
+        let Some(gone) = gone else {
+            return Ok(Outcome::NotThere);
+        };
+        let left = self.after_removal(&gone)?;
+        let (_, sender) = self.cache.party(self.conn, gone.sender)?;
+        Ok(Outcome::Settled { sender, left })
+    }
+
+    /// Keeps the books after a delivery was deleted: the message goes with its last one. Gives
+    /// how many are left.
+    fn after_removal(&mut self, gone: &Gone) -> rusqlite::Result<u32> {
+        self.cache.removed(gone.key.0, gone.sender, gone.size);
+        self.counters.queued = self.counters.queued.saturating_sub(1);
+        let last = self
+            .conn
+            .prepare_cached("DELETE FROM message WHERE seq = ? AND waiting <= 1")?
+            .execute([gone.key.2])?;
+        if last > 0 {
+            return Ok(0);
+        }
+        self.conn
+            .prepare_cached(
+                "UPDATE message SET waiting = waiting - 1 WHERE seq = ? RETURNING waiting",
+            )?
+            .query_row([gone.key.2], |row| row.get(0))
+    }
+
+    /// Walks on from where the last walk stopped, once around at most.
+    fn expire(&mut self, now: u64, limit: u32) -> rusqlite::Result<Outcome> {
+        let start = self.cache.expire_from.take();
+        let mut from = start.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
+        let mut expired = Vec::new();
+        let mut seen = 0;
+        let mut around = start.is_none();
+        let mut statement = self.conn.prepare_cached(
+            "SELECT mailbox, class, seq, sender, size, expires FROM delivery
+             WHERE (mailbox, class, seq) > (?, ?, ?) ORDER BY mailbox, class, seq",
+        )?;
+        let mut rows = statement.query(from)?;
+        while expired.len() < limit as usize && seen < STRIDE {
+            let Some(row) = rows.next()? else {
+                if around {
+                    from = (i64::MIN, i64::MIN, i64::MIN);
+                    break;
+                }
+                around = true;
+                drop(rows);
+                rows = statement.query((i64::MIN, i64::MIN, i64::MIN))?;
+                continue;
+            };
+            seen += 1;
+            from = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if row.get::<_, i64>(5)? <= int(now) {
+                expired.push(Gone {
+                    key: from,
+                    sender: row.get(3)?,
+                    size: uint(row.get(4)?),
+                });
+            }
+            if around && start.is_some_and(|start| from >= start) {
+                break;
+            }
+        }
+        drop(rows);
+        drop(statement);
+        self.cache.expire_from = (from.0 != i64::MIN).then_some(from);
+        self.fail(&expired, "expired", now)
+    }
+
+    fn fail_mailbox(
+        &mut self,
+        (mesh, address): (&MeshId, &PublicKey),
+        reason: &str,
+        now: u64,
+        limit: u32,
+    ) -> rusqlite::Result<Outcome> {
+        let Some(mailbox) = self.cache.find(self.conn, mesh, address)? else {
+            return Ok(Outcome::Expired(Vec::new()));
+        };
+        let gone = self
+            .conn
+            .prepare_cached(
+                "SELECT class, seq, sender, size FROM delivery WHERE mailbox = ?
+                 ORDER BY class, seq LIMIT ?",
+            )?
+            .query_map((mailbox, limit), |row| {
+                Ok(Gone {
+                    key: (mailbox, row.get(0)?, row.get(1)?),
+                    sender: row.get(2)?,
+                    size: uint(row.get(3)?),
+                })
+            })?
+            .collect::<Result<Vec<_>, _>>()?;
+        self.fail(&gone, reason, now)
+    }
+
+    /// Deletes deliveries and notes for their senders why.
+    fn fail(&mut self, all: &[Gone], reason: &str, now: u64) -> rusqlite::Result<Outcome> {
+        let mut failed = Vec::with_capacity(all.len());
+        for gone in all {
+            let (mailbox, class, seq) = gone.key;
+            self.conn
+                .prepare_cached("DELETE FROM delivery WHERE mailbox = ? AND class = ? AND seq = ?")?
+                .execute(gone.key)?;
+            self.after_removal(gone)?;
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO notice (seq, mailbox, sender, reason, at) VALUES (?, ?, ?, ?, ?)",
+                )?
+                .execute((seq, mailbox, gone.sender, reason, int(now)))?;
+            let (mesh, address) = self.cache.party(self.conn, mailbox)?;
+            let (_, sender) = self.cache.party(self.conn, gone.sender)?;
+            failed.push(Expired {
+                delivery: Delivery {
+                    mesh,
+                    address,
+                    class: priority(class).ok_or_else(|| load::bad(1, "class"))?,
+                    seq: uint(seq),
+                },
+                sender,
+                reason: reason.into(),
+            });
+        }
+        Ok(Outcome::Expired(failed))
+    }
+
+    fn prune(&mut self, now: u64, limit: u32) -> rusqlite::Result<Outcome> {
+        self.forget(now, limit)?;
+        self.conn
+            .prepare_cached(
+                "DELETE FROM notice WHERE (seq, mailbox) IN
+                 (SELECT seq, mailbox FROM notice WHERE at < ? ORDER BY at LIMIT ?)",
+            )?
+            .execute((int(now.saturating_sub(NOTICE_MS)), limit))?;
+        self.conn
+            .prepare_cached("UPDATE meta SET clock = ?")?
+            .execute([int(now)])?;
+        Ok(Outcome::Done)
+    }
+
+    /// Walks over the dedupe records like `expire` over the queue.
+    fn forget(&mut self, now: u64, limit: u32) -> rusqlite::Result<()> {
+        let before = int(now.saturating_sub(DEDUPE_MS));
+        let start = self.cache.forget_from.take();
+        let first = || (i64::MIN, Vec::new());
+        let mut from = start.clone().unwrap_or_else(first);
+        let mut old = Vec::new();
+        let mut seen = 0;
+        let mut around = start.is_none();
+        let mut statement = self.conn.prepare_cached(
+            "SELECT origin, id, at FROM accepted WHERE (origin, id) > (?, ?) ORDER BY origin, id",
+        )?;
+        let mut rows = statement.query((from.0, &from.1))?;
+        while old.len() < limit as usize && seen < STRIDE {
+            let Some(row) = rows.next()? else {
+                if around {
+                    from = first();
+                    break;
+                }
+                around = true;
+                drop(rows);
+                rows = statement.query((i64::MIN, [0u8; 0]))?;
+                continue;
+            };
+            seen += 1;
+            from = (row.get(0)?, row.get(1)?);
+            if row.get::<_, i64>(2)? < before {
+                old.push(from.clone());
+            }
+            if around && start.as_ref().is_some_and(|start| from >= *start) {
+                break;
+            }
+        }
+        drop(rows);
+        self.cache.forget_from = (from.0 != i64::MIN).then_some(from);
+        let mut delete = self
+            .conn
+            .prepare_cached("DELETE FROM accepted WHERE origin = ? AND id = ?")?;
+        for key in &old {
+            delete.execute((key.0, &key.1))?;
+        }
+        Ok(())
+    }
+}
+
+/// Ids are hashed to a fixed length: rows stay small whatever a client sends.
+fn short_hash(id: &str) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&sha256(id.as_bytes()).0[..16]);
+    short
+}

@@ -1,0 +1,298 @@
+//! The file's format: its tables, how a file is recognised, made, and brought up to date.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use rusqlite::Connection;
+
+use super::{fault, io_fault};
+use crate::store::StoreError;
+
+/// `clbr`: what makes a SQLite file a broker's.
+const APPLICATION_ID: u32 = 0x636c_6272;
+
+/// Step `n` brings a file of format `n` to format `n + 1`; a new file takes all of them. Released
+/// steps never change.
+pub(super) const STEPS: &[&str] = &[FORMAT_1];
+
+/// Hot tables name mailboxes and senders by `party.id`: a row of `delivery` is some 40 bytes.
+/// Nothing has an index that its own reads do not need: each costs a row operation per message.
+/// Expiry and forgetting walk the tables instead.
+const FORMAT_1: &str = "
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    store TEXT NOT NULL,
+    id_secret BLOB NOT NULL,
+    head INTEGER NOT NULL,
+    queued INTEGER NOT NULL,
+    clock INTEGER NOT NULL
+) STRICT;
+CREATE TABLE mesh (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    slug TEXT NOT NULL,
+    owner BLOB NOT NULL,
+    owner_name TEXT NOT NULL,
+    owner_member TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE member (
+    id INTEGER PRIMARY KEY,
+    mesh INTEGER NOT NULL REFERENCES mesh,
+    key BLOB NOT NULL,
+    member TEXT NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    logged INTEGER NOT NULL,
+    joined_at INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL,
+    removed_at INTEGER NOT NULL,
+    UNIQUE (mesh, key)
+) STRICT;
+CREATE TABLE invite (
+    id INTEGER PRIMARY KEY,
+    mesh INTEGER NOT NULL REFERENCES mesh,
+    token TEXT NOT NULL,
+    invite BLOB NOT NULL,
+    legacy_uses INTEGER NOT NULL,
+    UNIQUE (mesh, token)
+) STRICT;
+CREATE TABLE log (
+    mesh INTEGER NOT NULL REFERENCES mesh,
+    seq INTEGER NOT NULL,
+    entry BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    cosignature BLOB,
+    PRIMARY KEY (mesh, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE party (
+    id INTEGER PRIMARY KEY,
+    mesh TEXT NOT NULL,
+    key BLOB NOT NULL,
+    UNIQUE (mesh, key)
+) STRICT;
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY,
+    sender INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    tail TEXT NOT NULL
+) STRICT;
+CREATE TABLE delivery (
+    mailbox INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    sender INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (mailbox, class, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE accepted (
+    origin INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    content INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (origin, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE notice (
+    seq INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    sender INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (seq, mailbox)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notice_at ON notice (at);
+CREATE TABLE audit_log (
+    id INTEGER PRIMARY KEY,
+    meshId TEXT NOT NULL,
+    eventType TEXT NOT NULL,
+    actorPeerId TEXT,
+    targetPeerId TEXT,
+    metadata TEXT NOT NULL,
+    createdAt INTEGER NOT NULL
+) STRICT;
+";
+
+/// Refuses a file that is not a broker's, before SQLite may touch it. A file is made in rollback
+/// mode first, so that its own header always says what it is.
+pub(super) fn recognise(file: &Path) -> Result<(), StoreError> {
+    let mut header = Vec::with_capacity(100);
+    match File::open(file) {
+        Ok(open) => open
+            .take(100)
+            .read_to_end(&mut header)
+            .map_err(|error| io_fault(file, &error))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_fault(file, &error)),
+    };
+    if header.is_empty() {
+        return Ok(());
+    }
+    let damaged = |why: &str| StoreError::Damaged {
+        path: file.display().to_string(),
+        why: why.into(),
+    };
+    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
+        return Err(damaged("it is not a database"));
+    }
+    let field = |at: usize| {
+        header[at..at + 4]
+            .iter()
+            .fold(0u32, |value, byte| value << 8 | u32::from(*byte))
+    };
+    if field(68) != APPLICATION_ID {
+        return Err(damaged("it is a database of another program"));
+    }
+    newer(file, field(60), format_of(STEPS))
+}
+
+/// The format that these steps lead to.
+fn format_of(steps: &[&str]) -> u32 {
+    u32::try_from(steps.len()).unwrap_or(u32::MAX)
+}
+
+fn newer(file: &Path, found: u32, supported: u32) -> Result<(), StoreError> {
+    if found > supported {
+        return Err(StoreError::Newer {
+            path: file.display().to_string(),
+            found,
+            supported,
+        });
+    }
+    Ok(())
+}
+
+/// Makes the file readable by its owner alone; the files that SQLite puts beside it take after it.
+pub(super) fn create_private(file: &Path) -> Result<(), StoreError> {
+    private_options()
+        .create(true)
+        .append(true)
+        .open(file)
+        .map(drop)
+        .map_err(|error| io_fault(file, &error))
+}
+
+/// Options under which a file that comes into being is its owner's alone.
+pub(super) fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Makes a new file's tables, or brings an older file to the format of the last step: a copy of
+/// it is kept first, and all steps are one transaction.
+pub(super) fn prepare(
+    conn: &Connection,
+    file: &Path,
+    steps: &[&'static str],
+) -> Result<(), StoreError> {
+    let sql = |error| fault(file, error);
+    let found: u32 = conn
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(sql)?;
+    newer(file, found, format_of(steps))?;
+    let pages: i64 = conn
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .map_err(sql)?;
+    let is_new = pages == 0;
+    if is_new {
+        create(conn, steps).map_err(sql)?;
+    } else if found == 0 {
+        return Err(StoreError::Damaged {
+            path: file.display().to_string(),
+            why: "it has no format number".into(),
+        });
+    } else if (found as usize) < steps.len() {
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(sql)?;
+        let mut copy = file.as_os_str().to_owned();
+        copy.push(format!(".v{found}.bak"));
+        fs::copy(file, &copy)
+            .and_then(|_| File::open(&copy)?.sync_all())
+            .map_err(|error| io_fault(Path::new(&copy), &error))?;
+        migrate(conn, &steps[found as usize..], format_of(steps)).map_err(sql)?;
+    }
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+        .map(drop)
+        .map_err(sql)
+}
+
+fn create(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let mut random = [0u8; 48];
+    getrandom::fill(&mut random)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let (store, id_secret) = random.split_at(16);
+    let all = conn.unchecked_transaction()?;
+    all.pragma_update(None, "application_id", APPLICATION_ID)?;
+    for step in steps {
+        all.execute_batch(step)?;
+    }
+    all.execute(
+        "INSERT INTO meta (one, store, id_secret, head, queued, clock) VALUES (1, ?, ?, 0, 0, 0)",
+        (HEXLOWER.encode(store), id_secret),
+    )?;
+    all.pragma_update(None, "user_version", format_of(steps))?;
+    all.commit()
+}
+
+fn migrate(conn: &Connection, steps: &[&str], format: u32) -> rusqlite::Result<()> {
+    let all = conn.unchecked_transaction()?;
+    for step in steps {
+        all.execute_batch(step)?;
+    }
+    all.pragma_update(None, "user_version", format)?;
+    all.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_file_is_copied_and_migrated_and_a_newer_one_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.db");
+        let conn = Connection::open(&file).unwrap();
+        prepare(&conn, &file, STEPS).unwrap();
+        conn.execute("UPDATE meta SET head = 7", []).unwrap();
+
+        let two: &[&'static str] = &[FORMAT_1, "ALTER TABLE meta ADD COLUMN extra INTEGER"];
+        prepare(&conn, &file, two).unwrap();
+        conn.execute("UPDATE meta SET extra = 1 WHERE head = 7", [])
+            .unwrap();
+        let format: u32 = conn
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(format, 2);
+        assert!(matches!(
+            prepare(&conn, &file, STEPS),
+            Err(StoreError::Newer {
+                found: 2,
+                supported: 1,
+                ..
+            })
+        ));
+
+        let copy = Connection::open(dir.path().join("broker.db.v1.bak")).unwrap();
+        copy.query_row("SELECT store FROM meta WHERE head = 7", [], |_| Ok(()))
+            .unwrap();
+        copy.prepare("SELECT extra FROM meta").unwrap_err();
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.db");
+        let conn = Connection::open(&file).unwrap();
+        prepare(&conn, &file, STEPS).unwrap();
+        let broken: &[&'static str] = &[FORMAT_1, "DROP TABLE notice; SELECT nonsense"];
+        prepare(&conn, &file, broken).unwrap_err();
+        conn.execute("DELETE FROM notice", []).unwrap();
+        prepare(&conn, &file, STEPS).unwrap();
+    }
+}

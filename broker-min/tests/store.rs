@@ -1,0 +1,321 @@
+//! The stores: one suite for both, and what only a store on disk has to stand.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use broker_min::store::conformance::{self, key, mesh, sample};
+use broker_min::store::{
+    BrokerStore, Delivery, Durability, MemoryStore, Op, Outcome, Query, Rows, SqliteStore,
+    StoreError, StoreInfo,
+};
+use claudemesh_core::id::Priority;
+use tempfile::TempDir;
+
+fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(dir, Durability::Process).unwrap()
+}
+
+fn accept(store: &mut dyn BrokerStore, id: &str) -> u64 {
+    match store.commit(&[Op::Accept(sample(id, "text"))]).unwrap()[0] {
+        Outcome::Accepted { seq, .. } => seq,
+        ref other => panic!("not accepted: {other:?}"),
+    }
+}
+
+fn settle(seq: u64) -> Op {
+    Op::Settle(Delivery {
+        mesh: mesh("one"),
+        address: key(2),
+        class: Priority::Next,
+        seq,
+    })
+}
+
+fn waiting(store: &dyn BrokerStore) -> Vec<u64> {
+    let query = Query::Page {
+        mesh: mesh("one"),
+        address: key(2),
+        class: Priority::Next,
+        after: 0,
+        limit: 100_000,
+        now: 0,
+    };
+    match store.reader().unwrap().load(&query).unwrap() {
+        Rows::Page(rows) => rows.iter().map(|row| row.seq).collect(),
+        other => panic!("not a page: {other:?}"),
+    }
+}
+
+fn info(store: &dyn BrokerStore) -> StoreInfo {
+    match store.reader().unwrap().load(&Query::Info).unwrap() {
+        Rows::Info(info) => info,
+        other => panic!("not the store's info: {other:?}"),
+    }
+}
+
+#[test]
+fn memory_conforms() {
+    conformance::run(|| Box::new(MemoryStore::new([1; 32])));
+}
+
+#[test]
+fn sqlite_conforms() {
+    let mut dirs = Vec::new();
+    conformance::run(|| {
+        dirs.push(TempDir::new().unwrap());
+        Box::new(open(dirs.last().unwrap().path()))
+    });
+}
+
+#[test]
+fn a_fork_is_a_store_of_its_own() {
+    let mut store = MemoryStore::new([1; 32]);
+    let seq = accept(&mut store, "a");
+    let mut fork = store.fork();
+    accept(&mut store, "b");
+    assert_eq!(waiting(&fork), [seq]);
+    assert_eq!(info(&fork).store, info(&store).store);
+    assert_eq!(accept(&mut fork, "c"), seq + 1);
+}
+
+#[test]
+fn everything_is_there_after_reopening() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path().join("made/for/it");
+    let mut store = SqliteStore::open(&dir, Durability::Power).unwrap();
+    let seqs: Vec<u64> = ["a", "b", "c"].map(|id| accept(&mut store, id)).into();
+    store.commit(&[settle(seqs[2])]).unwrap();
+    let before = info(&store);
+    drop(store);
+
+    let mut store = open(&dir);
+    assert_eq!(info(&store), before);
+    assert_eq!(waiting(&store), seqs[..2]);
+    let again = store.commit(&[Op::Accept(sample("c", "text"))]).unwrap();
+    let seq = seqs[2];
+    assert_eq!(again, [Outcome::Duplicate { seq, recipients: 1 }]);
+    // The newest seq was settled and its row is gone; it is not given again all the same.
+    assert_eq!(accept(&mut store, "d"), seq + 1);
+    // The caps know what was there before.
+    let mut full = sample("e", "text");
+    full.caps.rows = 3;
+    assert_eq!(store.commit(&[Op::Accept(full)]).unwrap(), [Outcome::Full]);
+}
+
+#[cfg(unix)]
+#[test]
+fn others_on_the_machine_see_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path().join("data");
+    let mut store = open(&dir);
+    accept(&mut store, "a");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for name in ["broker.db", "broker.db-wal", "broker.db-shm", "broker.lock"] {
+        assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn the_audit_table_has_metadata_alone() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(dir.path());
+    accept(&mut store, "a");
+    let mut many = sample("b", "12345");
+    many.recipients.push(key(3));
+    store.commit(&[Op::Accept(many)]).unwrap();
+    // A duplicate is no second event.
+    store.commit(&[Op::Accept(sample("a", "text"))]).unwrap();
+    drop(store);
+
+    let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
+    let mut statement = conn.prepare("SELECT * FROM audit_log ORDER BY id").unwrap();
+    let columns = "id meshId eventType actorPeerId targetPeerId metadata createdAt";
+    assert!(statement.column_names().eq(columns.split(' ')));
+    type Row = (String, String, String, Option<String>, String, i64);
+    let rows: Vec<Row> = statement
+        .query_map([], |row| {
+            Ok((
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+                row.get(5)?,
+                row.get(6)?,
+            ))
+        })
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let row = |target: Option<String>, size: u64| -> Row {
+        let times = r#""timestamps":{"accepted":1000,"expires":10000}"#;
+        (
+            "one".into(),
+            "message_sent".into(),
+            "01".repeat(8),
+            target,
+            format!(r#"{{"size":{size},"priority":"next",{times}}}"#),
+            1_000,
+        )
+    };
+    assert_eq!(rows, [row(Some("02".repeat(8)), 4), row(None, 5)]);
+}
+
+#[test]
+fn a_folder_has_one_broker() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    match SqliteStore::open(dir.path(), Durability::Process) {
+        Err(StoreError::InUse { pid, .. }) => assert_eq!(pid, std::process::id()),
+        other => panic!("opened twice: {other:?}"),
+    }
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn what_is_no_brokers_file_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("broker.db");
+    let refused = |content: &[u8]| {
+        match SqliteStore::open(dir.path(), Durability::Process) {
+            Err(StoreError::Damaged { .. }) => {}
+            other => panic!("not refused: {other:?}"),
+        }
+        assert_eq!(fs::read(&file).unwrap(), content);
+    };
+    for content in [b"short".to_vec(), b"no database at all ".repeat(100)] {
+        fs::write(&file, &content).unwrap();
+        refused(&content);
+    }
+    fs::remove_file(&file).unwrap();
+    let conn = rusqlite::Connection::open(&file).unwrap();
+    conn.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    drop(conn);
+    refused(&fs::read(&file).unwrap());
+}
+
+#[test]
+fn a_newer_file_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    let file = dir.path().join("broker.db");
+    let conn = rusqlite::Connection::open(&file).unwrap();
+    conn.pragma_update(None, "user_version", 99).unwrap();
+    drop(conn);
+    let before = fs::read(&file).unwrap();
+    match SqliteStore::open(dir.path(), Durability::Process) {
+        Err(StoreError::Newer { found: 99, .. }) => {}
+        other => panic!("not refused: {other:?}"),
+    }
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+/// This program once more, as a broker in a process of its own (see [`child`]).
+fn start_child(dir: &Path, mode: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture", "--quiet"])
+        .env("STORE_CHILD_DIR", dir)
+        .env("STORE_CHILD_MODE", mode)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Not a test of its own: the other process of two tests. It commits and says what it committed,
+/// or holds the folder, until it is killed.
+#[test]
+#[ignore = "started by other tests"]
+fn child() {
+    let (Ok(dir), Ok(mode)) = (
+        std::env::var("STORE_CHILD_DIR"),
+        std::env::var("STORE_CHILD_MODE"),
+    ) else {
+        return;
+    };
+    let mut store = open(Path::new(&dir));
+    let mut out = std::io::stdout();
+    writeln!(out, "ready").unwrap();
+    if mode == "hold" {
+        std::thread::sleep(std::time::Duration::from_secs(60));
+        return;
+    }
+    for round in 0..10_000 {
+        let ops: Vec<Op> = (0..7)
+            .map(|place| {
+                let id = format!("{}.{round}.{place}", std::process::id());
+                let mut accept = sample(&id, "text");
+                accept.caps.rows = u64::MAX;
+                accept.caps.bytes = u64::MAX;
+                accept.caps.rows_per_sender = u64::MAX;
+                Op::Accept(accept)
+            })
+            .collect();
+        for outcome in store.commit(&ops).unwrap() {
+            match outcome {
+                Outcome::Accepted { seq, .. } => writeln!(out, "seq {seq}").unwrap(),
+                other => panic!("not accepted: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_lock_dies_with_its_process() {
+    let dir = TempDir::new().unwrap();
+    let mut child = start_child(dir.path(), "hold");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("ready")));
+    match SqliteStore::open(dir.path(), Durability::Process) {
+        Err(StoreError::InUse { pid, .. }) => assert_eq!(pid, child.id()),
+        other => panic!("opened twice: {other:?}"),
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    open(dir.path());
+}
+
+#[test]
+fn what_was_committed_survives_a_kill() {
+    let dir = TempDir::new().unwrap();
+    let mut said: Vec<u64> = Vec::new();
+    for _ in 0..3 {
+        let mut child = start_child(dir.path(), "commit");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let enough = said.len() + 700;
+        // All that it said before it died counts, also what was still in the pipe.
+        for line in lines.map_while(Result::ok) {
+            if let Some(seq) = line.strip_prefix("seq ") {
+                said.push(seq.parse().unwrap());
+            }
+            if said.len() == enough {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(said.len() >= enough);
+
+        let store = open(dir.path());
+        let there = waiting(&store);
+        for seq in &said {
+            there.binary_search(seq).unwrap();
+        }
+        assert_eq!(info(&store).head, *there.last().unwrap());
+        drop(store);
+        let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
+        let ask = |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0));
+        assert_eq!(ask("PRAGMA integrity_check").as_deref(), Ok("ok"));
+        // Whole commits only: every table tells the same.
+        let counts = ask(
+            "SELECT count(*) || ' ' || (SELECT count(*) FROM message) || ' ' ||
+             (SELECT count(*) FROM accepted) || ' ' || (SELECT count(*) FROM audit_log) || ' ' ||
+             (SELECT queued FROM meta) FROM delivery",
+        );
+        let each = there.len().to_string();
+        assert_eq!(counts.unwrap(), [each.as_str(); 5].join(" "));
+        assert_eq!(there.len() % 7, 0);
+    }
+}

@@ -7,10 +7,13 @@
 mod admit;
 mod append;
 mod bucket;
+mod claim;
 mod clock;
 mod committed;
 mod conn;
+mod entry;
 mod http;
+mod join;
 mod load;
 mod log;
 mod mesh;
@@ -20,6 +23,7 @@ mod send;
 mod settle;
 mod text;
 mod types;
+mod welcome;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -219,6 +223,10 @@ impl Router {
 
     /// Closes a connection for a reason of ours, and forgets it.
     fn close(&mut self, conn: ConnId, code: CloseCode, why: &str) {
+        if !self.conns.contains_key(&conn) {
+            // Many sends of one connection may end in one commit.
+            return;
+        }
         self.outs.push_back(Out::Close {
             conn,
             code,

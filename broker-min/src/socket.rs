@@ -78,7 +78,11 @@ pub(crate) async fn run(socket: WebSocket, context: Context) {
         hello_by: now + Duration::from_millis(limits.hello_ms),
         next_ping: now + Duration::from_millis(limits.ping_ms),
         alive: now,
-        handle: Handle { commands, waiting },
+        handle: Handle {
+            commands,
+            waiting,
+            entry: context.entry.clone(),
+        },
         ws: socket,
         context,
         queue,
@@ -92,6 +96,7 @@ pub(crate) async fn run(socket: WebSocket, context: Context) {
     if socket.open {
         let conn = socket.context.entry.id;
         let _ = socket.tell(In::Closed { conn }).await;
+        tracing::debug!(conn, "closed");
     }
     socket.goodbye(end).await;
 }
@@ -271,12 +276,15 @@ impl Socket {
             Ok(verified) => verified,
             Err(HelloError { code, message }) => {
                 shared.metrics.refused(code);
+                tracing::debug!(conn = self.context.entry.id, code, "hello refused");
                 self.error(code, &message).await?;
                 return Err(End::policy(code));
             }
         };
         shared.door.settled(&self.context.entry);
         let conn = self.context.entry.id;
+        let (member, proven) = (verified.member.short(), verified.proven);
+        tracing::debug!(conn, member, proven, "hello");
         let open = Input::Open(conn, self.handle.clone());
         shared.inputs.send(open).await.map_err(|_| End::Gone)?;
         self.open = true;

@@ -11,8 +11,8 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use rows::{
-    Accept, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, PageRow,
-    SendOutcome, StoreInfo,
+    Accept, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, MeshRows,
+    PageRow, SendOutcome, StoreInfo,
 };
 pub use sqlite::{Durability, SqliteStore};
 
@@ -261,7 +261,7 @@ pub enum Query {
 #[non_exhaustive]
 pub enum Rows {
     /// The mesh, or none: row, members, invites, log entries in order.
-    Mesh(Option<Box<(MeshRow, Vec<MemberRow>, Vec<InviteRow>, Vec<SignedEntry>)>>),
+    Mesh(Option<Box<MeshRows>>),
     /// Deliveries.
     Page(Vec<PageRow>),
     /// Per class.

@@ -1,4 +1,6 @@
 //! Random operations on both stores: SQLite does what the plain one in memory does.
+// The helpers here are test code as well, which the lints cannot tell.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use broker_min::store::conformance::{key, mesh, sample};
 use broker_min::store::{

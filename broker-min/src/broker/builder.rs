@@ -122,7 +122,12 @@ impl BrokerBuilder {
             Some(url) => url.clone(),
             None => listening_on(local_addr)?,
         };
-        let (store, info) = self.open_store()?;
+        // Opening waits for the disk, and for a folder that another one still holds.
+        let (store, dir, durability) = (self.store.take(), self.data_dir.take(), self.durability);
+        let opening = tokio::task::spawn_blocking(move || open_store(store, dir, durability));
+        let (store, info) = opening
+            .await
+            .map_err(|error| io("opening the store")(std::io::Error::other(error)))??;
         let mut readers = Vec::new();
         for _ in 0..READERS {
             readers.push(store.reader()?);
@@ -188,20 +193,24 @@ impl BrokerBuilder {
             sweeping: tokio::spawn(async move { door.sweep().await }),
         }))
     }
+}
 
-    fn open_store(&mut self) -> Result<(Box<dyn BrokerStore>, StoreInfo), BrokerError> {
-        let store = match (self.store.take(), &self.data_dir) {
-            (Some(store), _) => store,
-            (None, Some(dir)) => Box::new(SqliteStore::open(dir, self.durability)?),
-            (None, None) => return Err(BrokerError::NoStore),
-        };
-        match store.reader()?.load(&Query::Info)? {
-            Rows::Info(info) => Ok((store, info)),
-            _ => Err(BrokerError::Store(StoreError::Damaged {
-                path: "store".to_owned(),
-                why: "it does not say what it is".to_owned(),
-            })),
-        }
+fn open_store(
+    store: Option<Box<dyn BrokerStore>>,
+    dir: Option<PathBuf>,
+    durability: Durability,
+) -> Result<(Box<dyn BrokerStore>, StoreInfo), BrokerError> {
+    let store = match (store, dir) {
+        (Some(store), _) => store,
+        (None, Some(dir)) => Box::new(SqliteStore::open(&dir, durability)?),
+        (None, None) => return Err(BrokerError::NoStore),
+    };
+    match store.reader()?.load(&Query::Info)? {
+        Rows::Info(info) => Ok((store, info)),
+        _ => Err(BrokerError::Store(StoreError::Damaged {
+            path: "store".to_owned(),
+            why: "it does not say what it is".to_owned(),
+        })),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +15,7 @@ use crate::router::{ConnId, HttpCall, HttpReply, In, Kind, Now, Out, Router};
 use crate::socket::Command;
 use crate::writer::{Answer, Commits, Loads, size};
 
-use super::door::Door;
+use super::door::{Door, Entry};
 
 /// Inputs that are handled before the outputs are carried out.
 const TURN: usize = 256;
@@ -26,6 +27,9 @@ const BACKLOG_BYTES: usize = 32 << 20;
 const HINT_BYTES: usize = 64 << 10;
 /// The router is told of a socket's waiting bytes each time they grow by so many.
 pub(crate) const REPORT_BYTES: usize = 16 << 10;
+
+/// For how long a closed socket may take to write what waits.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// What comes to the shell from sockets and HTTP.
 pub(crate) enum Input {
@@ -48,6 +52,7 @@ pub(crate) enum Control {
 pub(crate) struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) entry: Arc<Entry>,
 }
 
 /// The bytes that were handed to a socket and are not written yet.
@@ -195,6 +200,10 @@ impl Shell {
             }
             Out::Close { conn, code, reason } => {
                 self.metrics.refused_or_closed(code, &reason);
+                if let Some(handle) = self.state.conns.get(&conn) {
+                    // A socket that takes no bytes takes no close frame either.
+                    handle.entry.cut_after(CLOSE_TIME);
+                }
                 self.tell(conn, Command::Close(code, reason));
             }
             Out::Reading { conn, on } => self.tell(conn, Command::Reading(on)),

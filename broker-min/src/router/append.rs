@@ -5,24 +5,21 @@
 
 use std::sync::Arc;
 
-use claudemesh_core::id::{MemberId, MeshId, PublicKey};
-use claudemesh_core::invite::InviteToken;
-use claudemesh_core::membership::{Body, Entry, LogError, RuleError, SignedEntry};
+use claudemesh_core::id::{MeshId, PublicKey};
+use claudemesh_core::membership::{Body, SignedEntry};
 use claudemesh_core::wire::{
     BrokerFrame, CloseCode, ErrorFrame, LogAppended, LogHead, SignedBlob, errors, errors::code,
     reason,
 };
 
 use super::Router;
-use super::mesh::Mesh;
+use super::entry::{Checked, No, check, no};
 use super::types::{ConnId, HttpReply, Kind, Out};
 use super::writer::Then;
-use crate::store::{AuditRow, InviteRow, LogChange, MemberRow, Op, Outcome};
+use crate::store::{LogChange, Op, Outcome};
 
 /// Entries of one mesh that wait for their turn.
 const APPENDS_MAX: usize = 1_024;
-/// How far an entry's time may be ahead of or behind the broker's clock, ms.
-const ENTRY_SKEW_MS: u64 = 600_000;
 
 /// Who wants to append.
 #[derive(Debug)]
@@ -44,30 +41,6 @@ pub(super) struct Append {
     pub(super) token: Option<String>,
     /// What follows from it, once it is checked.
     pub(super) changes: Vec<LogChange>,
-}
-
-/// Why an entry is refused.
-#[derive(Debug)]
-pub(super) struct No {
-    pub(super) status: u16,
-    pub(super) code: &'static str,
-    pub(super) message: String,
-}
-
-fn no(status: u16, code: &'static str, message: impl Into<String>) -> No {
-    No {
-        status,
-        code,
-        message: message.into(),
-    }
-}
-
-/// What came of checking an entry.
-enum Checked {
-    /// It can be committed; the log has it.
-    Next(Box<Entry>, Vec<LogChange>),
-    /// The log has it already.
-    There,
 }
 
 impl Router {
@@ -234,7 +207,8 @@ impl Router {
         let Some(mesh) = self.mesh_mut(shared) else {
             return;
         };
-        let waiting = std::mem::take(&mut mesh.appends);
+        let mut waiting = std::mem::take(&mut mesh.appends);
+        waiting.extend(mesh.pending.take().map(|append| *append));
         let conns = std::mem::take(&mut mesh.conns);
         for append in waiting {
             let why = "the broker could not write to its store; try again";
@@ -308,128 +282,3 @@ impl Router {
 pub(super) fn blob(entry: &SignedEntry) -> SignedBlob {
     SignedBlob::new(&entry.bytes, &entry.signature, entry.cosignature.as_ref())
 }
-
-/// Checks an entry and, if it is good, appends it to the log in memory.
-fn check(mesh: &mut Mesh, append: &Append, now: u64, fresh: String) -> Result<Checked, No> {
-    let signed = &append.signed;
-    let entry = signed
-        .decode()
-        .map_err(|error| no(400, code::MALFORMED, error.to_string()))?;
-    let at_place = mesh.log.hash_at(entry.seq);
-    if at_place == Some(signed.hash()) {
-        return Ok(Checked::There);
-    }
-    if at_place.is_some() || entry.seq != mesh.log.head().seq + 1 {
-        return Err(no(409, code::LOG_CONFLICT, CONFLICT));
-    }
-    if entry.at != mesh.log.at() && entry.at.abs_diff(now) > ENTRY_SKEW_MS {
-        let why = "the entry's time is more than 10 minutes off the broker's clock; set the clock";
-        return Err(no(400, code::TIMESTAMP_SKEW, why));
-    }
-    if let Body::MemberJoined { invite, .. } = &entry.body
-        && let Some(invite) = mesh.log.roster().invite(invite)
-    {
-        if mesh.uses_left(invite) == 0 {
-            return Err(rule(RuleError::InviteUsedUp));
-        }
-        if now > invite.expires_at {
-            return Err(rule(RuleError::InviteExpired));
-        }
-    }
-    let token = token(mesh, append, &entry, now)?;
-    let entry = mesh.log.append(signed).map_err(|error| match error {
-        LogError::NotNext { .. } | LogError::OtherMesh | LogError::Empty => {
-            no(409, code::LOG_CONFLICT, CONFLICT)
-        }
-        LogError::Rule { source, .. } => rule(source),
-        error => no(400, code::MALFORMED, error.to_string()),
-    })?;
-    let mut changes: Vec<LogChange> = Vec::new();
-    let (event, target) = match &entry.body {
-        Body::MemberJoined { key, name, .. } => {
-            let member = mesh.log.roster().member(key);
-            let role = member.map(|member| member.role);
-            let known = mesh.members.get(key);
-            let id = known.map(|row| row.id.clone());
-            if let (Some(role), Some(id)) = (role, id.or_else(|| MemberId::new(fresh).ok())) {
-                changes.push(LogChange::Join(Box::new(MemberRow {
-                    mesh: mesh.row.id.clone(),
-                    key: *key,
-                    id,
-                    name: name.clone(),
-                    role,
-                    logged: true,
-                    joined_at: known.map_or(now, |row| row.joined_at),
-                    last_seen: known.map_or(0, |row| row.last_seen),
-                    removed_at: 0,
-                })));
-            }
-            ("member_joined", Some(key.short()))
-        }
-        Body::MemberRemoved { key, .. } => {
-            changes.push(LogChange::Remove { key: *key, at: now });
-            ("member_removed", Some(key.short()))
-        }
-        Body::InviteIssued { .. } => ("invite_issued", None),
-        Body::InviteClosed { .. } => ("invite_closed", None),
-        _ => ("mesh_created", None),
-    };
-    changes.extend(token.map(|row| LogChange::Token(Box::new(row))));
-    changes.push(LogChange::Audit(AuditRow {
-        mesh: mesh.row.id.clone(),
-        event,
-        actor: Some(entry.signer.short()),
-        target,
-        size: None,
-        priority: None,
-        at: now,
-    }));
-    Ok(Checked::Next(Box::new(entry), changes))
-}
-
-/// The row of the token that comes with an invite.
-fn token(mesh: &Mesh, append: &Append, entry: &Entry, now: u64) -> Result<Option<InviteRow>, No> {
-    let Some(text) = append.token.as_deref() else {
-        return Ok(None);
-    };
-    let bad = |why: &str| no(400, code::INVALID_ARGUMENT, format!("invite_token: {why}"));
-    if !matches!(entry.body, Body::InviteIssued { .. }) {
-        return Err(bad("only an invite_issued entry has one"));
-    }
-    let token = InviteToken::parse(text).map_err(|error| bad(&error.to_string()))?;
-    if token.mesh_id != mesh.row.id.as_str() {
-        return Err(bad("it names another mesh"));
-    }
-    if token.issuer() != Some(entry.signer) {
-        return Err(bad("it is not issued by the entry's signer"));
-    }
-    token
-        .verify(now / 1_000)
-        .map_err(|error| bad(&error.to_string()))?;
-    if mesh.invites.contains_key(text) {
-        return Err(bad("it belongs to another invite"));
-    }
-    Ok(Some(InviteRow {
-        mesh: mesh.row.id.clone(),
-        token: text.to_owned(),
-        invite: append.signed.hash(),
-        legacy_uses: 0,
-    }))
-}
-
-/// A rule that an entry breaks, in the words of the existing system where it has them.
-pub(super) fn rule(error: RuleError) -> No {
-    let (status, code) = match error {
-        RuleError::UnknownInvite => (400, "invite_not_found"),
-        RuleError::InviteClosed => (400, "invite_revoked"),
-        RuleError::InviteExpired => (400, "invite_expired"),
-        RuleError::InviteUsedUp => (400, "invite_exhausted"),
-        RuleError::NotAllowed | RuleError::OwnerStays => (403, code::FORBIDDEN),
-        RuleError::UnknownMember => (404, code::NOT_FOUND),
-        _ => (400, code::INVALID),
-    };
-    no(status, code, error.to_string())
-}
-
-const CONFLICT: &str = "the log has grown since this entry was signed: fetch it, decide and sign \
-                        anew";

@@ -26,8 +26,13 @@ const PRUNE_STEP: u32 = 5_000;
 const ASSUME_MS: u64 = 60_000;
 /// For so long the end waits for the store, ms.
 const STOP_MS: u64 = 5_000;
+/// Bytes waiting for a socket after which it is not waited for.
+const FAR_BEHIND_BYTES: usize = 16 << 20;
 /// Between two tries at a store that failed, ms.
 pub(super) const AGAIN_MS: u64 = 1_000;
+
+/// By which a timer is taken back: when it is due, and a number.
+pub(super) type TimerKey = (u64, u64);
 
 /// What a timer is for.
 #[derive(Debug, Clone)]
@@ -88,10 +93,11 @@ impl Steady {
 
 impl Router {
     /// Sets a timer.
-    pub(super) fn at(&mut self, mono: u64, timer: Timer) {
+    pub(super) fn at(&mut self, mono: u64, timer: Timer) -> TimerKey {
         let number = self.next_timer;
         self.next_timer += 1;
         self.timers.insert((mono, number), timer);
+        (mono, number)
     }
 
     pub(super) fn set_clock(&mut self, now: Now) {
@@ -160,15 +166,20 @@ impl Router {
     }
 
     fn drop_mesh(&mut self, id: &Arc<MeshId>) {
-        let Some(mesh) = self.mesh(id) else { return };
+        let now = self.now.mono;
+        let Some(mesh) = self.mesh_mut(id) else {
+            return;
+        };
+        mesh.idle_watched = false;
         if !mesh.is_idle() {
             // Set again when the last one leaves.
             return;
         }
         let due = mesh.idle_since.saturating_add(MESH_IDLE_MS);
-        if due <= self.now.mono {
+        if due <= now {
             self.meshes.remove(&**id);
         } else {
+            mesh.idle_watched = true;
             self.at(due, Timer::MeshIdle(Arc::clone(id)));
         }
     }
@@ -178,12 +189,17 @@ impl Router {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
+        if bytes > FAR_BEHIND_BYTES {
+            self.close(id, CloseCode::OVERLOAD, reason::SLOW_CONSUMER);
+            return;
+        }
         let (before, slow) = (conn.unwritten, conn.unwritten > SLOW_BYTES);
         conn.unwritten = bytes;
         if bytes < before || !slow {
             conn.progress_at = now;
         }
-        if bytes > SLOW_BYTES && !slow {
+        if bytes > SLOW_BYTES && !slow && !conn.slow_watched {
+            conn.slow_watched = true;
             self.at(now + self.limits.slow_ms, Timer::Slow(id));
         } else if slow && bytes <= SLOW_BYTES {
             self.fill(id);
@@ -191,12 +207,14 @@ impl Router {
     }
 
     fn watch_slow(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else {
+        let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
+        conn.slow_watched = false;
         if conn.unwritten <= SLOW_BYTES {
             return;
         }
+        conn.slow_watched = true;
         let due = conn.progress_at + self.limits.slow_ms;
         if due <= self.now.mono {
             self.close(id, CloseCode::OVERLOAD, reason::SLOW_CONSUMER);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use claudemesh_core::id::{MemberId, MeshId, Priority, PublicKey, Status};
 use claudemesh_core::wire::Ack;
 
+use super::bucket::Bucket;
+use super::clock::TimerKey;
 use super::types::ConnId;
 
 /// Bytes waiting for a socket above which no message is added.
@@ -100,8 +102,8 @@ pub(super) struct Conn {
     /// Takes messages and hints.
     pub(super) receive: bool,
     pub(super) status: Status,
-    /// When `working` lapses, ms of the monotonic clock.
-    pub(super) working_until: u64,
+    /// The timer after which `working` lapses.
+    pub(super) working: Option<TimerKey>,
     /// Low messages are sent whenever it is idle.
     pub(super) low_standing: bool,
     /// So many low messages were asked for.
@@ -127,6 +129,12 @@ pub(super) struct Conn {
     /// Bytes waiting for its socket, and since when there was no progress.
     pub(super) unwritten: usize,
     pub(super) progress_at: u64,
+    /// A timer looks whether it is slow.
+    pub(super) slow_watched: bool,
+    /// What it may ask.
+    pub(super) questions: Bucket,
+    /// It came by `session_hello`.
+    pub(super) session_form: bool,
     /// Sends in order; answered ones at the front are told.
     pub(super) sends: VecDeque<Option<Ack>>,
     /// The number of the first of `sends`.

@@ -194,6 +194,7 @@ impl Router {
 
     fn begin(&mut self, id: &MeshId, mut mesh: Mesh, inputs: Vec<In>) {
         mesh.idle_since = self.now.mono;
+        mesh.idle_watched = true;
         let recent = |at: u64| at > 0 && at.saturating_add(REMOVED_MS) > self.now.wall;
         let removed = mesh.members.values().filter(|row| recent(row.removed_at));
         let removed: Vec<_> = removed.map(|row| row.key).collect();

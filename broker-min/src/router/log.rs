@@ -33,6 +33,9 @@ pub(super) fn log_page(entries: &[SignedEntry], from: u64) -> &[SignedEntry] {
 
 impl Router {
     pub(super) fn log_get(&mut self, id: ConnId, ask: LogGet) {
+        if !self.may_ask(id, ask.req_id.as_ref()) {
+            return;
+        }
         let Some(shared) = self.mesh_of(id) else {
             return;
         };

@@ -105,6 +105,8 @@ pub(super) struct Mesh {
     pub(super) joining: HashSet<PublicKey>,
     /// Since when nobody is connected, ms of the monotonic clock.
     pub(super) idle_since: u64,
+    /// A timer looks whether it is idle.
+    pub(super) idle_watched: bool,
 }
 
 impl Mesh {
@@ -142,6 +144,7 @@ impl Mesh {
             appends: VecDeque::new(),
             joining: HashSet::new(),
             idle_since: 0,
+            idle_watched: false,
         })
     }
 

@@ -29,6 +29,9 @@ impl Router {
         let Some(conn) = self.conns.remove(&id) else {
             return;
         };
+        if let Some(timer) = conn.working {
+            self.timers.remove(&timer);
+        }
         let now = self.now.mono;
         let lease_ms = self.limits.lease_ms;
         let shared = Arc::clone(&conn.mesh);
@@ -78,8 +81,12 @@ impl Router {
         let Some(mesh) = self.mesh_mut(shared) else {
             return;
         };
-        if mesh.is_idle() {
-            mesh.idle_since = now;
+        if !mesh.is_idle() {
+            return;
+        }
+        mesh.idle_since = now;
+        if !mesh.idle_watched {
+            mesh.idle_watched = true;
             self.at(now + MESH_IDLE_MS, Timer::MeshIdle(Arc::clone(shared)));
         }
     }
@@ -234,12 +241,17 @@ impl Router {
             return;
         };
         conn.status = status;
+        if let Some(timer) = conn.working.take() {
+            self.timers.remove(&timer);
+        }
         match status {
             Status::Working => {
                 let ttl = ask.ttl_ms.unwrap_or(WORKING_MS).clamp(1, WORKING_MAX_MS);
-                conn.working_until = self.now.mono.saturating_add(ttl);
-                let due = conn.working_until;
-                self.at(due, Timer::Working(id));
+                let due = self.now.mono.saturating_add(ttl);
+                let timer = self.at(due, Timer::Working(id));
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.working = Some(timer);
+                }
             }
             Status::Idle => self.fill(id),
             Status::Dnd => {}
@@ -247,17 +259,19 @@ impl Router {
     }
 
     pub(super) fn working_over(&mut self, id: ConnId) {
-        let now = self.now.mono;
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
-        if conn.status == Status::Working && conn.working_until <= now {
+        if conn.working.take().is_some() && conn.status == Status::Working {
             conn.status = Status::Idle;
             self.fill(id);
         }
     }
 
     pub(super) fn list_peers(&mut self, id: ConnId, req_id: Option<String>) {
+        if !self.may_ask(id, req_id.as_ref()) {
+            return;
+        }
         let Some(conn) = self.conns.get(&id) else {
             return;
         };

@@ -2,7 +2,8 @@
 
 use claudemesh_core::id::MeshId;
 use claudemesh_core::wire::{
-    ClientAck, Fetch, Outcome as Told, OutcomeState, Outcomes, OutcomesResult, errors::code,
+    ClientAck, ErrorFrame, Fetch, Outcome as Told, OutcomeState, Outcomes, OutcomesResult,
+    errors::code,
 };
 
 use super::Router;
@@ -18,7 +19,32 @@ const FETCH_MAX: u32 = 10_000;
 /// Questions about outcomes of one connection at a time.
 const ASKING_MAX: usize = 16;
 
+/// Questions of one connection at once, and a second.
+pub(super) const QUESTIONS_BURST: u64 = 100;
+const QUESTIONS_PER_S: u64 = 20;
+
 impl Router {
+    /// Whether a connection may ask again; if not, it is told when. Answers may be a thousand
+    /// times as long as their questions.
+    pub(super) fn may_ask(&mut self, id: ConnId, req_id: Option<&String>) -> bool {
+        let now = self.now.mono;
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return false;
+        };
+        let taken = conn
+            .questions
+            .take(now, QUESTIONS_BURST, QUESTIONS_PER_S, 1_000);
+        let Err(wait) = taken else { return true };
+        let why =
+            format!("rate_limit: max {QUESTIONS_PER_S} questions/s (burst {QUESTIONS_BURST})");
+        let mut error = ErrorFrame::new(code::RATE_LIMIT, why);
+        error.req_id = req_id.cloned();
+        error.retry_after_ms = Some(wait);
+        error.limit = Some(QUESTIONS_PER_S);
+        self.reply(id, error);
+        false
+    }
+
     /// Settles what a connection acks, if it was pushed to this connection; anything else does
     /// nothing.
     pub(super) fn client_ack(&mut self, id: ConnId, ack: &ClientAck) {
@@ -101,6 +127,9 @@ impl Router {
     }
 
     pub(super) fn outcomes(&mut self, id: ConnId, ask: Outcomes) {
+        if !self.may_ask(id, ask.req_id.as_ref()) {
+            return;
+        }
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };

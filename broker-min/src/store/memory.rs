@@ -1,5 +1,7 @@
 //! A store that lives as long as its process: for tests, simulation, and meshes that keep nothing.
 
+mod load;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +12,7 @@ use claudemesh_core::membership::SignedEntry;
 use super::rows::{DEDUPE_MS, NOTICE_MS};
 use super::{
     Accept, BrokerStore, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, Op, Outcome,
-    PageRow, Query, Rows, SendOutcome, StoreError, StoreInfo, StoreReader,
+    Query, Rows, StoreError, StoreInfo, StoreReader,
 };
 
 /// A [`BrokerStore`] in memory. It keeps no audit rows, because no query asks for them.
@@ -371,80 +373,6 @@ impl State {
             }
         }
         Outcome::Done
-    }
-
-    fn load(&self, query: &Query) -> Rows {
-        match query {
-            Query::Mesh(id) => Rows::Mesh(
-                self.meshes
-                    .get(id)
-                    .cloned()
-                    .map(|mesh| Box::new((mesh.row, mesh.members, mesh.invites, mesh.log))),
-            ),
-            Query::Page {
-                mesh,
-                address,
-                class,
-                after,
-                limit,
-                now,
-            } => {
-                let mailbox = self.mailboxes.get(&(mesh.clone(), *address));
-                let rows = mailbox.into_iter().flat_map(|it| &it.rows);
-                Rows::Page(
-                    rows.filter(|((of, seq), row)| {
-                        of == class && seq > after && row.expires_at > *now
-                    })
-                    .filter_map(|((_, seq), row)| {
-                        Some(PageRow {
-                            seq: *seq,
-                            sender: row.sender,
-                            tail: self.messages.get(seq)?.tail.clone(),
-                            expires_at: row.expires_at,
-                        })
-                    })
-                    .take(*limit as usize)
-                    .collect(),
-                )
-            }
-            Query::Counts { mesh, address } => {
-                let mailbox = self.mailboxes.get(&(mesh.clone(), *address));
-                Rows::Counts(Priority::ALL.map(|class| {
-                    let rows = mailbox.into_iter().flat_map(|it| it.rows.keys());
-                    rows.filter(|(of, _)| *of == class).count() as u64
-                }))
-            }
-            Query::Outcomes { sender, seqs } => {
-                Rows::Outcomes(seqs.iter().map(|seq| self.outcome(sender, *seq)).collect())
-            }
-            Query::Info => Rows::Info(self.info.clone()),
-            Query::Totals => {
-                let queued: usize = self.mailboxes.values().map(|it| it.rows.len()).sum();
-                let members = self.meshes.values().flat_map(|it| &it.members);
-                let members = members.filter(|it| it.removed_at == 0).count();
-                Rows::Totals([queued, self.meshes.len(), members].map(|count| count as u64))
-            }
-        }
-    }
-
-    fn outcome(&self, sender: &PublicKey, seq: u64) -> SendOutcome {
-        if seq == 0 || seq > self.info.head {
-            return SendOutcome::Unknown;
-        }
-        if let Some(message) = self.messages.get(&seq) {
-            return if message.sender == *sender {
-                SendOutcome::Queued
-            } else {
-                SendOutcome::Unknown
-            };
-        }
-        let all = self.notices.range((seq, PublicKey([0; 32]))..);
-        let of_seq = all.take_while(|((of, _), _)| *of == seq).map(|(_, it)| it);
-        match of_seq.min_by_key(|it| (it.at, &it.reason)) {
-            None => SendOutcome::Delivered,
-            Some(it) if it.sender == *sender => SendOutcome::Failed(it.reason.clone()),
-            Some(_) => SendOutcome::Unknown,
-        }
     }
 }
 

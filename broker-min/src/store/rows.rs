@@ -1,7 +1,7 @@
 //! The rows of a broker's store.
 
 use claudemesh_core::id::{MemberId, MeshId, MessageId, Name, Priority, PublicKey};
-use claudemesh_core::membership::Role;
+use claudemesh_core::membership::{Role, SignedEntry};
 
 /// How long a send's id is remembered: 31 days.
 pub(super) const DEDUPE_MS: u64 = 31 * 86_400_000;
@@ -248,6 +248,9 @@ pub struct AuditRow {
     /// Unix ms.
     pub at: u64,
 }
+
+/// All of a mesh: its row, members, invites, log entries in order.
+pub type MeshRows = (MeshRow, Vec<MemberRow>, Vec<InviteRow>, Vec<SignedEntry>);
 
 /// What a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]

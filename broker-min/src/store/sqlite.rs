@@ -7,6 +7,7 @@ mod lock;
 mod meshes;
 mod schema;
 mod wal;
+mod walk;
 
 use std::fs::{DirBuilder, File};
 use std::path::{Path, PathBuf};

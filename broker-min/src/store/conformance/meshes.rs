@@ -4,7 +4,9 @@ use claudemesh_core::id::{Hash, MemberId, Name, PublicKey, Signature};
 use claudemesh_core::membership::{Role, SignedEntry};
 
 use super::{Bench, Check, key, mesh, sample};
-use crate::store::{AuditRow, InviteRow, LogChange, MemberRow, MeshRow, Op, Outcome, Query, Rows};
+use crate::store::{
+    AuditRow, InviteRow, LogChange, MemberRow, MeshRow, MeshRows, Op, Outcome, Query, Rows,
+};
 
 pub(super) const CHECKS: &[Check] = &[
     a_mesh_is_made_once,
@@ -85,9 +87,7 @@ fn append(bench: &mut Bench, seq: u64, changes: Vec<LogChange>) -> Outcome {
     })
 }
 
-type Mesh = (MeshRow, Vec<MemberRow>, Vec<InviteRow>, Vec<SignedEntry>);
-
-fn load(bench: &Bench) -> Mesh {
+fn load(bench: &Bench) -> MeshRows {
     match bench.load(&Query::Mesh(mesh("one"))) {
         Rows::Mesh(Some(mesh)) => *mesh,
         other => panic!("no mesh: {other:?}"),

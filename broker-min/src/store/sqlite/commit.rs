@@ -1,4 +1,5 @@
-//! One transaction: the queue's operations. Those on meshes are in `meshes`.
+//! One transaction: the queue's operations. Those on meshes are in `meshes`, those that walk
+//! over whole tables in `walk`.
 //!
 //! Each operation looks before it writes, so that a refused one has changed nothing and needs no
 //! savepoint.
@@ -9,9 +10,9 @@ use claudemesh_core::encoding::sha256;
 use claudemesh_core::id::{MeshId, PublicKey};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::cache::{Cache, Counters, DeliveryKey, STRIDE};
+use super::cache::{Cache, Counters, DeliveryKey};
 use super::{int, load, meshes, uint};
-use crate::store::rows::{DEDUPE_MS, NOTICE_MS, audit_metadata, class_number, priority};
+use crate::store::rows::{audit_metadata, class_number, priority};
 use crate::store::{Accept, Delivery, Expired, Op, Outcome};
 
 /// Begins the transaction and does all operations; the caller commits it or rolls it back.
@@ -51,15 +52,16 @@ pub(super) fn apply(
 }
 
 /// A row that left the queue.
-struct Gone {
-    key: DeliveryKey,
-    sender: i64,
-    size: u64,
+pub(super) struct Gone {
+    pub(super) key: DeliveryKey,
+    pub(super) sender: i64,
+    pub(super) size: u64,
 }
 
-struct Batch<'a> {
-    conn: &'a Connection,
-    cache: &'a mut Cache,
+/// The open transaction.
+pub(super) struct Batch<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) cache: &'a mut Cache,
     counters: Counters,
 }
 
@@ -255,48 +257,6 @@ impl Batch<'_> {
             .query_row([gone.key.2], |row| row.get(0))
     }
 
-    /// Walks on from where the last walk stopped, once around at most.
-    fn expire(&mut self, now: u64, limit: u32) -> rusqlite::Result<Outcome> {
-        let start = self.cache.expire_from.take();
-        let mut from = start.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
-        let mut expired = Vec::new();
-        let mut seen = 0;
-        let mut around = start.is_none();
-        let mut statement = self.conn.prepare_cached(
-            "SELECT mailbox, class, seq, sender, size, expires FROM delivery
-             WHERE (mailbox, class, seq) > (?, ?, ?) ORDER BY mailbox, class, seq",
-        )?;
-        let mut rows = statement.query(from)?;
-        while expired.len() < limit as usize && seen < STRIDE {
-            let Some(row) = rows.next()? else {
-                if around {
-                    from = (i64::MIN, i64::MIN, i64::MIN);
-                    break;
-                }
-                around = true;
-                drop(rows);
-                rows = statement.query((i64::MIN, i64::MIN, i64::MIN))?;
-                continue;
-            };
-            seen += 1;
-            from = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if row.get::<_, i64>(5)? <= int(now) {
-                expired.push(Gone {
-                    key: from,
-                    sender: row.get(3)?,
-                    size: uint(row.get(4)?),
-                });
-            }
-            if around && start.is_some_and(|start| from >= start) {
-                break;
-            }
-        }
-        drop(rows);
-        drop(statement);
-        self.cache.expire_from = (from.0 != i64::MIN).then_some(from);
-        self.fail(&expired, "expired", now)
-    }
-
     fn fail_mailbox(
         &mut self,
         (mesh, address): (&MeshId, &PublicKey),
@@ -325,7 +285,12 @@ impl Batch<'_> {
     }
 
     /// Deletes deliveries and notes for their senders why.
-    fn fail(&mut self, all: &[Gone], reason: &str, now: u64) -> rusqlite::Result<Outcome> {
+    pub(super) fn fail(
+        &mut self,
+        all: &[Gone],
+        reason: &str,
+        now: u64,
+    ) -> rusqlite::Result<Outcome> {
         let mut failed = Vec::with_capacity(all.len());
         for gone in all {
             let (mailbox, class, seq) = gone.key;
@@ -352,64 +317,6 @@ impl Batch<'_> {
             });
         }
         Ok(Outcome::Expired(failed))
-    }
-
-    fn prune(&mut self, now: u64, limit: u32) -> rusqlite::Result<Outcome> {
-        self.forget(now, limit)?;
-        self.conn
-            .prepare_cached(
-                "DELETE FROM notice WHERE (seq, mailbox) IN
-                 (SELECT seq, mailbox FROM notice WHERE at < ? ORDER BY at LIMIT ?)",
-            )?
-            .execute((int(now.saturating_sub(NOTICE_MS)), limit))?;
-        self.conn
-            .prepare_cached("UPDATE meta SET clock = ?")?
-            .execute([int(now)])?;
-        Ok(Outcome::Done)
-    }
-
-    /// Walks over the dedupe records like `expire` over the queue.
-    fn forget(&mut self, now: u64, limit: u32) -> rusqlite::Result<()> {
-        let before = int(now.saturating_sub(DEDUPE_MS));
-        let start = self.cache.forget_from.take();
-        let first = || (i64::MIN, Vec::new());
-        let mut from = start.clone().unwrap_or_else(first);
-        let mut old = Vec::new();
-        let mut seen = 0;
-        let mut around = start.is_none();
-        let mut statement = self.conn.prepare_cached(
-            "SELECT origin, id, at FROM accepted WHERE (origin, id) > (?, ?) ORDER BY origin, id",
-        )?;
-        let mut rows = statement.query((from.0, &from.1))?;
-        while old.len() < limit as usize && seen < STRIDE {
-            let Some(row) = rows.next()? else {
-                if around {
-                    from = first();
-                    break;
-                }
-                around = true;
-                drop(rows);
-                rows = statement.query((i64::MIN, [0u8; 0]))?;
-                continue;
-            };
-            seen += 1;
-            from = (row.get(0)?, row.get(1)?);
-            if row.get::<_, i64>(2)? < before {
-                old.push(from.clone());
-            }
-            if around && start.as_ref().is_some_and(|start| from >= *start) {
-                break;
-            }
-        }
-        drop(rows);
-        self.cache.forget_from = (from.0 != i64::MIN).then_some(from);
-        let mut delete = self
-            .conn
-            .prepare_cached("DELETE FROM accepted WHERE origin = ? AND id = ?")?;
-        for key in &old {
-            delete.execute((key.0, &key.1))?;
-        }
-        Ok(())
     }
 }
 

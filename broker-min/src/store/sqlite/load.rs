@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::{fault, int, uint};
 use crate::store::rows::class_number;
 use crate::store::{
-    InviteRow, MemberRow, MeshRow, PageRow, Query, Rows, SendOutcome, StoreError, StoreInfo,
-    StoreReader,
+    InviteRow, MemberRow, MeshRow, MeshRows, PageRow, Query, Rows, SendOutcome, StoreError,
+    StoreInfo, StoreReader,
 };
 
 pub(super) struct SqliteReader {
@@ -154,8 +154,6 @@ fn outcome(
         Some(_) => SendOutcome::Unknown,
     })
 }
-
-type MeshRows = (MeshRow, Vec<MemberRow>, Vec<InviteRow>, Vec<SignedEntry>);
 
 fn load_mesh(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<MeshRows>> {
     let found = conn

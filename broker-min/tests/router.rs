@@ -1,0 +1,24 @@
+//! The router, driven by hand: no sockets, no clock, no threads.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helps tests fails like a test"
+)]
+
+#[path = "router/world.rs"]
+mod world;
+
+#[path = "router/delivery.rs"]
+mod delivery;
+#[path = "router/hostile.rs"]
+mod hostile;
+#[path = "router/joining.rs"]
+mod joining;
+#[path = "router/log.rs"]
+mod log;
+#[path = "router/presence.rs"]
+mod presence;
+#[path = "router/sending.rs"]
+mod sending;

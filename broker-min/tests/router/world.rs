@@ -42,7 +42,8 @@ pub(crate) struct World {
     /// Commits that are not answered while `hold_commits`.
     pub(crate) commits: VecDeque<(u64, Vec<Op>)>,
     pub(crate) hold_commits: bool,
-    pub(crate) loads: VecDeque<(u64, Query)>,
+    /// Answers that are held while `hold_loads`; they were right when they were asked for.
+    loads: VecDeque<(u64, Result<Rows, StoreError>)>,
     pub(crate) hold_loads: bool,
     /// Taken by the next commits instead of the store.
     pub(crate) fail: VecDeque<StoreError>,
@@ -177,9 +178,8 @@ impl World {
                 self.take(out);
             }
             if !self.hold_loads
-                && let Some((token, query)) = self.loads.pop_front()
+                && let Some((token, result)) = self.loads.pop_front()
             {
-                let result = self.reader.load(&query);
                 self.router.handle(self.now, In::Loaded { token, result });
             } else if !self.hold_commits
                 && let Some((batch, ops)) = self.commits.pop_front()
@@ -232,7 +232,10 @@ impl World {
                 self.commits.push_back((batch, ops));
                 assert!(self.commits.len() <= 2);
             }
-            Out::Load { token, query } => self.loads.push_back((token, query)),
+            Out::Load { token, query } => {
+                let result = self.reader.load(&query);
+                self.loads.push_back((token, result));
+            }
             Out::Respond { request, reply } => {
                 self.replies.insert(request, reply);
             }

@@ -1,2 +1,89 @@
-//! The claudemesh command line.
-fn main() {}
+//! The claudemesh command line: a thin shell around `claudemesh-core`.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod context;
+mod demo;
+mod duration;
+mod exit;
+mod format;
+mod output;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::cli::Cli;
+use crate::exit::{Code, Failure};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.len() <= 1 {
+        let help = command().render_help();
+        return exit(&Output::new(false, false), help_shown(&help));
+    }
+    let parsed = command().try_get_matches_from(&arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let out = Output::new(arguments.iter().any(|a| a == "--json"), false);
+            return exit(&out, not_parsed(&error));
+        }
+    };
+    let out = Output::new(cli.global.json, cli.global.quiet);
+    exit(&out, run(cli, &out))
+}
+
+/// The broker's own program has no folder to begin with; here there is one.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("broker", |broker| {
+        broker.mut_arg("data", |data| {
+            data.required(false).default_value(cli::BROKER_DATA)
+        })
+    })
+}
+
+fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Code::Internal, format!("cannot start: {error}")))?;
+    let result = runtime.block_on(commands::run(cli, out));
+    // A thread that waits for the terminal would hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+/// Help and version are answers; everything else is a wrong use.
+fn not_parsed(error: &clap::Error) -> Result<Code, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => help_shown(&error.render()),
+        _ => {
+            let text = error.render().to_string();
+            let text = text.trim_end();
+            let text = text.strip_prefix("error: ").unwrap_or(text);
+            Err(Failure::new(Code::Usage, text))
+        }
+    }
+}
+
+fn help_shown(help: &clap::builder::StyledStr) -> Result<Code, Failure> {
+    output::print(&help.ansi().to_string())?;
+    Ok(Code::Ok)
+}
+
+fn exit(out: &Output, result: Result<Code, Failure>) -> ExitCode {
+    match result {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            out.failure(&failure);
+            failure.code().into()
+        }
+    }
+}

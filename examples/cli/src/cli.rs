@@ -1,0 +1,362 @@
+//! The arguments.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use claudemesh_core::broker_url::BrokerUrl;
+use claudemesh_core::id::{MessageId, Priority, Status};
+
+use crate::duration;
+
+/// Where `claudemesh broker` keeps its data if nothing else is said; `~/.claudemesh` stands for
+/// the configuration's folder.
+pub(crate) const BROKER_DATA: &str = "~/.claudemesh/broker";
+
+const EXAMPLES: &str = "\
+See it work, alone on this machine, in a few seconds:
+  claudemesh demo
+
+Begin for real, in two terminals:
+  claudemesh broker
+  claudemesh create team --broker ws://localhost:7900/ws
+  claudemesh invite
+On the other machine:
+  claudemesh join 'LINK'
+  claudemesh send ana 'hello'
+  claudemesh inbox --wait 30s
+
+Exit codes: 0 done, 1 failed or cancelled, 2 not authorised, 3 wrong arguments, 4 broker not
+reached, 5 not found, 6 exists already, 7 not allowed, 8 internal fault, 10 files.
+With --json stdout carries one line of JSON; an error is {\"error\":{\"code\",\"message\"}} and is
+told on stderr as well. Times are ISO 8601 in UTC.
+
+Files: ~/.claudemesh, or CLAUDEMESH_CONFIG_DIR.";
+
+/// End-to-end encrypted messages between people, programs and agents
+#[derive(Debug, Parser)]
+#[command(name = "claudemesh", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(propagate_version = false, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command knows.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Which mesh, by its name or id; needed if there are several
+    #[arg(
+        long,
+        global = true,
+        value_name = "MESH",
+        env = "CLAUDEMESH_MESH",
+        hide_env_values = true
+    )]
+    pub(crate) mesh: Option<String>,
+    /// Say only the answer, warnings and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole thing at work: broker, three peers, a crash, and what the broker sees
+    Demo(Demo),
+    /// Run a broker, until Ctrl-C
+    #[command(after_help = BROKER_HELP)]
+    Broker(Box<broker_min::cli::Args>),
+    /// Make a mesh, with yourself as its owner
+    #[command(after_help = CREATE_HELP)]
+    Create(Create),
+    /// Make a link by which others join; or list and close links
+    #[command(after_help = INVITE_HELP)]
+    Invite(Invite),
+    /// Join a mesh by a link
+    #[command(
+        after_help = "Put the link in quotes: the part after '#' is the secret one, and some \
+                            shells cut it off.\nJoining again by the same link changes nothing."
+    )]
+    Join(Join),
+    /// List the meshes of this machine
+    List,
+    /// Leave a mesh
+    Leave(Leave),
+    /// List who is in the mesh, and who is online
+    Peers,
+    /// Send a message
+    #[command(after_help = SEND_HELP)]
+    Send(Send),
+    /// Show new messages, and mark them as read
+    #[command(after_help = INBOX_HELP)]
+    Inbox(Inbox),
+    /// What was sent and has not arrived yet
+    Outbox(Outbox),
+    /// Show messages as they come, until Ctrl-C
+    #[command(after_help = LISTEN_HELP)]
+    Listen(Listen),
+    /// How attentive `listen` is
+    #[command(
+        after_help = "A status lives as long as somebody listens: the wish is kept for this \
+                            mesh, and `claudemesh listen` follows it, also while it runs."
+    )]
+    Status(StatusArgs),
+    /// Show who you are in the mesh
+    Whoami,
+    /// Show safety numbers: proof that nobody stands between you and a peer
+    #[command(after_help = VERIFY_HELP)]
+    Verify(Verify),
+    /// Look for what is wrong, and say what to do
+    Doctor,
+}
+
+const BROKER_HELP: &str = "\
+Peers on other machines need an address that they can dial. For a network of your own:
+  claudemesh broker --listen 0.0.0.0:7900 --public-url ws://192.168.1.10:7900/ws
+For everywhere, behind a proxy that speaks TLS:
+  claudemesh broker --public-url wss://broker.example/ws
+The broker sees who writes to whom and when, never what.";
+
+const CREATE_HELP: &str = "\
+The recovery key is shown once and kept nowhere. It replaces a lost owner key: write it down.
+Example:
+  claudemesh create team --broker ws://localhost:7900/ws --name ana";
+
+const INVITE_HELP: &str = "\
+A link is a secret until it is used up, closed or expired: whoever has it can join.
+Examples:
+  claudemesh invite --uses 5 --expires 2d
+  claudemesh invite --qr
+  claudemesh invite list
+  claudemesh invite close 3f9a
+JSON: link, legacy_link, invite_id, expires_at, uses, role.";
+
+const SEND_HELP: &str = "\
+TO is a name, a public key, or the first digits (four or more) of a key.
+If the broker is away the message is kept and goes out with any later command; exit code 4.
+Examples:
+  claudemesh send bob 'lunch?'
+  claudemesh send bob --wait delivered 'are you there?'
+  git diff | claudemesh send bob -
+JSON: message_id, state (queued, accepted, delivered or failed), to, and reason if it failed.";
+
+const INBOX_HELP: &str = "\
+Messages are marked as read after they were written out, and only then.
+Examples:
+  claudemesh inbox
+  claudemesh inbox --wait 1m
+  claudemesh inbox --all --limit 20
+JSON: a list of message_id, mesh, from_name, from_pubkey, verified, kind, body, reply_to,
+priority, sent_at, received_at, again.";
+
+const LISTEN_HELP: &str = "\
+With --json each message is one line, as in `claudemesh inbox --json`.
+The mesh sees that you are online, and nothing else unless you say so.";
+
+const VERIFY_HELP: &str = "\
+Compare the digits by another way: in person or by voice. If they are the same on both sides,
+messages between you two can be read and written by nobody else.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Keep the folder with everything that the demo made
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The mesh's name: lower-case letters, digits, '.', '_' or '-'
+    pub(crate) mesh_name: String,
+    /// The broker's address, such as ws://localhost:7900/ws or wss://broker.example/ws
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLAUDEMESH_BROKER_URL",
+        hide_env_values = true
+    )]
+    pub(crate) broker: Option<BrokerUrl>,
+    /// The name by which others see you
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Invite {
+    #[command(subcommand)]
+    pub(crate) command: Option<InviteCommand>,
+    /// How many may join by it, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) uses: u64,
+    /// For how long it is good, 90d at most
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = duration::parse)]
+    pub(crate) expires: Duration,
+    /// What those who join by it become
+    #[arg(long, value_enum, default_value = "member")]
+    pub(crate) role: InviteRole,
+    /// Show the link as a QR code too
+    #[arg(long)]
+    pub(crate) qr: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InviteRole {
+    /// Talks
+    Member,
+    /// May also invite and remove members
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InviteCommand {
+    /// List the links of this mesh
+    List,
+    /// Take a link back: nobody joins by it any more
+    Close {
+        /// The link's id, or its first digits
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The link, in quotes
+    pub(crate) link: String,
+    /// The name by which others see you
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Leave {
+    /// Delete the messages of this mesh too
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// To whom
+    pub(crate) to: String,
+    /// What to say; '-' reads it from stdin
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) text: String,
+    /// How urgent: now (even if busy), next (when idle) or low (when asked for)
+    #[arg(long, default_value = "next")]
+    pub(crate) priority: Priority,
+    /// The id of the message that this one answers
+    #[arg(long, value_name = "ID")]
+    pub(crate) reply_to: Option<MessageId>,
+    /// For how long it waits for its recipient, 30d at most
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = duration::parse)]
+    pub(crate) expires: Duration,
+    /// What to wait for, up to 10 s: accepted (the broker has it) or delivered (they have it)
+    #[arg(long, value_enum, value_name = "STATE", default_value = "accepted")]
+    pub(crate) wait: WaitFor,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// The broker has it, safe on its disk
+    Accepted,
+    /// The recipient's client has it
+    Delivered,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inbox {
+    /// Wait so long for a message if there is none
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) wait: Option<Duration>,
+    /// Do not mark as read
+    #[arg(long)]
+    pub(crate) peek: bool,
+    /// Show messages that were read before too; marks nothing
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Show so many at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Outbox {
+    #[command(subcommand)]
+    pub(crate) command: OutboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutboxCommand {
+    /// List messages that have not arrived yet
+    List {
+        /// Those that arrived or failed too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Give up a message that has not left this machine yet
+    Cancel {
+        /// The message's id, or its first characters
+        id: String,
+    },
+    /// Send what waits
+    Flush {
+        /// Try for so long
+        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+        timeout: Duration,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Listen {
+    /// Tell the mesh the name of the current folder (its last part only)
+    #[arg(long)]
+    pub(crate) share_cwd: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(subcommand)]
+    pub(crate) command: StatusCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StatusCommand {
+    /// Set it: idle (everything comes), working or dnd (only urgent messages come)
+    Set {
+        /// idle, working or dnd
+        status: Status,
+    },
+    /// Show it
+    Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// With whom; without it, with everyone
+    pub(crate) peer: Option<String>,
+}
+
+/// The folder that `--data` means.
+pub(crate) fn broker_data(
+    given: &std::path::Path,
+    config_dir: impl FnOnce() -> Option<PathBuf>,
+) -> PathBuf {
+    if given == std::path::Path::new(BROKER_DATA)
+        && let Some(dir) = config_dir()
+    {
+        return dir.join("broker");
+    }
+    given.to_owned()
+}

@@ -1,0 +1,156 @@
+//! `claudemesh listen`: messages as they come.
+
+use std::time::Duration;
+
+use claudemesh_core::peer::{Events, Peer, Received};
+use claudemesh_core::session::{About, Event};
+
+use crate::cli::Listen;
+use crate::context::Context;
+use crate::exit::{Code, Failure};
+use crate::format::clean_line;
+use crate::output::{json_line, print};
+use crate::signals::interrupted;
+
+use super::{message, status};
+
+/// How often the status that is wished for is read.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Failure> {
+    let mesh = context.mesh()?;
+    let status = status::wished(&context.config, &mesh);
+    let about = About {
+        cwd: if args.share_cwd { folder() } else { None },
+        ..About::default()
+    };
+    let peer = Peer::builder(&mesh).status(status).about(about).connect();
+    let peer = peer.await?;
+    let mut events = peer.events();
+    let mut incoming = peer.incoming().await?;
+    let mut look = tokio::time::interval(LOOK);
+    let mut told = Told {
+        status,
+        away: false,
+    };
+    let result = loop {
+        tokio::select! {
+            message = incoming.next() => match message {
+                Some(message) => if let Err(error) = show(context, &message).await {
+                    break Err(error);
+                },
+                None => break Err(ended(&mut events, &peer).await),
+            },
+            Some(event) = events.next() => told.event(context, &peer, &event),
+            _ = look.tick() => told.look(context, &peer).await,
+            () = interrupted() => break Ok(Code::Ok),
+        }
+    };
+    peer.close(LOOK).await;
+    result
+}
+
+/// Writes a message out, and only then takes it.
+async fn show(context: &Context, message: &Received) -> Result<(), Failure> {
+    let mesh = context.mesh()?;
+    if context.out.is_json() {
+        print(&json_line(&message::json(&mesh.slug, message))?)?;
+    } else {
+        print(&format!("{}\n", message::text(message)))?;
+    }
+    Ok(message.taken().await?)
+}
+
+/// What was said or set last, so that it is not said or set again.
+struct Told {
+    status: claudemesh_core::id::Status,
+    away: bool,
+}
+
+impl Told {
+    async fn look(&mut self, context: &mut Context, peer: &Peer) {
+        // A file that is just being repaired by hand leaves everything as it is.
+        if context.config.reload().is_err() {
+            return;
+        }
+        let wished = status::wished(&context.config, peer.mesh());
+        if wished != self.status && peer.set_status(wished).await.is_ok() {
+            self.status = wished;
+            context.out.note(&format!("Status: {wished}"));
+        }
+    }
+
+    fn event(&mut self, context: &Context, peer: &Peer, event: &Event) {
+        let out = &context.out;
+        match event {
+            Event::Connected => {
+                self.away = false;
+                out.note(&format!(
+                    "Connected to {}; Ctrl-C ends.",
+                    clean_line(&peer.mesh().broker_url)
+                ));
+            }
+            Event::Reconnecting { reason, .. } if !self.away => {
+                self.away = true;
+                out.note(&format!(
+                    "Not connected ({}); it is tried again by itself.",
+                    clean_line(reason)
+                ));
+            }
+            Event::Refused { code, message } => {
+                out.warn(&format!(
+                    "refused by the broker: {} ({})",
+                    clean_line(message),
+                    clean_line(code)
+                ));
+            }
+            Event::Rejected { sender, reason } => out.warn(&format!(
+                "a message that says it is from {} was not taken: {}",
+                sender.short(),
+                clean_line(reason)
+            )),
+            Event::LiedTo(lie) => out.warn(&format!("{lie}; `claudemesh doctor` says what to do")),
+            Event::MemberJoined { key, name } => out.note(&format!(
+                "{} ({}) joined.",
+                clean_line(name.as_str()),
+                key.short()
+            )),
+            Event::MemberRemoved { key } => {
+                out.note(&format!("{} is not a member any more.", key.short()));
+            }
+            Event::StoreFailed(error) => out.warn(&error.to_string()),
+            _ => {}
+        }
+    }
+}
+
+/// Why there are no more messages.
+async fn ended(events: &mut Events, peer: &Peer) -> Failure {
+    let mut why = Failure::new(Code::Network, peer.connection_text());
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(50), events.next()).await
+    {
+        match event {
+            Event::Removed { reason } => {
+                why = Failure::new(
+                    Code::Auth,
+                    format!("you are not in this mesh any more: {}", clean_line(&reason)),
+                );
+            }
+            Event::Kicked => {
+                why = Failure::new(
+                    Code::Permission,
+                    "the broker's operator closed this connection for good",
+                );
+            }
+            _ => {}
+        }
+    }
+    why
+}
+
+/// The last part of the current folder's name.
+fn folder() -> Option<String> {
+    let dir = std::env::current_dir().ok()?;
+    let name = dir.file_name()?.to_string_lossy();
+    Some(name.chars().filter(|c| !c.is_control()).take(64).collect())
+}

@@ -1,0 +1,60 @@
+//! How a received message is shown: the same in `inbox` and `listen`.
+
+use claudemesh_core::id::Priority;
+use claudemesh_core::peer::Received;
+use claudemesh_core::store::Kind;
+use serde_json::{Value, json};
+
+use crate::format::{clean_line, human_time, indented, iso_time, unix_ms};
+
+/// As JSON has it.
+pub(super) fn json(mesh: &str, message: &Received) -> Value {
+    json!({
+        "message_id": message.id,
+        "mesh": mesh,
+        "from_name": message.from.name,
+        "from_pubkey": message.from.key,
+        "verified": message.from.verified,
+        "kind": message.kind.as_str(),
+        "content_type": message.content_type,
+        "body": message.text(),
+        "reply_to": message.reply_to,
+        "priority": message.priority,
+        "sent_at": iso_time(message.sent_at),
+        "received_at": iso_time(message.received_at),
+        "again": message.again,
+    })
+}
+
+/// As people see it: a line that says who and when, and the text, moved in.
+pub(super) fn text(message: &Received) -> String {
+    let key = message.from.key.short();
+    let mut head = match &message.from.name {
+        Some(name) => format!("{} ({key})", clean_line(name.as_str())),
+        None => key,
+    };
+    if !message.from.verified {
+        head.push_str(" [unverified]");
+    }
+    if message.priority == Priority::Now {
+        head.push_str(" [urgent]");
+    }
+    if message.again {
+        head.push_str(" [shown before]");
+    }
+    let time = human_time(unix_ms(message.received_at));
+    let reply = match &message.reply_to {
+        Some(id) => format!(", answers {id}"),
+        None => String::new(),
+    };
+    let body = match message.kind {
+        Kind::Rejected => format!("  (not taken: {})", clean_line(&message.text())),
+        _ if !message.content_type.starts_with("text/") => format!(
+            "  ({} bytes of {})",
+            message.body.len(),
+            clean_line(&message.content_type)
+        ),
+        Kind::Direct => indented(&message.text()),
+    };
+    format!("{head}, {time}\n{body}\n  id {}{reply}\n", message.id)
+}

@@ -1,0 +1,127 @@
+//! What most commands begin with: the configuration, the mesh that is meant, a peer.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use claudemesh_core::config::{Config, MeshEntry};
+use claudemesh_core::peer::{MemberInfo, Peer};
+use claudemesh_core::session::Retry;
+
+use crate::cli::Global;
+use crate::exit::{Code, Failure};
+use crate::format::clean_line;
+use crate::output::Output;
+
+/// How long a command at its end waits for the answers to what it sends along.
+const PARTING: Duration = Duration::from_secs(2);
+/// Milliseconds between the tries of a program that runs for seconds.
+const RETRY_MS: u64 = 250;
+
+/// The configuration and the way to speak.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) out: Output,
+    wanted: Option<String>,
+}
+
+impl Context {
+    pub(crate) fn load(global: &Global, out: &Output) -> Result<Self, Failure> {
+        let config = Config::load_default()?;
+        // An empty variable is the shell's way of saying none.
+        let wanted = global.mesh.clone().filter(|mesh| !mesh.is_empty());
+        let out = *out;
+        Ok(Self {
+            config,
+            out,
+            wanted,
+        })
+    }
+
+    /// The mesh that was named, or the only one.
+    pub(crate) fn mesh(&self) -> Result<MeshEntry, Failure> {
+        let names = || {
+            let names = self.config.meshes().iter().map(|m| clean_line(&m.slug));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        if let Some(wanted) = &self.wanted {
+            let found = self.config.mesh(wanted).cloned();
+            return found.ok_or_else(|| {
+                let known = match names().as_str() {
+                    "" => "there is none yet: `claudemesh create` or `claudemesh join`".to_owned(),
+                    names => format!("there are: {names}"),
+                };
+                let message = format!("no mesh is called {wanted:?} here; {known}");
+                Failure::new(Code::NotFound, message)
+            });
+        }
+        match self.config.meshes() {
+            [] => Err(Failure::new(
+                Code::NotFound,
+                "no mesh yet: make one with `claudemesh create NAME --broker URL`, or join one with \
+                 `claudemesh join 'LINK'`",
+            )),
+            [one] => Ok(one.clone()),
+            _ => Err(Failure::usage(format!(
+                "there are several meshes: {}; say which one with --mesh, or set CLAUDEMESH_MESH",
+                names()
+            ))),
+        }
+    }
+
+    /// A peer for as long as this command runs: not shown to the mesh.
+    pub(crate) async fn open(&self, mesh: &MeshEntry, receive: bool) -> Result<Peer, Failure> {
+        let peer = Peer::builder(mesh)
+            .presence(false)
+            .receive(receive)
+            .retry(Retry::Every(RETRY_MS))
+            .connect()
+            .await?;
+        Ok(peer)
+    }
+
+    /// The name by which others are to see this machine.
+    pub(crate) fn display_name(&self, given: Option<&str>) -> String {
+        let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+        given
+            .map(str::to_owned)
+            .or_else(|| self.config.display_name().map(str::to_owned))
+            .or_else(user)
+            .unwrap_or_else(|| "me".to_owned())
+    }
+}
+
+/// Ends a command's peer. What waits in the outbox goes along if there is a connection, so any
+/// command delivers what an earlier one could not.
+pub(crate) async fn finish(peer: &Peer) {
+    peer.close(PARTING).await;
+}
+
+/// A member's name, or the beginning of the key where there is none.
+pub(crate) fn name_of(
+    members: &[MemberInfo],
+    key: &claudemesh_core::id::PublicKey,
+) -> Option<String> {
+    let member = members.iter().find(|member| member.key == *key);
+    member.map(|member| member.name.as_str().to_owned())
+}
+
+/// Whether there is a person to ask.
+pub(crate) fn is_interactive(out: &Output) -> bool {
+    !out.is_json() && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks a person; no answer is a no.
+pub(crate) async fn ask(question: &str) -> Result<bool, Failure> {
+    let question = crate::format::clean(question);
+    let asked = tokio::task::spawn_blocking(move || {
+        dialoguer::Confirm::new()
+            .with_prompt(question)
+            .default(false)
+            .interact_opt()
+    });
+    match asked.await {
+        Ok(Ok(answer)) => Ok(answer.unwrap_or(false)),
+        Ok(Err(error)) => Err(Failure::new(Code::Io, format!("cannot ask: {error}"))),
+        Err(error) => Err(Failure::new(Code::Internal, error.to_string())),
+    }
+}

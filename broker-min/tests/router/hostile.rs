@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use crate::world::{World, hello, hex, message};
 
+/// What each connection sent: its id, and to whom.
+type Sends = HashMap<u64, Vec<(String, u8)>>;
+
 #[derive(Debug, Clone)]
 enum Step {
     Connect {
@@ -37,6 +40,7 @@ enum Step {
     Pass(u64),
     Remove(u8),
     Pump,
+    Early(bool),
     Stray(u64),
 }
 
@@ -65,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..200_000u64).prop_map(Step::Pass),
         1 => (1..5u8).prop_map(Step::Remove),
         2 => Just(Step::Pump),
+        1 => any::<bool>().prop_map(Step::Early),
         1 => any::<u64>().prop_map(Step::Stray),
     ]
 }
@@ -93,7 +98,8 @@ fn frame() -> impl Strategy<Value = Value> {
 
 fn run(steps: Vec<Step>) {
     let mut world = World::of(4);
-    let mut sends: HashMap<u64, Vec<(String, u8)>> = HashMap::new();
+    let mut sends = Sends::new();
+    let mut live = Vec::new();
     let mut gone = HashSet::new();
     let mut conns: Vec<u64> = Vec::new();
     let mut nonce = 10_000;
@@ -119,6 +125,7 @@ fn run(steps: Vec<Step>) {
                     v.session_proven = v.proven && v.session.is_some();
                 });
                 conns.push(conn);
+                live.push((conn, member));
             }
             Step::Close(n) => {
                 if let Some(conn) = pick(&conns, n) {
@@ -192,6 +199,7 @@ fn run(steps: Vec<Step>) {
                     world.append(conn, &entry, None);
                 }
             }
+            Step::Early(early) => world.early = early,
             Step::Pump => {
                 let (commits, loads) = (world.hold_commits, world.hold_loads);
                 world.hold_commits = false;
@@ -222,24 +230,47 @@ fn run(steps: Vec<Step>) {
     world.hold_loads = false;
     world.pump();
     world.pass(10_000);
-    check_books(&mut world, &sends);
-    for conn in conns {
-        let pushes = world.got_of(conn, "push");
-        let mut ids: Vec<_> = pushes
-            .iter()
-            .map(|push| push["messageId"].to_string())
-            .collect();
+    let mut served = HashSet::new();
+    for (conn, member) in live {
+        let frames = world.frames.get(&conn).into_iter().flatten();
+        let pushes = frames.filter(|frame| frame["type"] == "push");
+        let mut ids: Vec<_> = pushes.map(|push| push["messageId"].to_string()).collect();
         let all = ids.len();
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), all, "pushed twice on one connection");
+        if !gone.contains(&conn) && !world.closed.contains_key(&conn) {
+            drain(&mut world, conn);
+            served.insert(member);
+        }
     }
+    check_books(&mut world, &sends, &served);
     world.input(In::Shutdown);
     world.pass(10_000);
 }
 
+/// Lets a connection take all there is, and ack it; gives the number of messages.
+fn drain(world: &mut World, conn: u64) -> usize {
+    world.input(In::Waiting { conn, bytes: 0 });
+    world.frame(conn, json!({"type": "set_status", "status": "idle"}));
+    world.frame(conn, json!({"type": "fetch", "priority": "low"}));
+    let mut count = 0;
+    loop {
+        let mut pushes = world.got_of(conn, "push");
+        pushes.retain(|push| push["subtype"] != "system");
+        count += pushes.len();
+        if pushes.is_empty() {
+            return count;
+        }
+        for ids in pushes.chunks(200) {
+            let ids: Vec<_> = ids.iter().map(|push| push["messageId"].clone()).collect();
+            world.frame(conn, json!({"type": "client_ack", "brokerMessageIds": ids}));
+        }
+    }
+}
+
 /// Acks are those of the sends, in their order; what was accepted was pushed, or waits.
-fn check_books(world: &mut World, sends: &HashMap<u64, Vec<(String, u8)>>) {
+fn check_books(world: &mut World, sends: &Sends, served: &HashSet<u8>) {
     let mut accepted = Vec::new();
     for (conn, sends) in sends {
         let empty = Vec::new();
@@ -262,17 +293,11 @@ fn check_books(world: &mut World, sends: &HashMap<u64, Vec<(String, u8)>>) {
             accepted.retain(|(to, _)| *to != member);
             continue;
         }
-        world.frame(conn, json!({"type": "fetch", "priority": "low"}));
-        loop {
-            let pushes = world.got_of(conn, "push");
-            if pushes.is_empty() {
-                break;
-            }
-            for ids in pushes.chunks(200) {
-                let ids: Vec<_> = ids.iter().map(|push| push["messageId"].clone()).collect();
-                world.frame(conn, json!({"type": "client_ack", "brokerMessageIds": ids}));
-            }
-        }
+        let left = drain(world, conn);
+        assert!(
+            left == 0 || !served.contains(&member),
+            "{left} messages were left to an idle peer that acks"
+        );
     }
     for (to, id) in accepted {
         assert!(world.pushed.contains(&id), "a message to {to} is lost");

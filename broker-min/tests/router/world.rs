@@ -6,7 +6,9 @@ use broker_min::limits::Limits;
 use broker_min::router::{
     ConnId, HttpCall, HttpReply, In, JoinCall, Now, Out, Router, RouterConfig, Verified,
 };
-use broker_min::store::{BrokerStore, MemoryStore, Op, Query, Rows, StoreError, StoreReader};
+use broker_min::store::{
+    BrokerStore, MemoryStore, Op, Outcome, Query, Rows, StoreError, StoreReader,
+};
 use claudemesh_core::crypto::KeyPair;
 use claudemesh_core::id::{Hash, MeshId, MeshSlug, Name, PublicKey};
 use claudemesh_core::invite::{InviteToken, IssuedInvite, Offer};
@@ -29,6 +31,8 @@ pub(crate) fn hex(n: u8) -> String {
     key(n).to_hex()
 }
 
+type Committed = Result<Vec<Outcome>, StoreError>;
+
 /// Everything around a router. Member 1 owns the mesh.
 pub(crate) struct World {
     pub(crate) router: Router,
@@ -40,9 +44,12 @@ pub(crate) struct World {
     pub(crate) reading: HashMap<ConnId, bool>,
     pub(crate) replies: HashMap<u64, HttpReply>,
     /// Commits that are not answered while `hold_commits`.
-    pub(crate) commits: VecDeque<(u64, Vec<Op>)>,
+    commits: VecDeque<(u64, Vec<Op>, Option<Committed>)>,
+    /// Commits are in the store before they are answered.
+    pub(crate) early: bool,
     pub(crate) hold_commits: bool,
-    pub(crate) loads: VecDeque<(u64, Query)>,
+    /// Answers that are held while `hold_loads`; they were right when they were asked for.
+    loads: VecDeque<(u64, Result<Rows, StoreError>)>,
     pub(crate) hold_loads: bool,
     /// Taken by the next commits instead of the store.
     pub(crate) fail: VecDeque<StoreError>,
@@ -118,6 +125,7 @@ impl World {
             reading: HashMap::new(),
             replies: HashMap::new(),
             commits: VecDeque::new(),
+            early: false,
             hold_commits: false,
             loads: VecDeque::new(),
             hold_loads: false,
@@ -177,22 +185,25 @@ impl World {
                 self.take(out);
             }
             if !self.hold_loads
-                && let Some((token, query)) = self.loads.pop_front()
+                && let Some((token, result)) = self.loads.pop_front()
             {
-                let result = self.reader.load(&query);
                 self.router.handle(self.now, In::Loaded { token, result });
             } else if !self.hold_commits
-                && let Some((batch, ops)) = self.commits.pop_front()
+                && let Some((batch, ops, result)) = self.commits.pop_front()
             {
-                let result = match self.fail.pop_front() {
-                    Some(error) => Err(error),
-                    None => self.store.commit(&ops),
-                };
+                let result = result.unwrap_or_else(|| self.commit(&ops));
                 self.router
                     .handle(self.now, In::Committed { batch, result });
             } else {
                 return;
             }
+        }
+    }
+
+    fn commit(&mut self, ops: &[Op]) -> Committed {
+        match self.fail.pop_front() {
+            Some(error) => Err(error),
+            None => self.store.commit(ops),
         }
     }
 
@@ -229,10 +240,22 @@ impl World {
             Out::Commit { batch, ops } => {
                 assert!(!ops.is_empty() && ops.len() <= 512);
                 self.batches.push(ops.len());
-                self.commits.push_back((batch, ops));
+                self.commits.push_back((batch, ops, None));
+                if self.early {
+                    let mut commits = std::mem::take(&mut self.commits);
+                    for (_, ops, result) in &mut commits {
+                        if result.is_none() {
+                            *result = Some(self.commit(ops));
+                        }
+                    }
+                    self.commits = commits;
+                }
                 assert!(self.commits.len() <= 2);
             }
-            Out::Load { token, query } => self.loads.push_back((token, query)),
+            Out::Load { token, query } => {
+                let result = self.reader.load(&query);
+                self.loads.push_back((token, result));
+            }
             Out::Respond { request, reply } => {
                 self.replies.insert(request, reply);
             }

@@ -75,8 +75,8 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         }
         (SendState::Queued, _) => {
             context.out.warn(&format!(
-                "the broker was not reached ({}); the message is kept here and goes out with the \
-                 next command that reaches it, such as `claudemesh outbox flush`",
+                "the message is kept here and goes out with the next command that reaches the \
+                 broker, such as `claudemesh outbox flush`: {}",
                 peer.connection_text()
             ));
             Ok(Code::Network)

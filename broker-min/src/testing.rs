@@ -5,8 +5,12 @@
 //! use broker_min::testing::TestMesh;
 //!
 //! let mesh = TestMesh::start().await?;
-//! println!("{}", mesh.url());
+//! let (alice, bob) = (mesh.peer("alice").await?, mesh.peer("bob").await?);
+//! let receipt = alice.send("bob", "hello").await?;
+//! receipt.accepted().await?;
 //! mesh.kill_broker().await?; // and starts it again: nothing accepted is lost
+//! let message = bob.incoming().await?.next().await;
+//! assert_eq!(message.ok_or("no message")?.text(), "hello");
 //! # Ok(())
 //! # }
 //! ```
@@ -15,6 +19,7 @@
 //! dropped. It listens on a free port of this machine.
 
 mod http;
+mod peers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,6 +59,18 @@ pub enum TestError {
         /// The body.
         body: String,
     },
+    /// A peer could not join.
+    #[error(transparent)]
+    Join(#[from] claudemesh_core::JoinError),
+    /// A peer could not be made.
+    #[error(transparent)]
+    Connect(#[from] claudemesh_core::peer::ConnectError),
+    /// A peer could not do what it was asked.
+    #[error(transparent)]
+    Peer(#[from] claudemesh_core::PeerError),
+    /// A peer's configuration could not be used.
+    #[error(transparent)]
+    Config(#[from] claudemesh_core::ConfigError),
     /// Something here is not what this module takes it for.
     #[error("unexpected: {0}")]
     Unexpected(&'static str),
@@ -65,6 +82,7 @@ pub struct TestMesh {
     // Dropped first: the folder goes after the broker has let go of it.
     broker: Mutex<Option<BrokerHandle>>,
     dir: TempDir,
+    peers: TempDir,
     addr: SocketAddr,
     url: BrokerUrl,
     clock: Clock,
@@ -107,6 +125,7 @@ impl TestMesh {
             url: broker.url(),
             broker: Mutex::new(Some(broker)),
             dir,
+            peers: tempfile::tempdir()?,
             addr,
             clock,
             limits,

@@ -78,6 +78,21 @@ pub enum JoinError {
     System(#[from] PeerError),
 }
 
+impl JoinError {
+    /// Whether the same link will not do later either, and nothing was begun.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Transport(_)
+            | Self::Contention
+            | Self::Config(_)
+            | Self::Store(_)
+            | Self::System(_) => false,
+            Self::Refused { status, .. } => (400..500).contains(status) && *status != 429,
+            _ => true,
+        }
+    }
+}
+
 /// What a link offers, as its token says; its signature holds, its log was not asked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -161,7 +176,13 @@ impl Config {
         }
         let opened = open(link).await?;
         match &opened.fragment {
-            Some(fragment) => self.join_logged(&opened, fragment, &name).await,
+            Some(fragment) => {
+                let result = self.join_logged(&opened, fragment, &name).await;
+                if result.as_ref().is_err_and(JoinError::is_final) {
+                    self.forget_pending(&fragment.invite())?;
+                }
+                result
+            }
             None => self.join_unverified(&opened, &name).await,
         }
     }
@@ -234,10 +255,18 @@ impl Config {
         let invite_key = fragment.key();
         let mut entries = Vec::new();
         for _ in 0..MAX_TRIES {
-            fetch_log(opened, &invite_key, &mut entries).await?;
-            let log = Log::verify(&opened.mesh, &entries)?;
             // A join that was cut off is finished with the key it began with.
-            let key = self.pending_key(&id)?;
+            let (key, begun) = self.pending_key(&id)?;
+            let fetched = fetch_log(opened, &invite_key, &mut entries).await;
+            if let Err(refused @ JoinError::Refused { .. }) = fetched {
+                // By now the invite may be used up, by this very key: then that key may read.
+                if !begun || fetch_log(opened, &key, &mut entries).await.is_err() {
+                    return Err(refused);
+                }
+            } else {
+                fetched?;
+            }
+            let log = Log::verify(&opened.mesh, &entries)?;
             let already = log.roster().member_or_former(&key.public()).is_some();
             if !already {
                 check_link(&log, opened, fragment)?;
@@ -354,7 +383,8 @@ impl Config {
 
     /// The key for a join: kept before the broker hears of it, so that a crash in between does not
     /// use the invite up for a key that nobody has.
-    fn pending_key(&mut self, invite: &InviteId) -> Result<Arc<KeyPair>, JoinError> {
+    /// Also says whether it was kept before.
+    fn pending_key(&mut self, invite: &InviteId) -> Result<(Arc<KeyPair>, bool), JoinError> {
         let id = invite.to_hex();
         let fresh = KeyPair::from_seed(&*Zeroizing::new(random()?));
         let text = fresh.expose_secret_hex();
@@ -370,7 +400,9 @@ impl Config {
             kept.as_str()
                 .and_then(|text| KeyPair::from_secret_hex(text).ok())
         })?;
-        Ok(Arc::new(key.unwrap_or(fresh)))
+        let key = key.unwrap_or_else(|| KeyPair::from_seed(&fresh.expose_seed()));
+        let begun = key.public() != fresh.public();
+        Ok((Arc::new(key), begun))
     }
 
     fn forget_pending(&mut self, invite: &InviteId) -> Result<(), JoinError> {

@@ -293,7 +293,16 @@ impl Peer {
             attributes: message.attributes,
             expires_in,
         };
-        match self.command(Command::Send(Box::new(outgoing))).await? {
+        let mut reply = self
+            .command(Command::Send(Box::new(outgoing.clone())))
+            .await;
+        // Who is not in the log as held may be in what was added since.
+        if matches!(&reply, Err(PeerError::Session(SessionError::NotAMember(_))))
+            && self.sync().await.is_ok()
+        {
+            reply = self.command(Command::Send(Box::new(outgoing))).await;
+        }
+        match reply? {
             Reply::Queued(id) => Ok(self.inner.shared.receipts.take(id)),
             _ => Err(PeerError::Closed.into()),
         }
@@ -659,6 +668,9 @@ impl Peer {
         // The token counts in seconds: both are to end at the same moment.
         let expires_at = now.saturating_add(lasts) / 1_000 * 1_000;
         self.connected_within(PATIENCE).await?;
+        if self.log().is_none() {
+            self.sync().await?;
+        }
         let log = self
             .log()
             .ok_or(SessionError::LogUnusable("this mesh has none"))?;

@@ -4,19 +4,28 @@ use std::sync::Arc;
 
 use claudemesh_core::id::{MemberId, MeshId, PublicKey};
 use claudemesh_core::invite::InviteToken;
-use claudemesh_core::membership::{Body, Invite, Log, SignedEntry};
+use claudemesh_core::membership::{Body, Log, SignedEntry};
 use claudemesh_core::wire::errors;
 
 use super::Router;
+use super::entry::rule;
 use super::join::open_invite;
 use super::log::log_page;
-use super::mesh::Slot;
+use super::mesh::{Mesh, Slot};
 use super::types::{HttpCall, HttpReply, In, LinkInfo, Out};
 use super::writer::Then;
 use crate::store::{AuditRow, MeshRow, Op, Outcome};
 
 /// How far the time of a first entry may be off the broker's clock, ms.
 const CREATE_SKEW_MS: u64 = 600_000;
+
+/// A page of the log.
+fn page(mesh: &Mesh, from: u64) -> HttpReply {
+    HttpReply::Log {
+        entries: log_page(&mesh.entries, from).to_vec(),
+        head: mesh.head(),
+    }
+}
 
 /// A refusal.
 pub(super) fn refused(status: u16, code: &'static str, message: impl Into<String>) -> HttpReply {
@@ -182,16 +191,20 @@ impl Router {
             return;
         };
         let roster = mesh.log.roster();
-        let opens = |invite: &Invite| invite.key == *key && invite.check_open(now).is_ok();
-        let invited = roster.invites().any(opens);
-        let reply = if invited || mesh.member(key).is_some() {
-            HttpReply::Log {
-                entries: log_page(&mesh.entries, from).to_vec(),
-                head: mesh.head(),
+        let invite = roster.invites().find(|invite| invite.key == *key);
+        let invited = invite.map(|invite| invite.check_open(now));
+        let reply = match invited {
+            _ if mesh.member(key).is_some() => page(mesh, from),
+            Some(Ok(())) => page(mesh, from),
+            // Who holds the link's secret may know why the link is of no use.
+            Some(Err(error)) => {
+                let no = rule(error);
+                refused(no.status, no.code, no.message)
             }
-        } else {
-            let why = "this key is neither a member's nor an open invite's";
-            refused(403, errors::code::FORBIDDEN, why)
+            None => {
+                let why = "this key is neither a member's nor an open invite's";
+                refused(403, errors::code::FORBIDDEN, why)
+            }
         };
         self.respond(request, reply);
     }

@@ -4,7 +4,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use claudemesh_core::config::{Config, MeshEntry};
-use claudemesh_core::peer::{MemberInfo, Peer};
+use claudemesh_core::id::PublicKey;
+use claudemesh_core::peer::{MemberInfo, Peer, ResolveError, SendError};
 use claudemesh_core::session::Retry;
 
 use crate::cli::Global;
@@ -96,11 +97,23 @@ pub(crate) async fn finish(peer: &Peer) {
     peer.close(PARTING).await;
 }
 
+/// The key of who is meant.
+pub(crate) async fn resolve(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
+    match peer.resolve(wanted).await {
+        // Who joined a moment ago may be in a log that is just being put in place.
+        Err(SendError::Resolve(ResolveError::Unknown { .. })) if peer.is_connected() => {
+            Ok(peer.resolve(wanted).await?)
+        }
+        Err(SendError::Resolve(unknown @ ResolveError::Unknown { .. })) => Err(Failure::new(
+            Code::NotFound,
+            format!("{unknown}; the broker is away, so who joined lately is not known here"),
+        )),
+        other => Ok(other?),
+    }
+}
+
 /// A member's name, or the beginning of the key where there is none.
-pub(crate) fn name_of(
-    members: &[MemberInfo],
-    key: &claudemesh_core::id::PublicKey,
-) -> Option<String> {
+pub(crate) fn name_of(members: &[MemberInfo], key: &PublicKey) -> Option<String> {
     let member = members.iter().find(|member| member.key == *key);
     member.map(|member| member.name.as_str().to_owned())
 }

@@ -176,5 +176,7 @@ pub(crate) fn pair(broker: &Broker) -> (Person, Person) {
     let (ana, bob) = (Person::new(), Person::new());
     create(broker, &ana, "team", "ana");
     bob.json(0, &["join", &link(&ana, &[]), "--name", "bob"]);
+    // Ana learns of Bob while the broker is there.
+    ana.json(0, &["peers"]);
     (ana, bob)
 }

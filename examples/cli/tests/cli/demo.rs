@@ -71,7 +71,7 @@ fn interrupted_it_leaves_nothing() {
             .args([signal, &child.id().to_string()])
             .status();
         assert!(sent.unwrap().success());
-        drop(lines.by_ref().count());
+        let _ = lines.by_ref().count();
         let ended = child.wait_with_output().unwrap();
         assert_ne!(ended.status.code(), None, "it ended by itself");
         std::thread::sleep(Duration::from_millis(100));

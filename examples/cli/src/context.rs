@@ -7,6 +7,7 @@ use claudemesh_core::config::{Config, MeshEntry};
 use claudemesh_core::id::PublicKey;
 use claudemesh_core::peer::{MemberInfo, Peer, ResolveError, SendError};
 use claudemesh_core::session::Retry;
+use claudemesh_core::store::SendState;
 
 use crate::cli::Global;
 use crate::exit::{Code, Failure};
@@ -15,6 +16,8 @@ use crate::output::Output;
 
 /// How long a command at its end waits for the answers to what it sends along.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long it waits for the connection, if something is to be sent along.
+const GREETING: Duration = Duration::from_millis(500);
 /// Milliseconds between the tries of a program that runs for seconds.
 const RETRY_MS: u64 = 250;
 
@@ -94,6 +97,11 @@ impl Context {
 /// Ends a command's peer. What waits in the outbox goes along if there is a connection, so any
 /// command delivers what an earlier one could not.
 pub(crate) async fn finish(peer: &Peer) {
+    let waiting = peer.outbox(false).await.unwrap_or_default();
+    if waiting.iter().any(|row| row.state == SendState::Queued) {
+        // A command that needed no connection may be faster than its connection.
+        drop(peer.connected_within(GREETING).await);
+    }
     peer.close(PARTING).await;
 }
 

@@ -59,22 +59,20 @@ fn interrupted_it_leaves_nothing() {
         let line = lines
             .by_ref()
             .map(Result::unwrap)
-            .find(|line| line.contains("process"));
-        let pid: String = line
-            .unwrap()
-            .chars()
-            .filter(char::is_ascii_digit)
-            .take_while(|_| true)
-            .collect();
-        assert!(!pid.is_empty());
+            .find(|line| line.contains("process "))
+            .unwrap();
+        let broker = line.trim().trim_start_matches("process ");
+        let broker = broker.split(',').next().unwrap().to_owned();
         let sent = Command::new("kill")
             .args([signal, &child.id().to_string()])
             .status();
         assert!(sent.unwrap().success());
         let _ = lines.by_ref().count();
         let ended = child.wait_with_output().unwrap();
-        assert_ne!(ended.status.code(), None, "it ended by itself");
+        assert_eq!(ended.status.code(), Some(1), "it ended by itself");
         std::thread::sleep(Duration::from_millis(100));
         assert!(is_empty(tmp.path()), "{signal}");
+        let there = Command::new("kill").args(["-0", &broker]).output().unwrap();
+        assert!(!there.status.success(), "the broker {broker} lives");
     }
 }

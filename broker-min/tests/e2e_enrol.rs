@@ -34,7 +34,11 @@ async fn a_link_makes_a_member_once() {
         (200, &json!(true))
     );
     // The link lets nobody else in, and does not show the log any more.
-    assert_eq!(join(&mesh, &link, &key(2), "bob").await.status, 403);
+    let refused = join(&mesh, &link, &key(2), "bob").await;
+    assert_eq!(
+        (refused.status, &body(&refused)["error"]),
+        (400, &json!("invite_exhausted"))
+    );
     let other = join_legacy(&mesh, &link.token, &key(2), "bob").await;
     assert_eq!(
         (other.status, &body(&other)["error"]),

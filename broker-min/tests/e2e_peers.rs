@@ -673,7 +673,11 @@ async fn a_join_that_was_cut_off_is_finished() {
     let mesh = TestMesh::start().await.unwrap();
     let link = mesh.invite(InviteOptions::default()).await.unwrap();
     let dir = mesh.config_dir("bob");
-    let first = Config::load(&dir).unwrap().join(&link, "bob").await.unwrap();
+    let first = Config::load(&dir)
+        .unwrap()
+        .join(&link, "bob")
+        .await
+        .unwrap();
     // The broker has the entry, and the program died before it could write its own.
     let mut config = Config::load(&dir).unwrap();
     let invite = first.invite_id.clone().unwrap();
@@ -682,10 +686,15 @@ async fn a_join_that_was_cut_off_is_finished() {
         .update(|data| {
             data.meshes.clear();
             let pending = serde_json::json!({ invite: secret });
-            data.extra.insert("claudemeshPendingJoins".to_owned(), pending);
+            data.extra
+                .insert("claudemeshPendingJoins".to_owned(), pending);
         })
         .unwrap();
-    let again = Config::load(&dir).unwrap().join(&link, "bob").await.unwrap();
+    let again = Config::load(&dir)
+        .unwrap()
+        .join(&link, "bob")
+        .await
+        .unwrap();
     assert_eq!(again.pubkey(), first.pubkey());
     assert_eq!(again.member_id, first.member_id);
     let config = Config::load(&dir).unwrap();

@@ -73,7 +73,8 @@ pub(super) async fn join(State(shared): State<Arc<Shared>>, Path(token): Path<St
 }
 
 const HOW: &str = "<h2>How to join</h2><ol>\
-    <li>Install claudemesh: <pre>cargo install claudemesh-cli</pre></li>\
+    <li>Get the <code>claudemesh</code> program. From the project's source: \
+    <pre>cargo install --locked --path examples/cli</pre></li>\
     <li>Copy the <strong>whole address of this page</strong>, with everything behind the \
     <code>#</code>, and paste it between the quotes: \
     <pre>claudemesh join '&lt;the whole address of this page&gt;'</pre></li></ol>\

@@ -1,5 +1,8 @@
 //! The program as a person or a script uses it, against a real broker in a process of its own.
 
+// A test that cannot go on is to end there.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "cli/common.rs"]
 mod common;
 

@@ -32,7 +32,7 @@ pub(super) async fn run(context: &mut Context, args: Join) -> Result<Code, Failu
     answer(context, &mesh, false)
 }
 
-/// A broker shows the log to holders of an open link only, and does not say what closed this one.
+/// A broker may show the log to holders of a link that it knows and takes for open only.
 fn explained(error: JoinError) -> Failure {
     match error {
         JoinError::Refused { code, .. } if code == "forbidden" => Failure::new(

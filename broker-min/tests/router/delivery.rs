@@ -336,3 +336,18 @@ fn what_expires_is_told() {
     let conn = world.connect(2);
     assert!(world.texts(conn).is_empty());
 }
+
+#[test]
+fn a_row_that_a_page_had_before_its_commit_was_answered_is_pushed_once() {
+    let mut world = World::of(2);
+    let owner = world.connect(1);
+    world.say(owner, &hex(2), "a", "next");
+    world.early = true;
+    world.hold_commits = true;
+    world.frame(owner, message(&hex(2), "b", "next"));
+    let conn = world.connect(2);
+    assert_eq!(world.texts(conn), ["a", "b"]);
+    world.release_commits();
+    assert!(world.texts(conn).is_empty());
+    assert_eq!(world.ack(owner, &json!("b"))["queued"], true);
+}

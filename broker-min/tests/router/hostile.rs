@@ -40,6 +40,7 @@ enum Step {
     Pass(u64),
     Remove(u8),
     Pump,
+    Early(bool),
     Stray(u64),
 }
 
@@ -68,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..200_000u64).prop_map(Step::Pass),
         1 => (1..5u8).prop_map(Step::Remove),
         2 => Just(Step::Pump),
+        1 => any::<bool>().prop_map(Step::Early),
         1 => any::<u64>().prop_map(Step::Stray),
     ]
 }
@@ -197,6 +199,7 @@ fn run(steps: Vec<Step>) {
                     world.append(conn, &entry, None);
                 }
             }
+            Step::Early(early) => world.early = early,
             Step::Pump => {
                 let (commits, loads) = (world.hold_commits, world.hold_loads);
                 world.hold_commits = false;

@@ -6,7 +6,9 @@ use broker_min::limits::Limits;
 use broker_min::router::{
     ConnId, HttpCall, HttpReply, In, JoinCall, Now, Out, Router, RouterConfig, Verified,
 };
-use broker_min::store::{BrokerStore, MemoryStore, Op, Query, Rows, StoreError, StoreReader};
+use broker_min::store::{
+    BrokerStore, MemoryStore, Op, Outcome, Query, Rows, StoreError, StoreReader,
+};
 use claudemesh_core::crypto::KeyPair;
 use claudemesh_core::id::{Hash, MeshId, MeshSlug, Name, PublicKey};
 use claudemesh_core::invite::{InviteToken, IssuedInvite, Offer};
@@ -29,6 +31,8 @@ pub(crate) fn hex(n: u8) -> String {
     key(n).to_hex()
 }
 
+type Committed = Result<Vec<Outcome>, StoreError>;
+
 /// Everything around a router. Member 1 owns the mesh.
 pub(crate) struct World {
     pub(crate) router: Router,
@@ -40,7 +44,9 @@ pub(crate) struct World {
     pub(crate) reading: HashMap<ConnId, bool>,
     pub(crate) replies: HashMap<u64, HttpReply>,
     /// Commits that are not answered while `hold_commits`.
-    pub(crate) commits: VecDeque<(u64, Vec<Op>)>,
+    commits: VecDeque<(u64, Vec<Op>, Option<Committed>)>,
+    /// Commits are in the store before they are answered.
+    pub(crate) early: bool,
     pub(crate) hold_commits: bool,
     /// Answers that are held while `hold_loads`; they were right when they were asked for.
     loads: VecDeque<(u64, Result<Rows, StoreError>)>,
@@ -119,6 +125,7 @@ impl World {
             reading: HashMap::new(),
             replies: HashMap::new(),
             commits: VecDeque::new(),
+            early: false,
             hold_commits: false,
             loads: VecDeque::new(),
             hold_loads: false,
@@ -182,17 +189,21 @@ impl World {
             {
                 self.router.handle(self.now, In::Loaded { token, result });
             } else if !self.hold_commits
-                && let Some((batch, ops)) = self.commits.pop_front()
+                && let Some((batch, ops, result)) = self.commits.pop_front()
             {
-                let result = match self.fail.pop_front() {
-                    Some(error) => Err(error),
-                    None => self.store.commit(&ops),
-                };
+                let result = result.unwrap_or_else(|| self.commit(&ops));
                 self.router
                     .handle(self.now, In::Committed { batch, result });
             } else {
                 return;
             }
+        }
+    }
+
+    fn commit(&mut self, ops: &[Op]) -> Committed {
+        match self.fail.pop_front() {
+            Some(error) => Err(error),
+            None => self.store.commit(ops),
         }
     }
 
@@ -229,7 +240,16 @@ impl World {
             Out::Commit { batch, ops } => {
                 assert!(!ops.is_empty() && ops.len() <= 512);
                 self.batches.push(ops.len());
-                self.commits.push_back((batch, ops));
+                self.commits.push_back((batch, ops, None));
+                if self.early {
+                    let mut commits = std::mem::take(&mut self.commits);
+                    for (_, ops, result) in &mut commits {
+                        if result.is_none() {
+                            *result = Some(self.commit(ops));
+                        }
+                    }
+                    self.commits = commits;
+                }
                 assert!(self.commits.len() <= 2);
             }
             Out::Load { token, query } => {

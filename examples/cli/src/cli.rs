@@ -48,19 +48,20 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Answer in JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
     /// Which mesh, by its name or id; needed if there are several
     #[arg(
         long,
         global = true,
         value_name = "MESH",
+        help_heading = "Everywhere",
         env = "CLAUDEMESH_MESH",
         hide_env_values = true
     )]
     pub(crate) mesh: Option<String>,
     /// Say only the answer, warnings and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
 }
 
@@ -187,7 +188,6 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Invite {
     #[command(subcommand)]
     pub(crate) command: Option<InviteCommand>,
@@ -197,8 +197,13 @@ pub(crate) struct Invite {
     /// For how long it is good, 90d at most
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = duration::parse)]
     pub(crate) expires: Duration,
-    /// What those who join by it become
-    #[arg(long, value_enum, default_value = "member")]
+    /// What those who join by it become: member (talks), or admin (also invites and removes)
+    #[arg(
+        long,
+        value_enum,
+        default_value = "member",
+        hide_possible_values = true
+    )]
     pub(crate) role: InviteRole,
     /// Show the link as a QR code too
     #[arg(long)]
@@ -251,7 +256,6 @@ pub(crate) struct Send {
     /// To whom
     pub(crate) to: String,
     /// What to say; '-' reads it from stdin
-    #[arg(allow_hyphen_values = true)]
     pub(crate) text: String,
     /// How urgent: now (even if busy), next (when idle) or low (when asked for)
     #[arg(long, default_value = "next")]
@@ -263,7 +267,13 @@ pub(crate) struct Send {
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = duration::parse)]
     pub(crate) expires: Duration,
     /// What to wait for, up to 10 s: accepted (the broker has it) or delivered (they have it)
-    #[arg(long, value_enum, value_name = "STATE", default_value = "accepted")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "STATE",
+        default_value = "accepted",
+        hide_possible_values = true
+    )]
     pub(crate) wait: WaitFor,
 }
 

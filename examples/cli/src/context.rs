@@ -4,8 +4,10 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use claudemesh_core::config::{Config, MeshEntry};
-use claudemesh_core::peer::{MemberInfo, Peer};
+use claudemesh_core::id::PublicKey;
+use claudemesh_core::peer::{MemberInfo, Peer, ResolveError, SendError};
 use claudemesh_core::session::Retry;
+use claudemesh_core::store::SendState;
 
 use crate::cli::Global;
 use crate::exit::{Code, Failure};
@@ -14,6 +16,8 @@ use crate::output::Output;
 
 /// How long a command at its end waits for the answers to what it sends along.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long it waits for the connection, if something is to be sent along.
+const GREETING: Duration = Duration::from_millis(500);
 /// Milliseconds between the tries of a program that runs for seconds.
 const RETRY_MS: u64 = 250;
 
@@ -93,14 +97,31 @@ impl Context {
 /// Ends a command's peer. What waits in the outbox goes along if there is a connection, so any
 /// command delivers what an earlier one could not.
 pub(crate) async fn finish(peer: &Peer) {
+    let waiting = peer.outbox(false).await.unwrap_or_default();
+    if waiting.iter().any(|row| row.state == SendState::Queued) {
+        // A command that needed no connection may be faster than its connection.
+        drop(peer.connected_within(GREETING).await);
+    }
     peer.close(PARTING).await;
 }
 
+/// The key of who is meant.
+pub(crate) async fn resolve(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
+    match peer.resolve(wanted).await {
+        // Who joined a moment ago may be in a log that is just being put in place.
+        Err(SendError::Resolve(ResolveError::Unknown { .. })) if peer.is_connected() => {
+            Ok(peer.resolve(wanted).await?)
+        }
+        Err(SendError::Resolve(unknown @ ResolveError::Unknown { .. })) => Err(Failure::new(
+            Code::NotFound,
+            format!("{unknown}; the broker is away, so who joined lately is not known here"),
+        )),
+        other => Ok(other?),
+    }
+}
+
 /// A member's name, or the beginning of the key where there is none.
-pub(crate) fn name_of(
-    members: &[MemberInfo],
-    key: &claudemesh_core::id::PublicKey,
-) -> Option<String> {
+pub(crate) fn name_of(members: &[MemberInfo], key: &PublicKey) -> Option<String> {
     let member = members.iter().find(|member| member.key == *key);
     member.map(|member| member.name.as_str().to_owned())
 }

@@ -16,6 +16,7 @@ use crate::exit::{Code, Failure};
 use crate::output::{Output, print};
 use crate::signals::interrupted;
 
+const INTERRUPTED: &str = "interrupted; nothing is left behind";
 const BY_HAND: &str = "\
 The same by hand. In one terminal:
   claudemesh broker
@@ -40,8 +41,9 @@ pub(crate) async fn run(args: Demo, out: &Output) -> Result<Code, Failure> {
     let mut teller = Teller::new(*out);
     // Whatever ends the story drops it first: the broker dies before its folder goes.
     let result = tokio::select! {
+        biased;
+        () = interrupted() => Err(Failure::new(Code::Failed, INTERRUPTED)),
         result = story::tell(&path, &mut teller) => result,
-        () = interrupted() => Err(Failure::new(Code::Failed, "interrupted; nothing is left behind")),
     };
     let kept = if args.keep {
         Some(folder.keep())

@@ -144,7 +144,7 @@ impl From<PeerError> for Failure {
             _ => Code::Internal,
         };
         let hint = match code {
-            Code::Network => "; is the broker running? `claudemesh doctor` looks closer",
+            Code::Network => "; `claudemesh doctor` looks closer",
             _ => "",
         };
         Self::new(code, format!("{error}{hint}"))

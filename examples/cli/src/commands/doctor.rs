@@ -168,8 +168,7 @@ async fn broker(peer: &Peer, events: &mut Events, report: &mut Report) {
     match connected {
         Ok(()) => report.add("broker", mesh, Level::Ok, format!("{url} answers")),
         Err(PeerError::NotConnected(reason)) => {
-            let message =
-                format!("{url}: {reason}; start it, or check the address and the network");
+            let message = format!("{url} does not answer: {reason}");
             report.add("broker", mesh, Level::Fail, message);
         }
         Err(error) => report.add("broker", mesh, Level::Fail, error.to_string()),

@@ -26,11 +26,15 @@ pub(super) async fn run(context: &Context, args: Inbox) -> Result<Code, Failure>
 
 async fn show(context: &Context, peer: &Peer, args: &Inbox) -> Result<Code, Failure> {
     let until = args.wait.map(|wait| Instant::now() + wait);
-    let limit = args
-        .wait
-        .unwrap_or(GLANCE)
-        .max(GLANCE.min(args.wait.unwrap_or(GLANCE)));
-    let caught_up = peer.caught_up(limit).await;
+    let mut caught_up = peer
+        .caught_up(GLANCE.min(args.wait.unwrap_or(GLANCE)))
+        .await;
+    if let (Some(until), true) = (until, caught_up.is_err() && peer.is_connected()) {
+        // A long queue, and time to fetch it.
+        caught_up = peer
+            .caught_up(until.saturating_duration_since(Instant::now()))
+            .await;
+    }
     let mut messages = read(peer, args).await?;
     if let (Some(until), false) = (until, args.all) {
         while messages.is_empty() && Instant::now() < until {
@@ -41,9 +45,9 @@ async fn show(context: &Context, peer: &Peer, args: &Inbox) -> Result<Code, Fail
     if let Err(error) = caught_up
         && !peer.is_connected()
     {
-        context
-            .out
-            .warn(&format!("{error}; this is what is stored here"));
+        context.out.warn(&format!(
+            "this is what is stored here; there may be more: {error}"
+        ));
     }
     let mesh = &peer.mesh().slug;
     let answer: Vec<_> = messages.iter().map(|m| message::json(mesh, m)).collect();

@@ -96,7 +96,7 @@ async fn list(context: &Context, peer: &Peer) -> Result<Code, Failure> {
     if let Err(error) = &fresh {
         context
             .out
-            .warn(&format!("{error}; this is what is known here"));
+            .warn(&format!("this is what is known here: {error}"));
     }
     let mut invites = peer.invites();
     invites.sort_by_key(|invite| (invite.expires_at, invite.id));

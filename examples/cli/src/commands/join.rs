@@ -1,7 +1,7 @@
 //! `claudemesh join`: becomes a member by a link.
 
 use claudemesh_core::config::MeshEntry;
-use claudemesh_core::enroll::{Preview, preview};
+use claudemesh_core::enroll::{JoinError, Preview, preview};
 use claudemesh_core::invite::{Link, parse_link};
 use serde_json::json;
 
@@ -21,7 +21,8 @@ pub(super) async fn run(context: &mut Context, args: Join) -> Result<Code, Failu
             return Err(Failure::new(Code::Failed, "not joined"));
         }
     }
-    let mesh = context.config.join(&args.link, &name).await?;
+    let joined = context.config.join(&args.link, &name).await;
+    let mesh = joined.map_err(explained)?;
     if mesh.log != Some(true) {
         context.out.warn(
             "this link had no secret part (after '#'): others see you as unverified. Ask for the \
@@ -31,9 +32,21 @@ pub(super) async fn run(context: &mut Context, args: Join) -> Result<Code, Failu
     answer(context, &mesh, false)
 }
 
+/// A broker may show the log to holders of a link that it knows and takes for open only.
+fn explained(error: JoinError) -> Failure {
+    match error {
+        JoinError::Refused { code, .. } if code == "forbidden" => Failure::new(
+            Code::Failed,
+            "this link is not open: it was closed, is used up or has expired, or it was changed \
+             on the way; ask for a new link",
+        ),
+        other => other.into(),
+    }
+}
+
 /// The mesh that was joined by this very link.
 fn joined_before(context: &Context, link: &str) -> Result<Option<MeshEntry>, Failure> {
-    let parts = match parse_link(link).map_err(claudemesh_core::enroll::JoinError::from)? {
+    let parts = match parse_link(link).map_err(JoinError::from)? {
         Link::Token(parts) | Link::Code(parts) => parts,
         _ => return Ok(None),
     };

@@ -29,6 +29,7 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
     let mut events = peer.events();
     let mut incoming = peer.incoming().await?;
     let mut look = tokio::time::interval(LOOK);
+    let mut stop = std::pin::pin!(interrupted());
     let mut told = Told {
         status,
         away: false,
@@ -43,7 +44,7 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
             },
             Some(event) = events.next() => told.event(context, &peer, &event),
             _ = look.tick() => told.look(context, &peer).await,
-            () = interrupted() => break Ok(Code::Ok),
+            () = &mut stop => break Ok(Code::Ok),
         }
     };
     peer.close(LOOK).await;

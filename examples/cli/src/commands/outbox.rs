@@ -126,7 +126,7 @@ async fn flush(context: &Context, peer: &Peer, timeout: Duration) -> Result<Code
         return Ok(Code::Ok);
     }
     if let Err(error) = connected {
-        context.out.warn(&format!("{error}; nothing is lost"));
+        context.out.warn(&format!("nothing is lost, but: {error}"));
     }
     Ok(Code::Network)
 }

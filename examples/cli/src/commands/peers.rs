@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     });
     if let Err(error) = &asked {
         context.out.warn(&format!(
-            "{error}; these are the members as known here, who is online is not known"
+            "these are the members as known here; who is online is not known: {error}"
         ));
     }
     context.out.answer(&rows, || {

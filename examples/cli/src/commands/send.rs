@@ -8,7 +8,7 @@ use claudemesh_core::store::SendState;
 use serde_json::json;
 
 use crate::cli::{Send, WaitFor};
-use crate::context::{Context, finish, name_of};
+use crate::context::{Context, finish, name_of, resolve};
 use crate::exit::{Code, Failure, refused_code};
 use crate::format::clean_line;
 
@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> 
 }
 
 async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Result<Code, Failure> {
-    let to = peer.resolve(&args.to).await?;
+    let to = resolve(peer, &args.to).await?;
     let mut message = Outgoing::text(text)
         .priority(args.priority)
         .expires_in(args.expires);
@@ -75,8 +75,8 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         }
         (SendState::Queued, _) => {
             context.out.warn(&format!(
-                "the broker was not reached ({}); the message is kept here and goes out with the \
-                 next command that reaches it, such as `claudemesh outbox flush`",
+                "the message is kept here and goes out with the next command that reaches the \
+                 broker, such as `claudemesh outbox flush`: {}",
                 peer.connection_text()
             ));
             Ok(Code::Network)

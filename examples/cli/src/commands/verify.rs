@@ -4,7 +4,7 @@ use claudemesh_core::peer::{MemberInfo, Peer};
 use serde_json::json;
 
 use crate::cli::Verify;
-use crate::context::{Context, finish};
+use crate::context::{Context, finish, resolve};
 use crate::exit::{Code, Failure};
 use crate::format::clean_line;
 
@@ -58,7 +58,7 @@ async fn choose(peer: &Peer, wanted: Option<&str>) -> Result<Vec<MemberInfo>, Fa
         let others = members.into_iter().filter(|m| m.key != peer.key());
         return Ok(others.collect());
     };
-    let key = peer.resolve(wanted).await?;
+    let key = resolve(peer, wanted).await?;
     let members = peer.members(false);
     Ok(members.into_iter().filter(|m| m.key == key).collect())
 }

@@ -1,0 +1,22 @@
+//! The program as a person or a script uses it, against a real broker in a process of its own.
+
+// A test that cannot go on is to end there.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "cli/common.rs"]
+mod common;
+
+#[path = "cli/delivery.rs"]
+mod delivery;
+#[path = "cli/demo.rs"]
+mod demo;
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/links.rs"]
+mod links;
+#[path = "cli/meshes.rs"]
+mod meshes;
+#[path = "cli/quickstart.rs"]
+mod quickstart;
+#[path = "cli/streams.rs"]
+mod streams;

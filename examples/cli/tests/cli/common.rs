@@ -1,0 +1,182 @@
+//! A broker, people with a folder each, and what their commands said.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_claudemesh");
+
+/// The program, with nothing of this machine's settings.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().stdin(Stdio::null());
+    // Windows programs do not start without it.
+    if let Some(root) = std::env::var_os("SystemRoot") {
+        command.env("SystemRoot", root);
+    }
+    command
+}
+
+/// A broker that dies with this value.
+pub(crate) struct Broker {
+    child: Child,
+    port: u16,
+    dir: TempDir,
+}
+
+impl Broker {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (child, port) = serve(dir.path(), 0);
+        Self { child, port, dir }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}/ws", self.port)
+    }
+
+    /// SIGKILL, on unix.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Same port, same folder.
+    pub(crate) fn restart(&mut self) {
+        self.child = serve(self.dir.path(), self.port).0;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn serve(data: &Path, port: u16) -> (Child, u16) {
+    let mut child = program()
+        .args(["broker", "--log", "error", "--listen"])
+        .arg(format!("127.0.0.1:{port}"))
+        .arg("--data")
+        .arg(data)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let port = line
+        .trim()
+        .strip_prefix("listening on ws://127.0.0.1:")
+        .and_then(|rest| rest.strip_suffix("/ws"))
+        .unwrap_or_else(|| panic!("the broker said {line:?}"));
+    (child, port.parse().unwrap())
+}
+
+/// Somebody with a configuration of their own.
+pub(crate) struct Person {
+    dir: TempDir,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Person {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir }
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = program();
+        command.args(args).env("CLAUDEMESH_CONFIG_DIR", self.dir());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        said(self.command(args).output().unwrap())
+    }
+
+    pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &str) -> Said {
+        let mut command = self.command(args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(stdin.as_bytes())
+            .unwrap();
+        said(child.wait_with_output().unwrap())
+    }
+
+    /// Runs with `--json`, expects this code, gives the answer.
+    pub(crate) fn json(&self, code: i32, args: &[&str]) -> Value {
+        let mut all = vec!["--json"];
+        all.extend(args);
+        let said = self.run(&all);
+        assert_eq!(said.code, code, "{args:?}: {said:?}");
+        assert_eq!(said.out.lines().count(), 1, "{said:?}");
+        serde_json::from_str(&said.out).unwrap()
+    }
+
+    /// The texts of new messages.
+    pub(crate) fn inbox(&self, args: &[&str]) -> Vec<String> {
+        let mut all = vec!["inbox"];
+        all.extend(args);
+        let answer = self.json(0, &all);
+        let texts = answer.as_array().unwrap().iter();
+        texts
+            .map(|m| m["body"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+pub(crate) fn said(output: std::process::Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A new mesh of this name.
+pub(crate) fn create(broker: &Broker, person: &Person, mesh: &str, name: &str) {
+    person.json(
+        0,
+        &["create", mesh, "--broker", &broker.url(), "--name", name],
+    );
+}
+
+pub(crate) fn link(person: &Person, args: &[&str]) -> String {
+    let mut all = vec!["invite"];
+    all.extend(args);
+    person.json(0, &all)["link"].as_str().unwrap().to_owned()
+}
+
+/// A mesh of Ana's with Bob in it.
+pub(crate) fn pair(broker: &Broker) -> (Person, Person) {
+    let (ana, bob) = (Person::new(), Person::new());
+    create(broker, &ana, "team", "ana");
+    bob.json(0, &["join", &link(&ana, &[]), "--name", "bob"]);
+    // Ana learns of Bob while the broker is there.
+    ana.json(0, &["peers"]);
+    (ana, bob)
+}

@@ -1,0 +1,73 @@
+//! What the program says about itself: a change of it is to be seen in a review.
+
+use crate::common::program;
+
+const COMMANDS: [&[&str]; 22] = [
+    &[],
+    &["create"],
+    &["demo"],
+    &["doctor"],
+    &["inbox"],
+    &["invite"],
+    &["invite", "close"],
+    &["invite", "list"],
+    &["join"],
+    &["leave"],
+    &["list"],
+    &["listen"],
+    &["outbox"],
+    &["outbox", "cancel"],
+    &["outbox", "flush"],
+    &["outbox", "list"],
+    &["peers"],
+    &["send"],
+    &["status"],
+    &["status", "set"],
+    &["verify"],
+    &["whoami"],
+];
+
+#[test]
+fn every_help_text_is_as_reviewed() {
+    let mut all = String::new();
+    for command in COMMANDS {
+        let mut run = program();
+        run.args(command).arg("--help").env("COLUMNS", "100");
+        let output = run.output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        all.push_str(&format!(
+            "$ claudemesh {} --help\n{text}\n",
+            command.join(" ")
+        ));
+    }
+    insta::assert_snapshot!(all.replace(".exe", ""));
+}
+
+#[test]
+fn without_arguments_it_helps_and_with_version_it_says_which() {
+    let bare = program().output().unwrap();
+    assert!(bare.status.success());
+    assert!(
+        String::from_utf8(bare.stdout)
+            .unwrap()
+            .contains("claudemesh demo")
+    );
+    let version = program().arg("--version").output().unwrap();
+    let wanted = format!("claudemesh {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), wanted);
+}
+
+#[test]
+fn the_broker_is_explained_too() {
+    let output = program().args(["broker", "--help"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for word in [
+        "--listen",
+        "--public-url",
+        "~/.claudemesh/broker",
+        "never what",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}

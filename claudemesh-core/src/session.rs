@@ -27,7 +27,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::crypto::{DirectKey, Drbg, KeyError, X25519Secret};
 use crate::id::{PublicKey, Status};
 use crate::membership::Log;
-use crate::store::{Outcome, OutboxRow, PeerOp, Pin, Query, Rows, StoreError};
+use crate::store::{OutboxRow, Outcome, PeerOp, Pin, Query, Rows, StoreError};
 use crate::wire::{BrokerFrame, ClientFrame, Push};
 
 /// Shared keys kept at most; making one costs a key agreement.
@@ -149,7 +149,7 @@ impl Session {
     pub fn deadline(&self) -> Option<u64> {
         [
             self.link.deadline(),
-            self.outbox.deadline(),
+            self.outbox.deadline(self.link.is_ready()),
             self.inbox.deadline(),
             self.requests.deadline(),
             self.keep.deadline(),

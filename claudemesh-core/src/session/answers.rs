@@ -4,7 +4,9 @@ use super::requests::Asked;
 use super::{Event, LoadWork, Session, StoreWork, clean};
 use crate::id::{MessageId, PublicKey};
 use crate::store::{OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::{Ack, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState, errors::code};
+use crate::wire::{
+    Ack, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState, errors::code,
+};
 
 /// Accepted messages whose broker ids are kept in memory.
 const MAX_ACCEPTED: usize = 8_192;
@@ -96,12 +98,7 @@ impl Session {
         self.event(Event::Held { to, reason, in_ms });
     }
 
-    fn ending(
-        &self,
-        id: MessageId,
-        state: SendState,
-        reason: Option<String>,
-    ) -> (PeerOp, Event) {
+    fn ending(&self, id: MessageId, state: SendState, reason: Option<String>) -> (PeerOp, Event) {
         let op = PeerOp::Final {
             id: id.clone(),
             state,

@@ -305,7 +305,11 @@ impl Session {
 
     fn disconnected(&mut self, reason: String) {
         self.link.refusal = None;
-        let stood = self.link.ready_at.take().map(|at| self.now.mono.saturating_sub(at));
+        let stood = self
+            .link
+            .ready_at
+            .take()
+            .map(|at| self.now.mono.saturating_sub(at));
         if stood.is_some_and(|stood| stood >= STEADY_MS) {
             self.link.failures = 0;
         }

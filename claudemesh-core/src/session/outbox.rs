@@ -128,8 +128,10 @@ impl Outbox {
             && self.held.is_empty()
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    /// Answers are awaited only on a connection that stands.
+    pub(super) fn deadline(&self, ready: bool) -> Option<u64> {
         let answers = self.unanswered.values().map(|sent| sent.since + ANSWER_MS);
+        let answers = answers.filter(|_| ready);
         let pauses = [self.retry.until(), self.recover.until()];
         (self.held.values().copied())
             .chain(answers)
@@ -208,15 +210,7 @@ impl Session {
         let key = self
             .direct_key(&message.to)
             .map_err(|_| SessionError::NotAMember(message.to))?;
-        let sealed = seal_direct(
-            &mesh,
-            &pair,
-            &message.to,
-            head,
-            &content,
-            key,
-            nonce,
-        )?;
+        let sealed = seal_direct(&mesh, &pair, &message.to, head, &content, key, nonce)?;
         let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
         let expires_at = wall.saturating_add(lasts);
         let frame = ClientFrame::from(Send {
@@ -402,7 +396,9 @@ impl Session {
         match result {
             Ok(Rows::Outbox(rows)) => {
                 self.outbox.marking = false;
-                let queued = rows.into_iter().filter(|row| row.state == SendState::Queued);
+                let queued = rows
+                    .into_iter()
+                    .filter(|row| row.state == SendState::Queued);
                 self.hand_over_page(&Page {
                     rows: queued.collect(),
                     connection: page.connection,

@@ -43,6 +43,10 @@ impl Session {
             if ack.queued {
                 self.outbox.refusals.remove(&sent.to);
                 self.know_accepted(&ack.message_id, &id);
+                if ack.duplicate == Some(true) {
+                    // It may have come to its end while nobody was there to be told.
+                    self.outbox.doubtful.push(ack.message_id.clone());
+                }
                 ops.push(PeerOp::Accepted {
                     id: id.clone(),
                     broker_id: ack.message_id.clone(),
@@ -72,6 +76,23 @@ impl Session {
         if !ops.is_empty() {
             self.store(ops, StoreWork::AnswerSaved(events));
         }
+        self.ask_doubtful();
+    }
+
+    /// Asks about messages that the broker had before, one question at a time.
+    fn ask_doubtful(&mut self) {
+        let outbox = &mut self.outbox;
+        let idle = self.link.is_ready() && !self.requests.asks_outcomes();
+        if outbox.doubtful.is_empty() || !idle || !self.link.has_delivery() {
+            return;
+        }
+        let count = outbox.doubtful.len().min(OUTCOMES as usize);
+        let message_ids = outbox.doubtful.drain(..count).collect();
+        let req_id = Some(self.ask(Asked::Outcomes(None)));
+        self.transmit(Outcomes {
+            message_ids,
+            req_id,
+        });
     }
 
     fn know_accepted(&mut self, broker_id: &str, id: &MessageId) {
@@ -246,14 +267,16 @@ impl Session {
         if lost {
             self.requeue();
         }
-        if let Some(next) = next {
-            self.load_accepted(next);
+        match next {
+            Some(next) => self.load_accepted(next),
+            None => self.ask_doubtful(),
         }
     }
 
     /// The broker was busy, or did not answer: asked again after a while.
     pub(super) fn outcomes_failed(&mut self) {
         if self.link.is_ready() {
+            self.outbox.doubtful.clear();
             self.outbox.recover.failed(self.now.mono);
         }
     }

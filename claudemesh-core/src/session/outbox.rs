@@ -65,6 +65,8 @@ pub(super) struct Outbox {
     /// How often in a row that was so.
     pub(super) refusals: HashMap<PublicKey, u32>,
     pub(super) accepted: HashMap<String, MessageId>,
+    /// Broker ids of messages that it had before they were sent again.
+    pub(super) doubtful: Vec<String>,
     /// What was answered since the page under way was asked for, and may still stand in it.
     answered: HashSet<MessageId>,
     /// The store failed: nothing new is taken from it for a while.
@@ -88,6 +90,7 @@ impl Default for Outbox {
             held: HashMap::new(),
             refusals: HashMap::new(),
             accepted: HashMap::new(),
+            doubtful: Vec::new(),
             answered: HashSet::new(),
             retry: Pause::default(),
             recover: Pause::default(),
@@ -106,6 +109,7 @@ impl Outbox {
         self.unanswered.clear();
         self.held.clear();
         self.refusals.clear();
+        self.doubtful.clear();
         // The next connection asks for every answer anyway.
         self.recover.worked();
         self.behind = true;

@@ -31,6 +31,11 @@ impl Requests {
         self.open.values().map(|(_, until)| *until).min()
     }
 
+    pub(super) fn asks_outcomes(&self) -> bool {
+        let mut open = self.open.values();
+        open.any(|(asked, _)| matches!(asked, Asked::Outcomes(_)))
+    }
+
     pub(super) fn take(&mut self, id: Option<&str>) -> Option<Asked> {
         self.open.remove(id?).map(|(asked, _)| asked)
     }

@@ -89,6 +89,8 @@ pub struct Opened {
     pub sender: PublicKey,
     /// The newest log entry the sender knew.
     pub head: Option<Head>,
+    /// When it was due, unix ms, if it was scheduled: then this counts as its time.
+    pub due: Option<u64>,
     /// What is said.
     pub content: Content,
 }
@@ -245,6 +247,7 @@ pub fn open_direct(
     Ok(Opened {
         sender,
         head,
+        due,
         content,
     })
 }

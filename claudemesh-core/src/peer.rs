@@ -2,7 +2,7 @@
 //!
 //! A [`Peer`] is one identity in one mesh. It is cheap to clone, may be used from any task, and
 //! works on any tokio runtime, also a current-thread one. One task and one thread for the store
-//! belong to it; they end when the last handle is dropped or after [`Peer::close`]. Nothing is
+//! belong to it; both end with the last handle, the task also by [`Peer::close`]. Nothing is
 //! global: many peers live in one process.
 
 mod builder;
@@ -355,18 +355,11 @@ impl Peer {
     /// [`PeerError::AlreadyReading`]: one stream at a time per peer and session name.
     pub async fn incoming(&self) -> Result<Incoming, PeerError> {
         let shared = &self.inner.shared;
-        if !shared.begin_reading() {
-            return Err(PeerError::AlreadyReading);
-        }
-        let lock = self.open_reader().await;
-        if lock.is_err() {
-            shared.end_reading();
-        }
-        Ok(Incoming::new(
-            self.clone(),
-            self.inner.reader.clone(),
-            lock?,
-        ))
+        // Let go again if this future is dropped.
+        let reading = shared.begin_reading().ok_or(PeerError::AlreadyReading)?;
+        let lock = self.open_reader().await?;
+        let reader = self.inner.reader.clone();
+        Ok(Incoming::new(self.clone(), reader, lock, reading))
     }
 
     async fn open_reader(&self) -> Result<Option<std::fs::File>, PeerError> {
@@ -478,10 +471,12 @@ impl Peer {
     /// Waits until every message in the outbox has the broker's answer, at most for `limit`.
     ///
     /// # Errors
-    /// [`PeerError::NotConnected`] if that was not reached; nothing is lost.
+    /// [`PeerError::NotConnected`] if there is no connection when the time is over, or
+    /// [`SessionError::Timeout`] if the broker takes something not yet; nothing is lost.
     pub async fn flush(&self, limit: Duration) -> Result<(), PeerError> {
         match tokio::time::timeout(limit, self.command(Command::Settle)).await {
             Ok(result) => result.map(|_| ()),
+            Err(_) if self.is_connected() => Err(SessionError::Timeout.into()),
             Err(_) => Err(PeerError::NotConnected(self.connection_text())),
         }
     }

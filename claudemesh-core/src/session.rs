@@ -8,7 +8,9 @@
 //! What needs durability is not put out before the store has answered: a message is handed to the
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
+mod answers;
 mod inbox;
+mod keep;
 mod link;
 mod log;
 mod outbox;
@@ -25,16 +27,22 @@ use std::collections::{HashMap, VecDeque};
 use crate::crypto::{DirectKey, Drbg, KeyError, X25519Secret};
 use crate::id::{PublicKey, Status};
 use crate::membership::Log;
-use crate::store::{Outcome, PeerOp, Pin, Query, Rows, StoreError};
+use crate::store::{OutboxRow, Outcome, PeerOp, Pin, Query, Rows, StoreError};
 use crate::wire::{BrokerFrame, ClientFrame, Push};
 
 /// Shared keys kept at most; making one costs a key agreement.
 const MAX_DIRECT_KEYS: usize = 1_024;
 
+/// Writes under way beyond which no more frames are to be handed in.
+const MAX_STORING: usize = 1_024;
+/// Those who wait for everything to be settled, at most.
+const MAX_SETTLING: usize = 1_024;
+
 /// What the session does with the answer of the store.
 enum StoreWork {
     Enqueued(outbox::Enqueued),
     SentMarked(outbox::Page),
+    /// One event for each operation; told if it changed something.
     AnswerSaved(Vec<Event>),
     Inserted(inbox::Batch),
     Cancelled {
@@ -44,12 +52,17 @@ enum StoreWork {
     Adopted(CommandId),
     Requeued,
     Answered(CommandId, Reply),
-    Saved,
+    /// Must be kept in the end: tried again if it fails.
+    Kept(Vec<PeerOp>),
 }
 
 enum LoadWork {
-    OutboxPage,
-    Accepted,
+    OutboxPage(outbox::Scan),
+    /// Rows of which some were given up while they were marked as sent.
+    Marked(outbox::Page),
+    Accepted(answers::Asking),
+    /// How far these messages are is to be told.
+    Tell,
     Refresh(CommandId),
 }
 
@@ -71,7 +84,8 @@ pub struct Session {
     inbox: inbox::Inbox,
     log: log::LogSync,
     requests: requests::Requests,
-    settling: Vec<CommandId>,
+    keep: keep::Keep,
+    settling: VecDeque<CommandId>,
 }
 
 impl Session {
@@ -96,7 +110,8 @@ impl Session {
             inbox: inbox::Inbox::default(),
             log: log::LogSync::new(log),
             requests: requests::Requests::default(),
-            settling: Vec::new(),
+            keep: keep::Keep::default(),
+            settling: VecDeque::new(),
             config,
         }
     }
@@ -106,15 +121,18 @@ impl Session {
         self.now = now;
         match input {
             In::Opened { challenge, date } => self.opened(challenge, date),
-            In::Frame(text) => {
+            // After the socket was given up nothing that still comes from it counts.
+            In::Frame(text) if self.link.is_open() => {
                 self.link.heard(now.mono);
                 self.frame(&text);
             }
+            In::Frame(_) => {}
             In::Alive => self.link.heard(now.mono),
             In::Closed { code, reason } => self.closed(code, reason),
             In::Stored(token, result) => self.stored(token, result),
             In::Loaded(token, result) => self.loaded(token, result),
             In::Command(id, command) => self.command(id, command),
+            In::Changed => self.outbox.rescan(),
             In::Tick => {}
         }
         self.tick();
@@ -131,13 +149,21 @@ impl Session {
     pub fn deadline(&self) -> Option<u64> {
         [
             self.link.deadline(),
-            self.outbox.deadline(),
+            self.outbox.deadline(self.link.is_ready()),
             self.inbox.deadline(),
             self.requests.deadline(),
+            self.keep.deadline(),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Whether the next frame may be handed in. While this is false the store is behind: whoever
+    /// reads the socket waits, so that a broker that sends faster than the disk writes fills no
+    /// memory.
+    pub fn wants_frames(&self) -> bool {
+        self.storing.len() < MAX_STORING
     }
 
     /// Whether the broker has taken the hello.
@@ -153,6 +179,7 @@ impl Session {
     fn tick(&mut self) {
         self.tick_link();
         self.tick_requests();
+        self.tick_keep();
         self.tick_outbox();
     }
 
@@ -166,8 +193,9 @@ impl Session {
             BrokerFrame::Error(error) => self.error_frame(&error),
             BrokerFrame::Ack(ack) => self.acks(std::slice::from_ref(&ack)),
             BrokerFrame::Acks(acks) => self.acks(&acks.items),
-            BrokerFrame::Push(push) if push.subtype.is_some() => self.broker_event(&push),
-            BrokerFrame::Push(push) => self.push(push),
+            // Any other subtype is the sender's word, and the message is one like all others.
+            BrokerFrame::Push(push) if push.is_event() => self.broker_event(&push),
+            BrokerFrame::Push(push) => self.push(push, text.len()),
             BrokerFrame::Receipt(receipt) => self.receipt(&receipt),
             BrokerFrame::OutcomesResult(result) => self.outcomes_result(&result),
             BrokerFrame::LogEntries(entries) => self.log_entries(&entries),
@@ -212,7 +240,7 @@ impl Session {
             Command::Refresh(ids) => {
                 self.load(Query::OutboxById(ids), LoadWork::Refresh(id));
             }
-            Command::Settle => self.settling.push(id),
+            Command::Settle => self.settle(id),
         }
     }
 
@@ -223,10 +251,7 @@ impl Session {
         match work {
             StoreWork::Enqueued(work) => self.enqueued(work, result),
             StoreWork::SentMarked(page) => self.sent_marked(page, result),
-            StoreWork::AnswerSaved(events) => match result {
-                Ok(_) => events.into_iter().for_each(|event| self.event(event)),
-                Err(error) => self.event(Event::StoreFailed(error)),
-            },
+            StoreWork::AnswerSaved(events) => self.answer_saved(events, result),
             StoreWork::Inserted(batch) => self.inserted(batch, result),
             StoreWork::Cancelled { command, id } => {
                 let reply = result.map(|outcomes| outcomes.first() == Some(&Outcome::Done));
@@ -244,18 +269,11 @@ impl Session {
                 self.outbox.rescan();
                 self.done(command, result.map(|_| Reply::Done).map_err(Into::into));
             }
-            StoreWork::Requeued => match result {
-                Ok(_) => self.outbox.rescan(),
-                Err(error) => self.event(Event::StoreFailed(error)),
-            },
+            StoreWork::Requeued => self.requeued(result),
             StoreWork::Answered(command, reply) => {
                 self.done(command, result.map(|_| reply).map_err(Into::into));
             }
-            StoreWork::Saved => {
-                if let Err(error) = result {
-                    self.event(Event::StoreFailed(error));
-                }
-            }
+            StoreWork::Kept(ops) => self.kept(ops, result),
         }
     }
 
@@ -264,12 +282,12 @@ impl Session {
             return;
         };
         match (work, result) {
-            (LoadWork::OutboxPage, result) => self.outbox_page(result),
-            (LoadWork::Accepted, Ok(Rows::Outbox(rows))) => self.ask_outcomes(rows),
+            (LoadWork::OutboxPage(scan), result) => self.outbox_page(scan, result),
+            (LoadWork::Marked(page), result) => self.marked_rows(&page, result),
+            (LoadWork::Accepted(asking), result) => self.accepted_rows(asking, result),
+            (LoadWork::Tell, Ok(Rows::Outbox(rows))) => self.tell_rows(&rows),
             (LoadWork::Refresh(id), Ok(Rows::Outbox(rows))) => {
-                for row in &rows {
-                    self.event(types::sent_event(row));
-                }
+                self.tell_rows(&rows);
                 self.done(id, Ok(Reply::Done));
             }
             (LoadWork::Refresh(id), Err(error)) => self.done(id, Err(error.into())),
@@ -278,17 +296,17 @@ impl Session {
         }
     }
 
+    fn tell_rows(&mut self, rows: &[OutboxRow]) {
+        for row in rows {
+            self.event(types::sent_event(row));
+        }
+    }
+
     /// The connection is up and the hello was taken: everything that waits goes on.
     fn ready(&mut self) {
         self.event(Event::Connected);
         self.outbox.connection_opened();
-        self.load(
-            Query::OutboxAccepted {
-                after: 0,
-                limit: 256,
-            },
-            LoadWork::Accepted,
-        );
+        self.load_accepted(answers::Asking::default());
     }
 
     fn broker_event(&mut self, push: &Push) {
@@ -297,14 +315,8 @@ impl Session {
             let text = value
                 .and_then(serde_json::Value::as_str)
                 .unwrap_or_default();
-            text.chars()
-                .filter(|c| !c.is_control())
-                .take(128)
-                .collect::<String>()
+            clean(text, 128)
         };
-        if !push.is_event() {
-            return;
-        }
         match push.event.as_deref() {
             Some("peer_joined" | "peer_returned") => {
                 self.event(Event::PeerOnline {
@@ -334,11 +346,32 @@ impl Session {
         self.keys.get(theirs).ok_or(KeyError::Weak)
     }
 
+    fn settle(&mut self, id: CommandId) {
+        if self.link.is_ended() {
+            return self.done(id, Err(self.link.ended()));
+        }
+        // Who asked first has most likely stopped waiting.
+        if self.settling.len() >= MAX_SETTLING
+            && let Some(oldest) = self.settling.pop_front()
+        {
+            self.done(oldest, Err(SessionError::Timeout));
+        }
+        self.settling.push_back(id);
+    }
+
     fn check_settled(&mut self) {
-        if !self.settling.is_empty() && self.outbox.is_settled() && self.inbox.is_settled() {
-            for id in std::mem::take(&mut self.settling) {
-                self.done(id, Ok(Reply::Done));
-            }
+        if self.settling.is_empty() {
+            return;
+        }
+        let result = if self.link.is_ended() {
+            Err(self.link.ended())
+        } else if self.outbox.is_settled() && self.inbox.is_settled() {
+            Ok(Reply::Done)
+        } else {
+            return;
+        };
+        for id in std::mem::take(&mut self.settling) {
+            self.done(id, result.clone());
         }
     }
 
@@ -349,7 +382,7 @@ impl Session {
                 name: name.to_owned(),
                 value: value.to_owned(),
             };
-            self.store(vec![PeerOp::Pin(pin)], StoreWork::Saved);
+            self.keep(vec![PeerOp::Pin(pin)]);
         }
     }
 
@@ -376,4 +409,9 @@ impl Session {
     fn done(&mut self, id: CommandId, result: Result<Reply, SessionError>) {
         self.out.push_back(Out::Done(id, result));
     }
+}
+
+/// What another side said, fit to be shown: without control characters, cut to a length.
+fn clean(text: &str, length: usize) -> String {
+    (text.chars().filter(|c| !c.is_control()).take(length)).collect()
 }

@@ -83,7 +83,7 @@ impl PeerBuilder {
         }
     }
 
-    /// Keeps messages in a store of one's own.
+    /// Keeps messages in a store of one's own, which no other peer uses at the same time.
     pub fn store(mut self, store: impl PeerStore + 'static) -> Self {
         self.kept = Kept::Store(Box::new(store));
         self
@@ -171,7 +171,9 @@ impl PeerBuilder {
         let (reader, session_id, resume) = match &self.session {
             Some(name) => (
                 format!("session:{name}"),
-                format!("{}-s-{name}", opened.id),
+                // With the lane: of two processes with one session name, of which only one can
+                // read, neither is to push the other's connection out.
+                format!("{}-s-{name}-{number}", opened.id),
                 true,
             ),
             None => (

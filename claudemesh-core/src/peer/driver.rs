@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -20,7 +21,7 @@ use super::shared::{Connection, Shared};
 use super::store_thread::FromStore;
 use crate::broker_url::BrokerUrl;
 use crate::session::{Command, CommandId, Event, In, Now, Out, Reply, Session, SessionError};
-use crate::store::{Query, Rows};
+use crate::store::{Outcome, PeerOp, Query, Rows};
 use crate::transport::{self, Stream, TransportError, Upgraded};
 
 type Socket = WebSocketStream<Box<dyn Stream>>;
@@ -29,6 +30,13 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Upgraded, TransportError>> 
 
 /// How often lanes of processes that died are looked for.
 const ADOPT_EVERY: Duration = Duration::from_secs(2);
+/// How often the store forgets what is no longer needed.
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+/// Frames that wait for the socket beyond which none is read: a broker that does not read what it
+/// asked for fills no memory.
+const MAX_UNWRITTEN: usize = 2_048;
+/// For how long a socket that was given up may still write what was handed over.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What a handle asks of the driver.
 pub(super) enum Request {
@@ -46,10 +54,35 @@ pub(super) struct Driver {
     pub(super) lanes: Option<(Lanes, Held)>,
 }
 
-/// The writing half of a socket: its task ends when this is dropped.
+/// The writing half of a socket: its task writes what was handed over, and ends, when `frames` is
+/// dropped.
 struct Writer {
     frames: mpsc::UnboundedSender<Message>,
+    waiting: Arc<Waiting>,
     task: JoinHandle<()>,
+}
+
+/// How many frames wait for the socket.
+#[derive(Default)]
+struct Waiting {
+    frames: AtomicUsize,
+    /// Told whenever there are fewer.
+    fewer: Notify,
+}
+
+impl Writer {
+    /// Lets the task write what was handed over, but not for ever.
+    fn retire(self) {
+        let Self {
+            frames, mut task, ..
+        } = self;
+        drop(frames);
+        tokio::spawn(async move {
+            if tokio::time::timeout(LINGER, &mut task).await.is_err() {
+                task.abort();
+            }
+        });
+    }
 }
 
 struct Run {
@@ -87,13 +120,20 @@ impl Run {
     async fn go(&mut self) {
         let mut adopt = tokio::time::interval(ADOPT_EVERY);
         adopt.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut prune = tokio::time::interval(PRUNE_EVERY);
+        prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.input(In::Tick);
         loop {
             self.outputs();
-            let deadline = self.driver.session.deadline().map(|at| {
-                let at = self.start + Duration::from_millis(at.min(u64::from(u32::MAX)));
-                tokio::time::Instant::from_std(at)
+            let deadline = self.driver.session.deadline().and_then(|at| {
+                let at = self.start.checked_add(Duration::from_millis(at))?;
+                Some(tokio::time::Instant::from_std(at))
             });
+            let reads = self.driver.session.wants_frames() && self.unwritten() < MAX_UNWRITTEN;
+            let waiting = self
+                .writer
+                .as_ref()
+                .map(|writer| Arc::clone(&writer.waiting));
             tokio::select! {
                 request = self.driver.requests.recv() => match request {
                     Some(Request::Command(command, answer)) => {
@@ -106,11 +146,17 @@ impl Run {
                     }
                     None => return self.close().await,
                 },
-                Some(told) = self.driver.from_store.recv() => self.told(told),
+                told = self.driver.from_store.recv() => match told {
+                    Some(told) => self.told(told),
+                    // The store's thread died: nothing can be kept any more.
+                    None => return self.close().await,
+                },
                 opened = opening(&mut self.connecting) => self.opened(opened),
-                frame = reading(&mut self.reader) => self.read(frame),
+                frame = reading(&mut self.reader), if reads => self.read(frame),
+                () = fewer(waiting), if !reads => {}
                 lanes = listed(&mut self.lanes_token) => self.adopt_one(&lanes),
                 _ = adopt.tick(), if self.driver.lanes.is_some() => self.list_lanes(),
+                _ = prune.tick() => self.prune(),
                 () = sleep_until(deadline) => self.input(In::Tick),
             }
         }
@@ -143,6 +189,7 @@ impl Run {
             FromStore::Loaded(token, result) => self.input(In::Loaded(token, result)),
             FromStore::Changed => {
                 self.driver.shared.inbox_changed();
+                self.input(In::Changed);
                 self.list_lanes();
                 let ids = self.driver.shared.receipts.waiting();
                 if !ids.is_empty() {
@@ -164,9 +211,11 @@ impl Run {
                 let (sink, stream) = socket.split();
                 self.reader = Some(stream);
                 let (frames, queue) = mpsc::unbounded_channel();
+                let waiting = Arc::new(Waiting::default());
                 self.writer = Some(Writer {
                     frames,
-                    task: tokio::spawn(write(sink, queue)),
+                    task: tokio::spawn(write(sink, queue, Arc::clone(&waiting))),
+                    waiting,
                 });
                 // The broker's clock counts only where the own one is far off it.
                 let date = date.filter(|date| date.abs_diff(unix_ms()) > 20_000);
@@ -210,7 +259,14 @@ impl Run {
 
     fn hang_up(&mut self) {
         self.reader = None;
-        self.writer = None;
+        if let Some(writer) = self.writer.take() {
+            writer.retire();
+        }
+    }
+
+    fn unwritten(&self) -> usize {
+        let waiting = self.writer.as_ref().map(|writer| &writer.waiting.frames);
+        waiting.map_or(0, |frames| frames.load(Ordering::Relaxed))
     }
 
     fn outputs(&mut self) {
@@ -228,17 +284,11 @@ impl Run {
                         code,
                         reason: "".into(),
                     })));
-                    let was_open = self.reader.is_some();
-                    self.reader = None;
                     self.connecting = None;
-                    if let Some(writer) = self.writer.take() {
-                        // What was handed over before is still written.
-                        drop(writer.frames);
-                    }
-                    if was_open {
-                        let reason = "closed from this side".to_owned();
-                        self.input(In::Closed { code: None, reason });
-                    }
+                    // What was handed over before is still written.
+                    self.hang_up();
+                    let reason = "closed from this side".to_owned();
+                    self.input(In::Closed { code: None, reason });
                 }
                 Out::Store(token, ops) => self.driver.shared.store.apply(token, ops),
                 Out::Load(token, query) => self.driver.shared.store.load(token, query),
@@ -251,6 +301,7 @@ impl Run {
 
     fn write(&mut self, message: Message) {
         if let Some(writer) = &self.writer {
+            writer.waiting.frames.fetch_add(1, Ordering::Relaxed);
             let _ = writer.frames.send(message);
         }
     }
@@ -262,14 +313,19 @@ impl Run {
             .is_some_and(|(command, _)| *command == id)
         {
             self.adopting = None;
-            self.list_lanes();
+            // A store that fails is left alone until the next turn.
+            if result.is_ok() {
+                self.list_lanes();
+            }
         }
+        let receipts = &self.driver.shared.receipts;
         if let Ok(Reply::Queued(message)) = &result {
             // Registered before the sender learns the id, so that no step is missed.
-            self.driver.shared.receipts.register(message);
+            receipts.register(message);
         }
-        if let Some(answer) = self.answers.remove(&id) {
-            let _ = answer.send(result);
+        let unheard = self.answers.remove(&id).and_then(|a| a.send(result).err());
+        if let Some(Ok(Reply::Queued(message))) = unheard {
+            receipts.forget(&message);
         }
     }
 
@@ -343,40 +399,72 @@ impl Run {
         }
     }
 
+    fn prune(&self) {
+        self.driver.shared.store.run(|store| {
+            let now = unix_ms();
+            // In steps, so that nobody waits long; a failure is no loss.
+            for _ in 0..10 {
+                match store.apply(&[PeerOp::Prune { now }]).as_deref() {
+                    Ok([Outcome::Count(10_000)]) => {}
+                    _ => return,
+                }
+            }
+        });
+    }
+
     async fn close(&mut self) {
         self.outputs();
         self.connecting = None;
         self.reader = None;
-        if let Some(Writer { frames, task }) = self.writer.take() {
+        if let Some(Writer { frames, task, .. }) = self.writer.take() {
             let frame = CloseFrame {
                 code: WsCloseCode::Normal,
                 reason: "".into(),
             };
             let _ = frames.send(Message::Close(Some(frame)));
             drop(frames);
-            let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
+            let abort = task.abort_handle();
+            if tokio::time::timeout(Duration::from_secs(1), task)
+                .await
+                .is_err()
+            {
+                abort.abort();
+            }
         }
         self.driver
             .shared
             .connection_is(Connection::Ended("closed".to_owned()));
+        self.driver.shared.closed();
     }
 }
 
-async fn write(mut sink: SplitSink<Socket, Message>, mut queue: mpsc::UnboundedReceiver<Message>) {
+async fn write(
+    mut sink: SplitSink<Socket, Message>,
+    mut queue: mpsc::UnboundedReceiver<Message>,
+    waiting: Arc<Waiting>,
+) {
     while let Some(message) = queue.recv().await {
-        if sink.feed(message).await.is_err() {
-            return;
-        }
-        while let Ok(message) = queue.try_recv() {
+        let mut next = Some(message);
+        while let Some(message) = next {
             if sink.feed(message).await.is_err() {
                 return;
             }
+            waiting.frames.fetch_sub(1, Ordering::Relaxed);
+            next = queue.try_recv().ok();
         }
         if sink.flush().await.is_err() {
             return;
         }
+        waiting.fewer.notify_one();
     }
     let _ = sink.close().await;
+}
+
+async fn fewer(waiting: Option<Arc<Waiting>>) {
+    match waiting {
+        Some(waiting) => waiting.fewer.notified().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn opening(connecting: &mut Option<Connecting>) -> Result<Upgraded, TransportError> {

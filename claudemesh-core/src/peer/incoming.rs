@@ -2,19 +2,21 @@
 
 use std::fs::File;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::Stream;
 use tokio::sync::watch;
 
-use super::shared::Shared;
+use super::shared::{Connection, Reading};
 use super::store_thread::Watch;
 use super::{Peer, PeerError, Receipt, SendError};
 use crate::id::{MessageId, Name, Priority, PublicKey};
 use crate::session::Command;
 use crate::store::{InboxRow, Kind, PeerOp, Query, ReaderName, Rows, StoreError};
+
+/// The pause after the store failed.
+const STORE_RETRY: Duration = Duration::from_millis(500);
 
 /// Who sent a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,9 +163,9 @@ pub(super) async fn take(
 /// removed from the mesh. Dropping it loses nothing.
 pub struct Incoming {
     state: State,
-    shared: Arc<Shared>,
     _watch: Watch,
     _lock: Option<File>,
+    _reading: Reading,
 }
 
 enum State {
@@ -177,12 +179,17 @@ struct Cursor {
     reader: ReaderName,
     shown: Option<Received>,
     inbox: watch::Receiver<u64>,
-    ended: watch::Receiver<super::shared::Connection>,
+    ended: watch::Receiver<Connection>,
 }
 
 impl Incoming {
-    pub(super) fn new(peer: Peer, reader: ReaderName, lock: Option<File>) -> Self {
-        let shared = Arc::clone(peer.shared());
+    pub(super) fn new(
+        peer: Peer,
+        reader: ReaderName,
+        lock: Option<File>,
+        reading: Reading,
+    ) -> Self {
+        let shared = peer.shared();
         let watch = shared.store.watch();
         let (inbox, ended) = (shared.inbox(), shared.connection());
         let cursor = Cursor {
@@ -195,9 +202,9 @@ impl Incoming {
         let state = State::Idle(Box::new(cursor));
         Self {
             state,
-            shared,
             _watch: watch,
             _lock: lock,
+            _reading: reading,
         }
     }
 
@@ -233,30 +240,27 @@ impl Stream for Incoming {
     }
 }
 
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        self.shared.end_reading();
-    }
-}
-
 impl Cursor {
     async fn advance(mut self: Box<Self>) -> (Box<Self>, Option<Received>) {
+        let ended = |c: &Connection| matches!(c, Connection::Ended(_));
         loop {
             self.inbox.mark_unchanged();
-            match self.step().await {
+            let failed = match self.step().await {
                 Ok(Some(message)) => {
                     self.shown = Some(message.clone());
                     return (self, Some(message));
                 }
-                Ok(None) => {}
+                Ok(None) => false,
                 Err(PeerError::Closed) => return (self, None),
-                // The store failed; it is asked again, and what was shown stays untaken.
-                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
-            }
-            let ended =
-                |c: &super::shared::Connection| matches!(c, super::shared::Connection::Ended(_));
+                Err(_) => true,
+            };
             if ended(&self.ended.borrow()) {
                 return (self, None);
+            }
+            if failed {
+                // The store is asked again, and what was shown stays untaken.
+                tokio::time::sleep(STORE_RETRY).await;
+                continue;
             }
             let goes_on = tokio::select! {
                 changed = self.inbox.changed() => changed.is_ok(),

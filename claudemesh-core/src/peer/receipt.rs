@@ -134,6 +134,12 @@ impl Receipts {
         );
     }
 
+    /// Nobody waits for the receipt: who sent the message stopped listening.
+    pub(super) fn forget(&self, id: &MessageId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(id);
+    }
+
     /// Takes the receipt of a message that was just registered.
     pub(super) fn take(&self, id: MessageId) -> Receipt {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

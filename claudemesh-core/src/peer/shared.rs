@@ -1,7 +1,7 @@
 //! What the handles of a peer and its task share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
@@ -10,6 +10,9 @@ use super::store_thread::StoreHandle;
 use crate::id::Hash;
 use crate::membership::Log;
 use crate::session::Event;
+
+/// Events that wait for a slow listener at most; it misses older ones.
+const EVENTS: usize = 1_024;
 
 /// Where the connection stands, for those who wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,8 @@ pub(super) struct Shared {
     inbox: watch::Sender<u64>,
     caught_up: watch::Sender<bool>,
     log: watch::Sender<Option<Arc<Log>>>,
-    events: broadcast::Sender<Event>,
+    /// None once the peer was closed: then streams of events end.
+    events: Mutex<Option<broadcast::Sender<Event>>>,
     reading: AtomicBool,
 }
 
@@ -44,7 +48,7 @@ impl Shared {
             inbox: watch::Sender::new(0),
             caught_up: watch::Sender::new(false),
             log: watch::Sender::new(log.map(Arc::new)),
-            events: broadcast::Sender::new(1_024),
+            events: Mutex::new(Some(broadcast::Sender::new(EVENTS))),
             reading: AtomicBool::new(false),
         }
     }
@@ -94,20 +98,39 @@ impl Shared {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        // Nobody listening is no error.
-        let _ = self.events.send(event);
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(events) = events.as_ref() {
+            // Nobody listening is no error.
+            let _ = events.send(event);
+        }
     }
 
     pub(super) fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        match events.as_ref() {
+            Some(events) => events.subscribe(),
+            None => broadcast::channel(1).1,
+        }
     }
 
-    /// Takes the right to read; false if somebody has it.
-    pub(super) fn begin_reading(&self) -> bool {
-        !self.reading.swap(true, Ordering::AcqRel)
+    /// There is nothing more to tell.
+    pub(super) fn closed(&self) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        *events = None;
     }
 
-    pub(super) fn end_reading(&self) {
-        self.reading.store(false, Ordering::Release);
+    /// Takes the right to read, until the result is dropped; none if somebody has it.
+    pub(super) fn begin_reading(self: &Arc<Self>) -> Option<Reading> {
+        let free = !self.reading.swap(true, Ordering::AcqRel);
+        free.then(|| Reading(Arc::clone(self)))
+    }
+}
+
+/// The right to read.
+pub(super) struct Reading(Arc<Shared>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.reading.store(false, Ordering::Release);
     }
 }

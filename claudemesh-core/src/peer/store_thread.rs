@@ -75,6 +75,11 @@ impl StoreHandle {
         let _ = self.jobs.send(Job::Load(token, query));
     }
 
+    /// Has `work` done on the store's thread some time.
+    pub(super) fn run(&self, work: impl FnOnce(&mut dyn PeerStore) + Send + 'static) {
+        let _ = self.jobs.send(Job::Call(Box::new(work)));
+    }
+
     /// Runs `work` on the store's thread. Dropping the future does not undo the work.
     pub(super) async fn with<R: Send + 'static>(
         &self,

@@ -1,5 +1,8 @@
 //! Receiving: open and check, store, then acknowledge.
 
+use std::collections::HashMap;
+
+use super::keep::Pause;
 use super::{Event, Session, StoreWork};
 use crate::id::{MessageId, Name, Priority, PublicKey};
 use crate::message::{Expected, FORM, MessageError, Opened, SealedText, open_bare, open_direct};
@@ -10,8 +13,20 @@ use crate::wire::{ClientAck, MAX_IDS_PER_FRAME, Push};
 const MAX_PENDING: usize = 1_024;
 /// Messages of one transaction.
 const BATCH: usize = 256;
-/// Milliseconds until a failed store is tried again.
-const STORE_RETRY_MS: u64 = 1_000;
+/// Bytes of frames that are held in memory at most.
+const MAX_PENDING_BYTES: usize = 64 << 20;
+/// Without a durable store: messages that nobody took yet, at most. What comes beyond stays at the
+/// broker.
+const MAX_UNTAKEN: usize = 8_192;
+/// Bytes of a broker's message id; a push with a longer one is no push.
+const MAX_BROKER_ID: usize = 128;
+/// Rejected messages that are kept within [`REJECTED_MS`]: whoever sends rubbish fills no disk.
+const MAX_REJECTED: u32 = 1_000;
+const REJECTED_MS: u64 = 3_600_000;
+/// How old a message may be at its receipt. A message may claim to be sent 10 minutes after its
+/// receipt, and is remembered for 31 days from then: what would be taken later than it is
+/// remembered could be given twice.
+const MAX_AGE_MS: u64 = crate::message::MAX_AGE_MS - crate::message::MAX_AHEAD_MS;
 
 /// What the broker is told once a message is kept.
 #[derive(Debug, Clone)]
@@ -24,7 +39,12 @@ struct Receipt {
 struct Pending {
     row: NewInbox,
     receipt: Receipt,
+    /// Of the frame it came in.
+    bytes: usize,
 }
+
+/// By which the store knows a message again.
+type Key = (PublicKey, String);
 
 /// Messages that are being written to the store.
 pub(super) struct Batch {
@@ -37,10 +57,20 @@ pub(super) struct Batch {
 pub(super) struct Inbox {
     connection: u64,
     pending: Vec<Pending>,
+    /// Of what is pending and of those below.
+    bytes: usize,
     writing: bool,
-    retry_at: Option<u64>,
+    retry: Pause,
     /// Pushes of senders whom the log, as held, does not know: judged after it was fetched.
-    unknown_sender: Vec<Push>,
+    unknown_sender: Vec<(Push, usize)>,
+    /// What was stored before the broker took the hello: acknowledged after it.
+    early: Vec<Receipt>,
+    /// Without a durable store: what the broker is told once a message is taken, newest push
+    /// first told; and which message a row's broker id means.
+    untaken: HashMap<Key, Receipt>,
+    untaken_ids: HashMap<String, Key>,
+    /// Rejected messages kept since then, in ms of the clock.
+    rejected: (u64, u32),
     caught_up: bool,
 }
 
@@ -50,6 +80,9 @@ impl Inbox {
         self.connection += 1;
         self.pending.clear();
         self.unknown_sender.clear();
+        self.early.clear();
+        self.bytes = 0;
+        self.retry.worked();
         self.caught_up = false;
     }
 
@@ -58,40 +91,51 @@ impl Inbox {
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.retry_at
+        self.retry.until()
     }
 }
 
 impl Session {
-    pub(super) fn push(&mut self, push: Push) {
-        if !self.link.is_ready() && !self.config.receive {
+    /// Takes a push that came in a frame of so many bytes.
+    pub(super) fn push(&mut self, push: Push, bytes: usize) {
+        // Who does not want messages leaves them where they are, unless they are kept for others.
+        let unwanted = !self.config.receive && !self.config.durable;
+        let named = (1..=MAX_BROKER_ID).contains(&push.message_id.len());
+        if unwanted || !named {
             return;
         }
-        if self.inbox.pending.len() + self.inbox.unknown_sender.len() >= MAX_PENDING {
+        let inbox = &self.inbox;
+        let full = inbox.pending.len() + inbox.unknown_sender.len() >= MAX_PENDING
+            || inbox.bytes.saturating_add(bytes) > MAX_PENDING_BYTES;
+        if full {
             return self.lose("the broker pushes more than it may");
         }
-        let sender = claimed_sender(&push);
-        let known = sender.is_some_and(|key| {
+        if inbox.untaken.len() + inbox.pending.len() >= MAX_UNTAKEN {
+            return;
+        }
+        let known = claimed_sender(&push).is_none_or(|key| {
             self.log
                 .roster()
                 .is_some_and(|r| r.member_or_former(&key).is_some())
         });
         if !known && self.log.may_be_behind() {
-            self.inbox.unknown_sender.push(push);
+            self.inbox.bytes += bytes;
+            self.inbox.unknown_sender.push((push, bytes));
             self.sync_log(None);
             return;
         }
-        self.take(push);
+        self.take(push, bytes);
     }
 
     /// The log was fetched, or could not be: who is unknown now is unknown.
     pub(super) fn judge_unknown_senders(&mut self) {
-        for push in std::mem::take(&mut self.inbox.unknown_sender) {
-            self.take(push);
+        for (push, bytes) in std::mem::take(&mut self.inbox.unknown_sender) {
+            self.inbox.bytes -= bytes;
+            self.take(push, bytes);
         }
     }
 
-    fn take(&mut self, push: Push) {
+    fn take(&mut self, push: Push, bytes: usize) {
         let receipt = Receipt {
             broker_id: push.message_id.clone(),
             client_id: push.client_message_id.clone(),
@@ -99,9 +143,27 @@ impl Session {
         let sender = claimed_sender(&push).unwrap_or(PublicKey([0; 32]));
         let row = match self.open(&push, sender) {
             Ok(row) => row,
-            Err(reason) => self.rejected(&push, sender, &reason),
+            Err(reason) if self.may_keep_rejected() => self.rejected(&push, sender, &reason),
+            Err(reason) => {
+                self.event(Event::Rejected { sender, reason });
+                return self.acknowledge_receipts(vec![receipt]);
+            }
         };
-        self.inbox.pending.push(Pending { row, receipt });
+        self.inbox.bytes += bytes;
+        self.inbox.pending.push(Pending {
+            row,
+            receipt,
+            bytes,
+        });
+    }
+
+    fn may_keep_rejected(&mut self) -> bool {
+        let (since, count) = &mut self.inbox.rejected;
+        if self.now.mono.saturating_sub(*since) >= REJECTED_MS {
+            (*since, *count) = (self.now.mono, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= MAX_REJECTED
     }
 
     /// Opens a message by the form that its sender must use, or says why it is not taken.
@@ -158,7 +220,12 @@ impl Session {
             frame_id,
             now,
         };
-        open_direct(expected, key, sealed)
+        let opened = open_direct(expected, key, sealed)?;
+        let time = opened.due.unwrap_or(opened.content.sent_at);
+        if time < now.saturating_sub(MAX_AGE_MS) {
+            return Err(MessageError::Time);
+        }
+        Ok(opened)
     }
 
     fn row(&self, push: &Push, opened: &Opened, name: Option<Name>, verified: bool) -> NewInbox {
@@ -251,13 +318,13 @@ impl Session {
 
     /// Writes what has gathered, unless a batch is being written: then it gathers on.
     pub(super) fn flush_inbox(&mut self) {
-        let waiting = self.inbox.retry_at.is_some_and(|at| self.now.mono < at);
-        if self.inbox.writing || waiting || self.inbox.pending.is_empty() {
+        self.inbox.retry.over(self.now.mono);
+        if self.inbox.writing || self.inbox.retry.is_on() || self.inbox.pending.is_empty() {
             return self.tell_caught_up();
         }
-        self.inbox.retry_at = None;
         let count = self.inbox.pending.len().min(BATCH);
         let pending: Vec<Pending> = self.inbox.pending.drain(..count).collect();
+        self.inbox.bytes -= pending.iter().map(|p| p.bytes).sum::<usize>();
         let ops = pending
             .iter()
             .map(|p| PeerOp::Insert(Box::new(p.row.clone())))
@@ -278,28 +345,27 @@ impl Session {
             Err(error) => {
                 // Not acknowledged: it is tried again here, or pushed again on the next connection.
                 if same_connection {
+                    self.inbox.bytes += batch.pending.iter().map(|p| p.bytes).sum::<usize>();
                     self.inbox.pending.splice(0..0, batch.pending);
-                    self.inbox.retry_at = Some(self.now.mono + STORE_RETRY_MS);
+                    self.inbox.retry.failed(self.now.mono);
                 }
                 return self.event(Event::StoreFailed(error));
             }
         };
+        self.inbox.retry.worked();
         let mut received = false;
         let mut settled = Vec::new();
-        for (pending, outcome) in batch.pending.into_iter().zip(outcomes) {
+        for (Pending { row, receipt, .. }, outcome) in batch.pending.into_iter().zip(outcomes) {
             let new = matches!(outcome, Outcome::Row(_));
-            let direct = pending.row.kind == Kind::Direct;
+            let direct = row.kind == Kind::Direct;
             received |= new && direct;
             if new && !direct {
-                let reason = String::from_utf8_lossy(&pending.row.body).into_owned();
-                self.event(Event::Rejected {
-                    sender: pending.row.sender,
-                    reason,
-                });
+                let reason = String::from_utf8_lossy(&row.body).into_owned();
+                let sender = row.sender;
+                self.event(Event::Rejected { sender, reason });
             }
-            // Without a durable store a message is acknowledged when it was taken.
-            if self.config.durable || !(new && direct) {
-                settled.push(pending.receipt);
+            if self.config.durable || !direct || self.is_taken(new, row, &receipt) {
+                settled.push(receipt);
             }
         }
         if same_connection {
@@ -310,16 +376,56 @@ impl Session {
         }
     }
 
+    /// Without a durable store a message is acknowledged when it was taken, however often it is
+    /// pushed before that.
+    fn is_taken(&mut self, new: bool, row: NewInbox, receipt: &Receipt) -> bool {
+        let key = (row.sender, row.delivery.dedupe);
+        if new {
+            let id = row.delivery.broker_id;
+            self.inbox.untaken_ids.insert(id, key.clone());
+            self.inbox.untaken.insert(key, receipt.clone());
+            return false;
+        }
+        match self.inbox.untaken.get_mut(&key) {
+            Some(held) => {
+                // Another broker may have another id for it.
+                held.clone_from(receipt);
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Messages were taken, by the broker ids of their rows.
     pub(super) fn acknowledge(&mut self, broker_ids: Vec<String>) {
-        let receipts = broker_ids.into_iter().map(|broker_id| Receipt {
-            broker_id,
-            client_id: None,
-        });
-        self.acknowledge_receipts(receipts.collect());
+        let inbox = &mut self.inbox;
+        let receipts = broker_ids
+            .into_iter()
+            .map(|broker_id| {
+                let key = inbox.untaken_ids.remove(&broker_id);
+                let latest = key.and_then(|key| inbox.untaken.remove(&key));
+                latest.unwrap_or(Receipt {
+                    broker_id,
+                    client_id: None,
+                })
+            })
+            .collect();
+        self.acknowledge_receipts(receipts);
+    }
+
+    /// What was stored while the hello was still to be answered.
+    pub(super) fn acknowledge_early(&mut self) {
+        let early = std::mem::take(&mut self.inbox.early);
+        self.acknowledge_receipts(early);
     }
 
     fn acknowledge_receipts(&mut self, receipts: Vec<Receipt>) {
         if !self.link.is_ready() {
+            // On no connection there is nothing to say; some brokers push before they answer the
+            // hello.
+            if self.link.is_open() && self.inbox.early.len() < MAX_PENDING {
+                self.inbox.early.extend(receipts);
+            }
             return;
         }
         if self.link.has_delivery() {

@@ -1,6 +1,7 @@
 //! The connection: opening it, hello, losing it, trying again.
 
-use super::{Event, Lie, Out, Retry, Session};
+use super::{Event, Lie, Out, Retry, Session, SessionError, clean};
+use crate::id::Status;
 use crate::identity::{hello_bytes, prove_hello};
 use crate::message::FORM;
 use crate::wire::{
@@ -12,10 +13,18 @@ use crate::wire::{
 const HELLO_ACK_MS: u64 = 10_000;
 /// Milliseconds of silence after which the broker is taken for gone; it pings every 30 s.
 const SILENCE_MS: u64 = 75_000;
+/// Milliseconds for which a connection must have stood before its loss counts as the first one:
+/// a broker that takes the hello and hangs up is not asked again every half second.
+const STEADY_MS: u64 = 10_000;
+/// A broker takes `working` back by itself after this many milliseconds; it is said again at half
+/// of them.
+const WORKING_MS: u64 = 120_000;
 /// Milliseconds of the longest pause between two tries.
 const MAX_BACKOFF_MS: u64 = 30_000;
 /// The pin that remembers that this mesh's broker sends challenges.
 const PIN_CHALLENGE: &str = "challenge";
+/// Characters of the name of a broker's store that are remembered.
+const MAX_STORE_NAME: usize = 128;
 /// The pin that remembers which store of the broker this peer's messages are in.
 const PIN_STORE: &str = "broker_store";
 
@@ -32,7 +41,7 @@ enum State {
     /// The broker lied or sent nonsense: the socket is being closed.
     Closing,
     /// Removed or kicked: no further try.
-    Ended,
+    Ended { kicked: bool },
 }
 
 /// Where the connection stands.
@@ -40,9 +49,15 @@ pub(super) struct Link {
     state: State,
     failures: u32,
     heard_at: u64,
-    refusal: Option<(String, String)>,
+    /// Since when the connection stands.
+    ready_at: Option<u64>,
+    refusal: Option<String>,
     /// Whether the broker knows receipts, outcomes and many ids in one frame.
     delivery: bool,
+    /// Whether the broker serves the membership log.
+    log: bool,
+    /// When the status is said again.
+    status_at: Option<u64>,
 }
 
 impl Default for Link {
@@ -51,8 +66,11 @@ impl Default for Link {
             state: State::Down { retry_at: 0 },
             failures: 0,
             heard_at: 0,
+            ready_at: None,
             refusal: None,
             delivery: false,
+            log: false,
+            status_at: None,
         }
     }
 }
@@ -62,8 +80,27 @@ impl Link {
         self.state == State::Ready
     }
 
+    /// Whether frames of the broker count: the hello is out, and the socket was not given up.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Greeting { .. } | State::Ready)
+    }
+
     pub(super) fn is_ended(&self) -> bool {
-        self.state == State::Ended
+        matches!(self.state, State::Ended { .. })
+    }
+
+    /// Why nothing is taken any more.
+    pub(super) fn ended(&self) -> SessionError {
+        if self.state == (State::Ended { kicked: true }) {
+            let why = "the broker's operator ended this connection";
+            SessionError::NotConnected(why.to_owned())
+        } else {
+            SessionError::Removed
+        }
+    }
+
+    pub(super) fn has_log(&self) -> bool {
+        self.log
     }
 
     pub(super) fn has_delivery(&self) -> bool {
@@ -78,8 +115,11 @@ impl Link {
         match self.state {
             State::Down { retry_at } => Some(retry_at),
             State::Greeting { until } => Some(until),
-            State::Ready => Some(self.heard_at + SILENCE_MS),
-            State::Connecting | State::Closing | State::Ended => None,
+            State::Ready => {
+                let silent = self.heard_at + SILENCE_MS;
+                Some(self.status_at.map_or(silent, |at| at.min(silent)))
+            }
+            State::Connecting | State::Closing | State::Ended { .. } => None,
         }
     }
 }
@@ -98,6 +138,7 @@ impl Session {
             State::Ready if mono >= self.link.heard_at + SILENCE_MS => {
                 self.lose("the broker has been silent for 75 s");
             }
+            State::Ready if self.link.status_at.is_some_and(|at| mono >= at) => self.tell_status(),
             _ => {}
         }
     }
@@ -167,84 +208,71 @@ impl Session {
             return;
         }
         self.link.state = State::Ready;
-        self.link.failures = 0;
+        self.link.ready_at = Some(self.now.mono);
         self.link.refusal = None;
         self.link.delivery = ack.has(CAP_DELIVERY);
+        self.link.log = ack.has(CAP_LOG);
         if let Some(broker) = &ack.broker {
-            let held = self.pins.get(PIN_STORE);
-            if held.is_some_and(|held| *held != broker.store) {
+            let store = clean(&broker.store, MAX_STORE_NAME);
+            if self.pins.get(PIN_STORE).is_some_and(|held| *held != store) {
                 self.requeue();
             }
-            self.pin(PIN_STORE, &broker.store);
+            self.pin(PIN_STORE, &store);
         }
         self.ready();
+        self.acknowledge_early();
         if self.config.receive && self.link.delivery {
             self.transmit(Fetch::default());
         }
-        if self.status != crate::id::Status::Idle {
+        if self.status != Status::Idle {
             self.tell_status();
         }
         self.log_head_shown(ack.log_head.as_ref());
     }
 
     pub(super) fn tell_status(&mut self) {
-        if self.link.is_ready() {
-            let status = self.status.as_str().to_owned();
-            self.transmit(SetStatus {
-                status,
-                ttl_ms: None,
-            });
+        if !self.link.is_ready() {
+            return;
         }
+        let working = self.status == Status::Working;
+        self.link.status_at = working.then_some(self.now.mono + WORKING_MS / 2);
+        self.transmit(SetStatus {
+            status: self.status.as_str().to_owned(),
+            ttl_ms: working.then_some(WORKING_MS),
+        });
     }
 
     pub(super) fn error_frame(&mut self, error: &ErrorFrame) {
         if matches!(self.link.state, State::Greeting { .. }) {
-            let message: String = error
-                .message
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(256)
-                .collect();
-            let code: String = error
-                .code
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(64)
-                .collect();
+            let (code, message) = (clean(&error.code, 64), clean(&error.message, 256));
             if code == code::REVOKED {
                 self.removed(message.clone());
             } else {
-                self.event(Event::Refused {
-                    code: code.clone(),
-                    message: message.clone(),
-                });
+                let message = message.clone();
+                self.event(Event::Refused { code, message });
             }
-            self.link.refusal = Some((code, message));
+            self.link.refusal = Some(message);
         } else {
             self.request_failed(error);
         }
     }
 
     pub(super) fn closed(&mut self, code: Option<u16>, reason: String) {
-        if self.link.is_ended() {
+        if matches!(self.link.state, State::Ended { .. } | State::Down { .. }) {
             return;
         }
-        let clean: String = reason
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(256)
-            .collect();
+        let reason = clean(&reason, 256);
         match code.map(CloseCode) {
-            Some(CloseCode::BANNED) => self.removed(clean),
+            Some(CloseCode::BANNED) => self.removed(reason),
             Some(CloseCode::KICKED) => {
                 self.event(Event::Kicked);
-                self.end();
+                self.end(true);
             }
             _ => {
                 let reason = match (&self.link.refusal, code) {
-                    (Some((_, message)), _) => message.clone(),
-                    (None, Some(code)) if clean.is_empty() => format!("closed with code {code}"),
-                    _ => clean,
+                    (Some(message), _) => message.clone(),
+                    (None, Some(code)) if reason.is_empty() => format!("closed with code {code}"),
+                    _ => reason,
                 };
                 self.disconnected(reason);
             }
@@ -255,25 +283,37 @@ impl Session {
     pub(super) fn removed(&mut self, reason: String) {
         if !self.link.is_ended() {
             self.event(Event::Removed { reason });
-            self.end();
+            self.end(false);
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, kicked: bool) {
         self.out.push_back(Out::Close(CloseCode::NORMAL.0));
-        self.link.state = State::Ended;
-        self.connection_lost("this member is no longer part of the mesh");
+        self.link.state = State::Ended { kicked };
+        self.connection_lost(&self.link.ended().to_string());
     }
 
     /// Closes the socket from this side; the close comes back as [`super::In::Closed`].
     pub(super) fn lose(&mut self, reason: &str) {
-        self.link.refusal = Some((String::new(), reason.to_owned()));
+        if !self.link.is_open() && self.link.state != State::Connecting {
+            return;
+        }
+        self.link.refusal = Some(reason.to_owned());
         self.link.state = State::Closing;
         self.out.push_back(Out::Close(CloseCode::NORMAL.0));
     }
 
     fn disconnected(&mut self, reason: String) {
         self.link.refusal = None;
+        let stood = self
+            .link
+            .ready_at
+            .take()
+            .map(|at| self.now.mono.saturating_sub(at));
+        if stood.is_some_and(|stood| stood >= STEADY_MS) {
+            self.link.failures = 0;
+        }
+        self.link.status_at = None;
         let pause = match self.config.retry {
             Retry::Every(ms) => ms,
             Retry::Backoff if self.link.failures == 0 => self.rng.below(1_000),

@@ -27,8 +27,6 @@ pub(super) struct LogSync {
     log: Option<Log>,
     syncing: bool,
     forked: bool,
-    /// The head that the broker showed last on this connection.
-    shown: Option<u64>,
     /// Whether a sync was completed since something new was last heard of.
     current: bool,
     waiting: Vec<CommandId>,
@@ -41,7 +39,6 @@ impl LogSync {
             log,
             syncing: false,
             forked: false,
-            shown: None,
             current: false,
             waiting: Vec::new(),
             appends: VecDeque::new(),
@@ -63,7 +60,6 @@ impl LogSync {
 
     pub(super) fn connection_closed(&mut self) {
         self.syncing = false;
-        self.shown = None;
         self.current = false;
     }
 }
@@ -78,12 +74,11 @@ impl Session {
             self.log.current = true;
             return self.log_settled();
         };
-        self.log.shown = Some(head.seq);
         if let Some(held) = self.log.held().map(Log::head) {
             if head.seq < held.seq {
                 let lie = Lie::LogRollback {
                     held: held.seq + 1,
-                    shown: head.seq + 1,
+                    shown: head.seq.saturating_add(1),
                 };
                 self.event(Event::LiedTo(lie));
                 self.log.current = true;
@@ -108,6 +103,14 @@ impl Session {
                 self.done(command, Err(SessionError::NotConnected(why)));
             }
             return;
+        }
+        if !self.link.has_log() {
+            // Nothing newer can be had from this broker.
+            if let Some(command) = command {
+                self.done(command, Ok(Reply::Done));
+            }
+            self.log.current = true;
+            return self.log_settled();
         }
         self.log.waiting.extend(command);
         if !self.log.syncing {
@@ -142,11 +145,18 @@ impl Session {
             return self.log_failed(SessionError::LogUnusable("the broker shows an invalid log"));
         }
         let after = self.log.held().map(|log| log.head().seq);
+        if let Some(held) = after
+            && page.head.seq < held
+        {
+            self.event(Event::LiedTo(Lie::LogRollback {
+                held: held + 1,
+                shown: page.head.seq.saturating_add(1),
+            }));
+        }
         let behind = after.is_none_or(|held| held < page.head.seq);
         if behind && after > before && !self.log.forked {
             return self.get_log();
         }
-        self.log.shown = Some(page.head.seq);
         self.log_synced();
     }
 
@@ -210,7 +220,7 @@ impl Session {
                 .into_iter()
                 .map(|stored| PeerOp::Log(Box::new(stored)))
                 .collect();
-            self.store(ops, StoreWork::Saved);
+            self.keep(ops);
             self.event(Event::LogAt(head));
         }
         for entry in told {
@@ -331,11 +341,17 @@ impl Session {
             self.log.current = false;
             return self.sync_log(None);
         }
+        // It may have been added all the same: nobody else tells this peer of its own entry.
+        let unknown = error == SessionError::Timeout;
         self.append_done(Err(if conflict {
             SessionError::Contention
         } else {
             error
         }));
+        if unknown {
+            self.log.current = false;
+            self.sync_log(None);
+        }
     }
 
     pub(super) fn log_appended(&mut self, appended: &LogAppended) {
@@ -374,7 +390,8 @@ impl Session {
         else {
             return;
         };
-        let seq = self.log.held().map_or(0, |log| log.head().seq + 1);
+        // The place that it was signed for: it may be held already, by a page that came before.
+        let seq = entry.decode().map_or(0, |entry| entry.seq);
         let hash = entry.hash();
         if let Err(lie) = self.take_entries(seq, &[entry]) {
             self.event(Event::LiedTo(lie));

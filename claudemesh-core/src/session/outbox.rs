@@ -1,31 +1,25 @@
 //! Sending: seal once, store, transmit in order, follow up until the fate is known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::requests::Asked;
+use super::keep::Pause;
 use super::{CommandId, Event, LoadWork, Outgoing, Reply, Session, SessionError, StoreWork};
 use crate::id::{MessageId, PublicKey};
 use crate::message::{Content, FORM, MessageError, seal_direct};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::{
-    Ack, ClientFrame, MAX_FRAME, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState,
-    Send, errors::code,
-};
+use crate::wire::{ClientFrame, MAX_FRAME, Send};
 
 /// Sends that wait for their ack at most; the rest waits in the store.
 const MAX_UNANSWERED: usize = 256;
 /// Rows of one page from the store.
 const PAGE: usize = 128;
-/// Accepted messages whose broker ids are kept in memory.
-const MAX_ACCEPTED: usize = 8_192;
 /// Milliseconds after which a send without an answer makes the connection suspect.
 const ANSWER_MS: u64 = 30_000;
 /// Milliseconds for which a message waits by default: 7 days.
 const EXPIRES_MS: u64 = 7 * 86_400_000;
 /// Milliseconds for which a message may wait: 30 days.
 const MAX_EXPIRES_MS: u64 = 30 * 86_400_000;
-/// Milliseconds of the longest pause before a held recipient is tried again.
-const MAX_HOLD_MS: u64 = 60_000;
 
 /// A message that is being written to the store.
 pub(super) struct Enqueued {
@@ -41,18 +35,25 @@ pub(super) struct Page {
     connection: u64,
 }
 
-struct Unanswered {
-    to: PublicKey,
+/// Which reading of the lane a page belongs to: pages of an earlier one say nothing about what the
+/// later one has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scan(u64);
+
+pub(super) struct Unanswered {
+    pub(super) to: PublicKey,
+    pub(super) expires_at: u64,
     since: u64,
 }
 
 /// What is under way from the outbox.
-#[derive(Default)]
 pub(super) struct Outbox {
     /// Counts connections: what was stored for an earlier one is not transmitted on a later one.
     connection: u64,
-    unanswered: HashMap<MessageId, Unanswered>,
-    /// The last place that was read for this connection.
+    pub(super) unanswered: HashMap<MessageId, Unanswered>,
+    /// Counts readings of the lane from its start.
+    scan: u64,
+    /// The last place that was read in this one.
     cursor: u64,
     /// There may be rows after the cursor.
     behind: bool,
@@ -60,10 +61,41 @@ pub(super) struct Outbox {
     marking: bool,
     enqueuing: usize,
     /// Recipients for whom the broker took nothing, until when in ms of the clock.
-    held: HashMap<PublicKey, u64>,
+    pub(super) held: HashMap<PublicKey, u64>,
     /// How often in a row that was so.
-    refusals: HashMap<PublicKey, u32>,
-    accepted: HashMap<String, MessageId>,
+    pub(super) refusals: HashMap<PublicKey, u32>,
+    pub(super) accepted: HashMap<String, MessageId>,
+    /// Broker ids of messages that it had before they were sent again.
+    pub(super) doubtful: Vec<String>,
+    /// What was answered since the page under way was asked for, and may still stand in it.
+    answered: HashSet<MessageId>,
+    /// The store failed: nothing new is taken from it for a while.
+    retry: Pause,
+    /// Answers were lost: they are asked for again after a while.
+    pub(super) recover: Pause,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            connection: 0,
+            unanswered: HashMap::new(),
+            scan: 0,
+            cursor: 0,
+            // What earlier processes left was not looked at yet.
+            behind: true,
+            loading: false,
+            marking: false,
+            enqueuing: 0,
+            held: HashMap::new(),
+            refusals: HashMap::new(),
+            accepted: HashMap::new(),
+            doubtful: Vec::new(),
+            answered: HashSet::new(),
+            retry: Pause::default(),
+            recover: Pause::default(),
+        }
+    }
 }
 
 impl Outbox {
@@ -77,11 +109,15 @@ impl Outbox {
         self.unanswered.clear();
         self.held.clear();
         self.refusals.clear();
+        self.doubtful.clear();
+        // The next connection asks for every answer anyway.
+        self.recover.worked();
         self.behind = true;
     }
 
     /// Reads the lane again from its start; what is under way is left out.
     pub(super) fn rescan(&mut self) {
+        self.scan += 1;
         self.cursor = 0;
         self.behind = true;
     }
@@ -92,12 +128,33 @@ impl Outbox {
             && !self.marking
             && self.enqueuing == 0
             && !self.behind
+            && !self.recover.is_on()
             && self.held.is_empty()
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    /// Answers are awaited only on a connection that stands.
+    pub(super) fn deadline(&self, ready: bool) -> Option<u64> {
         let answers = self.unanswered.values().map(|sent| sent.since + ANSWER_MS);
-        self.held.values().copied().chain(answers).min()
+        let answers = answers.filter(|_| ready);
+        let pauses = [self.retry.until(), self.recover.until()];
+        (self.held.values().copied())
+            .chain(answers)
+            .chain(pauses.into_iter().flatten())
+            .min()
+    }
+
+    /// Takes a send off the list of those without an answer.
+    pub(super) fn answer(&mut self, id: &MessageId) -> Option<Unanswered> {
+        let sent = self.unanswered.remove(id)?;
+        if self.loading {
+            self.answered.insert(id.clone());
+        }
+        Some(sent)
+    }
+
+    /// Whether what is stored next is next in line, too.
+    fn in_line(&self, to: &PublicKey) -> bool {
+        !self.behind && !self.loading && !self.marking && !self.held.contains_key(to)
     }
 }
 
@@ -108,10 +165,7 @@ impl Session {
                 let outbox = &mut self.outbox;
                 // Only what would be next in line goes out right away.
                 row.sent = self.link.is_ready()
-                    && !outbox.behind
-                    && !outbox.loading
-                    && !outbox.marking
-                    && !outbox.held.contains_key(&row.to)
+                    && outbox.in_line(&row.to)
                     && outbox.unanswered.len() + outbox.enqueuing < MAX_UNANSWERED;
                 outbox.enqueuing += 1;
                 let connection = outbox.connection;
@@ -129,7 +183,7 @@ impl Session {
 
     fn seal(&mut self, message: &Outgoing) -> Result<NewOutbox, SessionError> {
         if self.link.is_ended() {
-            return Err(SessionError::Removed);
+            return Err(self.link.ended());
         }
         let log = self
             .log
@@ -155,19 +209,12 @@ impl Session {
             attributes: message.attributes.clone(),
             body: message.body.clone(),
         };
-        let config = self.config.clone();
+        let mesh = self.config.mesh.clone();
+        let (pair, lane) = (Arc::clone(&self.config.key), self.config.lane);
         let key = self
             .direct_key(&message.to)
             .map_err(|_| SessionError::NotAMember(message.to))?;
-        let sealed = seal_direct(
-            &config.mesh,
-            &config.key,
-            &message.to,
-            head,
-            &content,
-            key,
-            nonce,
-        )?;
+        let sealed = seal_direct(&mesh, &pair, &message.to, head, &content, key, nonce)?;
         let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
         let expires_at = wall.saturating_add(lasts);
         let frame = ClientFrame::from(Send {
@@ -192,7 +239,7 @@ impl Session {
             priority: message.priority,
             created_at: wall,
             expires_at,
-            lane: config.lane,
+            lane,
             sent: false,
         })
     }
@@ -206,15 +253,17 @@ impl Session {
                 _ => 0,
             },
             Err(error) => {
+                // Whether it was kept may not be known.
                 self.outbox.behind = true;
                 return self.done(work.command, Err(error.into()));
             }
         };
         self.done(work.command, Ok(Reply::Queued(work.row.id.clone())));
+        // Rows that were stored before it may have turned up since it was sent to the store.
         let at_once = work.row.sent
             && self.link.is_ready()
             && work.connection == self.outbox.connection
-            && !self.outbox.behind;
+            && self.outbox.in_line(&work.row.to);
         if at_once {
             self.outbox.cursor = self.outbox.cursor.max(place);
             self.hand_over(&work.row);
@@ -226,6 +275,7 @@ impl Session {
     fn hand_over(&mut self, row: &NewOutbox) {
         let sent = Unanswered {
             to: row.to,
+            expires_at: row.expires_at,
             since: self.now.mono,
         };
         self.outbox.unanswered.insert(row.id.clone(), sent);
@@ -248,7 +298,14 @@ impl Session {
         if self.outbox.held.len() < held {
             self.outbox.rescan();
         }
-        self.pump();
+        // Out of every pause, whether there is a connection or not: a deadline must not stay.
+        let retried = self.outbox.retry.over(mono);
+        if self.outbox.recover.over(mono) && self.link.is_ready() {
+            self.recover();
+        }
+        if retried || !self.outbox.retry.is_on() {
+            self.pump();
+        }
     }
 
     fn pump(&mut self) {
@@ -259,6 +316,7 @@ impl Session {
             return;
         }
         outbox.loading = true;
+        outbox.answered.clear();
         let except = outbox.held.keys().copied().collect();
         let limit = u32::try_from(room.min(PAGE)).unwrap_or(1);
         let query = Query::Outbox {
@@ -269,39 +327,41 @@ impl Session {
         };
         // Rows enqueued from here on are seen by the next page.
         outbox.behind = false;
-        self.load(query, LoadWork::OutboxPage);
+        let scan = Scan(outbox.scan);
+        self.load(query, LoadWork::OutboxPage(scan));
     }
 
-    pub(super) fn outbox_page(&mut self, result: Result<Rows, StoreError>) {
+    pub(super) fn outbox_page(&mut self, scan: Scan, result: Result<Rows, StoreError>) {
         self.outbox.loading = false;
         let rows = match result {
             Ok(Rows::Outbox(rows)) => rows,
             Ok(_) => return,
             Err(error) => {
                 self.outbox.behind = true;
+                self.outbox.retry.failed(self.now.mono);
                 return self.event(Event::StoreFailed(error));
             }
         };
+        if scan != Scan(self.outbox.scan) || !self.link.is_ready() {
+            self.outbox.behind = true;
+            return;
+        }
         let Some(last) = rows.last().map(|row| row.place) else {
             return;
         };
         self.outbox.behind = true;
-        if !self.link.is_ready() {
-            return;
-        }
         self.outbox.cursor = self.outbox.cursor.max(last);
         let wall = self.now.wall;
         let (expired, rows): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .filter(|row| !self.outbox.unanswered.contains_key(&row.message.id))
+            .filter(|row| !self.outbox.answered.contains(&row.message.id))
             .partition(|row| !row.message.sent && row.message.expires_at <= wall);
-        for row in expired {
-            self.finish(
-                row.message.id,
-                SendState::Failed,
-                Some("expired".to_owned()),
-            );
-        }
+        let expired = expired.into_iter().map(|row| {
+            let reason = Some("expired".to_owned());
+            (row.message.id, SendState::Failed, reason)
+        });
+        self.finish(expired.collect());
         let fresh: Vec<MessageId> = (rows.iter())
             .filter(|row| !row.message.sent)
             .map(|row| row.message.id.clone())
@@ -311,6 +371,7 @@ impl Session {
             connection: self.outbox.connection,
         };
         if fresh.is_empty() {
+            self.outbox.retry.worked();
             self.hand_over_page(&page);
         } else {
             self.outbox.marking = true;
@@ -319,14 +380,44 @@ impl Session {
     }
 
     pub(super) fn sent_marked(&mut self, page: Page, result: Result<Vec<Outcome>, StoreError>) {
-        self.outbox.marking = false;
         match result {
-            Ok(_) => self.hand_over_page(&page),
-            Err(error) => {
-                self.outbox.rescan();
-                self.event(Event::StoreFailed(error));
+            Ok(outcomes) if outcomes.first() == Some(&Outcome::NotThere) => {
+                // Some were given up while they were on their way here; which, the store knows.
+                let ids = page.rows.iter().map(|row| row.message.id.clone());
+                let query = Query::OutboxById(ids.collect());
+                self.load(query, LoadWork::Marked(page));
             }
+            Ok(_) => {
+                self.outbox.marking = false;
+                self.outbox.retry.worked();
+                self.hand_over_page(&page);
+            }
+            Err(error) => self.page_failed(error),
         }
+    }
+
+    pub(super) fn marked_rows(&mut self, page: &Page, result: Result<Rows, StoreError>) {
+        match result {
+            Ok(Rows::Outbox(rows)) => {
+                self.outbox.marking = false;
+                let queued = rows
+                    .into_iter()
+                    .filter(|row| row.state == SendState::Queued);
+                self.hand_over_page(&Page {
+                    rows: queued.collect(),
+                    connection: page.connection,
+                });
+            }
+            Ok(_) => self.outbox.marking = false,
+            Err(error) => self.page_failed(error),
+        }
+    }
+
+    fn page_failed(&mut self, error: StoreError) {
+        self.outbox.marking = false;
+        self.outbox.retry.failed(self.now.mono);
+        self.outbox.rescan();
+        self.event(Event::StoreFailed(error));
     }
 
     fn hand_over_page(&mut self, page: &Page) {
@@ -334,195 +425,10 @@ impl Session {
             return self.outbox.rescan();
         }
         for row in &page.rows {
-            self.hand_over(&row.message);
-        }
-    }
-
-    pub(super) fn acks(&mut self, acks: &[Ack]) {
-        let mut ops = Vec::new();
-        let mut events = Vec::new();
-        for ack in acks {
-            let id = ack.client_message_id.as_deref().unwrap_or(&ack.id);
-            let Ok(id) = MessageId::new(id) else { continue };
-            let Some(sent) = self.outbox.unanswered.remove(&id) else {
-                continue;
-            };
-            if ack.queued {
-                self.outbox.refusals.remove(&sent.to);
-                if self.outbox.accepted.len() < MAX_ACCEPTED {
-                    self.outbox
-                        .accepted
-                        .insert(ack.message_id.clone(), id.clone());
-                }
-                let broker_id = ack.message_id.clone();
-                ops.push(PeerOp::Accepted {
-                    id: id.clone(),
-                    broker_id,
-                });
-                events.push(Event::Sent {
-                    id,
-                    state: SendState::Accepted,
-                    reason: None,
-                    recipients: ack.recipients,
-                });
-            } else if is_retryable(ack) {
-                self.hold(sent.to, ack);
-            } else {
-                let reason = refusal(ack);
-                let (state, at) = (SendState::Failed, self.now.wall);
-                ops.push(PeerOp::Final {
-                    id: id.clone(),
-                    state,
-                    reason: reason.clone(),
-                    at,
-                });
-                events.push(Event::Sent {
-                    id,
-                    state,
-                    reason,
-                    recipients: None,
-                });
+            // A recipient that is held by now is read again when it is not any more.
+            if !self.outbox.held.contains_key(&row.message.to) {
+                self.hand_over(&row.message);
             }
         }
-        if !ops.is_empty() {
-            self.store(ops, StoreWork::AnswerSaved(events));
-        }
-        self.pump();
     }
-
-    /// A recipient for whom the broker takes nothing now: later rows for it wait, others go on.
-    fn hold(&mut self, to: PublicKey, ack: &Ack) {
-        let tries = self.outbox.refusals.entry(to).or_insert(0);
-        let pause = (500u64 << (*tries).min(7)).min(MAX_HOLD_MS);
-        *tries = tries.saturating_add(1);
-        let asked = ack.retry_after_ms.unwrap_or(0).min(MAX_HOLD_MS);
-        let in_ms = pause.max(asked) + self.rng.below(pause / 4 + 1);
-        self.outbox.held.insert(to, self.now.mono + in_ms);
-        let reason = refusal(ack).unwrap_or_default();
-        self.event(Event::Held { to, reason, in_ms });
-    }
-
-    fn finish(&mut self, id: MessageId, state: SendState, reason: Option<String>) {
-        let at = self.now.wall;
-        let op = PeerOp::Final {
-            id: id.clone(),
-            state,
-            reason: reason.clone(),
-            at,
-        };
-        let event = Event::Sent {
-            id,
-            state,
-            reason,
-            recipients: None,
-        };
-        self.store(vec![op], StoreWork::AnswerSaved(vec![event]));
-    }
-
-    pub(super) fn receipt(&mut self, receipt: &Receipt) {
-        let known = self.outbox.accepted.remove(&receipt.message_id);
-        let named = receipt
-            .client_message_id
-            .as_deref()
-            .and_then(|id| MessageId::new(id).ok());
-        // A receipt names a message by the broker's id; the sender's own id is only a help.
-        let Some(id) = known.or(named) else { return };
-        let (state, reason) = match receipt.state {
-            ReceiptState::Delivered => (SendState::Delivered, None),
-            ReceiptState::Failed => (SendState::Failed, receipt.reason.clone()),
-        };
-        self.finish(id, state, reason);
-    }
-
-    /// After a reconnect: what became of what was accepted?
-    pub(super) fn ask_outcomes(&mut self, rows: Vec<OutboxRow>) {
-        if !self.link.is_ready() || !self.link.has_delivery() || rows.is_empty() {
-            return;
-        }
-        let after = rows.last().map_or(0, |row| row.place);
-        let full = rows.len() >= 256;
-        let mut message_ids = Vec::with_capacity(rows.len());
-        for row in rows {
-            if let Some(broker_id) = row.broker_id {
-                if self.outbox.accepted.len() < MAX_ACCEPTED {
-                    self.outbox
-                        .accepted
-                        .insert(broker_id.clone(), row.message.id);
-                }
-                message_ids.push(broker_id);
-            }
-        }
-        let req_id = Some(self.ask(Asked::Outcomes));
-        self.transmit(Outcomes {
-            message_ids,
-            req_id,
-        });
-        if full {
-            self.load(
-                Query::OutboxAccepted { after, limit: 256 },
-                LoadWork::Accepted,
-            );
-        }
-    }
-
-    pub(super) fn outcomes_result(&mut self, result: &OutcomesResult) {
-        if !matches!(
-            self.requests.take(result.req_id.as_deref()),
-            Some(Asked::Outcomes)
-        ) {
-            return;
-        }
-        let mut lost = false;
-        for outcome in &result.outcomes {
-            let state = match outcome.state {
-                OutcomeState::Queued => continue,
-                OutcomeState::Delivered => SendState::Delivered,
-                OutcomeState::Failed => SendState::Failed,
-                OutcomeState::Unknown => {
-                    lost = true;
-                    continue;
-                }
-            };
-            if let Some(id) = self.outbox.accepted.remove(&outcome.message_id) {
-                self.finish(id, state, outcome.reason.clone());
-            }
-        }
-        if lost {
-            self.requeue();
-        }
-    }
-
-    /// The broker is another one, or was restored from a backup: all that is not final goes again
-    /// under its id; what did arrive is known there.
-    pub(super) fn requeue(&mut self) {
-        self.outbox.accepted.clear();
-        self.store(vec![PeerOp::Requeue], StoreWork::Requeued);
-    }
-}
-
-/// Whether the same send may be taken later.
-fn is_retryable(ack: &Ack) -> bool {
-    let retryable = [
-        code::RATE_LIMIT,
-        code::QUEUE_FULL,
-        code::BUSY,
-        "store_unavailable",
-    ];
-    match ack.code.as_deref() {
-        Some(code) => retryable.contains(&code),
-        // A broker that names no code: its texts are known.
-        None => ack
-            .error
-            .as_deref()
-            .is_some_and(|e| e.starts_with("rate_limit") || e.starts_with("no connected peer")),
-    }
-}
-
-fn refusal(ack: &Ack) -> Option<String> {
-    let text = ack
-        .error
-        .as_deref()
-        .or(ack.code.as_deref())
-        .unwrap_or("refused");
-    Some(text.chars().filter(|c| !c.is_control()).take(256).collect())
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{CommandId, Reply, Session, SessionError};
+use super::answers::Asking;
+use super::{CommandId, Reply, Session, SessionError, clean};
 use crate::id::Status;
 use crate::wire::{ErrorFrame, ListPeers, PeersList};
 
@@ -14,7 +15,8 @@ pub(super) enum Asked {
     Peers(CommandId),
     Log,
     Append,
-    Outcomes,
+    /// And where the next page begins, if there may be one.
+    Outcomes(Option<Asking>),
 }
 
 /// Questions without an answer yet.
@@ -27,6 +29,11 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn deadline(&self) -> Option<u64> {
         self.open.values().map(|(_, until)| *until).min()
+    }
+
+    pub(super) fn asks_outcomes(&self) -> bool {
+        let mut open = self.open.values();
+        open.any(|(asked, _)| matches!(asked, Asked::Outcomes(_)))
     }
 
     pub(super) fn take(&mut self, id: Option<&str>) -> Option<Asked> {
@@ -67,11 +74,10 @@ impl Session {
     }
 
     pub(super) fn request_failed(&mut self, error: &ErrorFrame) {
-        let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(256).collect();
         let asked = self.requests.take(error.request());
         let refused = SessionError::Refused {
-            code: clean(&error.code),
-            message: clean(&error.message),
+            code: clean(&error.code, 64),
+            message: clean(&error.message, 256),
         };
         if let Some(asked) = asked {
             self.answer_failed(asked, refused);
@@ -103,8 +109,7 @@ impl Session {
             Asked::Peers(command) => self.done(command, Err(error)),
             Asked::Log => self.log_failed(error),
             Asked::Append => self.append_refused(error),
-            // Asked again at the next connection.
-            Asked::Outcomes => {}
+            Asked::Outcomes(_) => self.outcomes_failed(),
         }
     }
 }

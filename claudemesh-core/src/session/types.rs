@@ -110,6 +110,8 @@ pub enum In {
     Loaded(StoreToken, Result<Rows, StoreError>),
     /// Somebody wants something.
     Command(CommandId, Command),
+    /// Another process has changed the store: there may be more to send.
+    Changed,
     /// The deadline has come.
     Tick,
 }

@@ -1,0 +1,13 @@
+//! The session as a machine, driven by hand: what it puts out, in which order, and what it refuses.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail as tests do.
+
+#[path = "session/links.rs"]
+mod links;
+#[path = "session/logs.rs"]
+mod logs;
+#[path = "session/receiving.rs"]
+mod receiving;
+#[path = "session/sending.rs"]
+mod sending;
+mod support;

@@ -1,0 +1,274 @@
+//! The membership log: extended, never taken back, never replaced.
+
+use claudemesh_core::id::Hash;
+use claudemesh_core::membership::Body;
+use claudemesh_core::session::{Command, Event, In, Lie, Reply, SessionError};
+use claudemesh_core::store::{PeerStore, Query, Rows};
+use claudemesh_core::wire::{
+    ClientFrame, ErrorFrame, LogAppend, LogAppended, LogEntries, LogHead, errors::code,
+};
+
+use crate::support::*;
+
+fn kept(rig: &Rig) -> usize {
+    match rig.store.read(&Query::Log {
+        from: 0,
+        limit: 1_000,
+    }) {
+        Ok(Rows::Log(rows)) => rows.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn told(rig: &Rig) -> Vec<Lie> {
+    let lies = rig.events.iter().filter_map(|event| match event {
+        Event::LiedTo(lie) => Some(lie.clone()),
+        _ => None,
+    });
+    lies.collect()
+}
+
+/// A new connection on which the broker shows this head.
+fn shown(rig: &mut Rig, head: Option<LogHead>) {
+    rig.broken();
+    rig.forget();
+    rig.pass(31_000);
+    rig.put(In::Opened {
+        challenge: None,
+        date: None,
+    });
+    let mut ack = rig.hello_ack();
+    ack.log_head = head;
+    rig.frame(ack);
+}
+
+fn page(rig: &mut Rig, from: u64, mesh: &Mesh) {
+    let get = rig.log_gets().pop().unwrap();
+    rig.frame(LogEntries {
+        from,
+        entries: mesh.entries[from as usize..].iter().map(blob).collect(),
+        head: mesh.head(),
+        req_id: get.req_id,
+        ..LogEntries::default()
+    });
+}
+
+fn appends(rig: &Rig) -> Vec<LogAppend> {
+    let appends = rig.sent.iter().filter_map(|frame| match frame {
+        ClientFrame::LogAppend(append) => Some(append.clone()),
+        _ => None,
+    });
+    appends.collect()
+}
+
+fn rig() -> Rig {
+    Rig::connected(&Mesh::new(&[BEN, CEM]), ANA)
+}
+
+#[test]
+fn an_extension_is_taken_and_kept() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    grown.join(4);
+    shown(&mut rig, Some(grown.head()));
+    let from = rig.log_gets()[0].from;
+    page(&mut rig, from, &grown);
+    assert_eq!(kept(&rig), grown.entries.len());
+    assert!(
+        rig.events
+            .iter()
+            .any(|e| matches!(e, Event::MemberJoined { key: k, .. } if *k == key(4)))
+    );
+    // Live, one entry at a time.
+    let removed = grown.remove(ANA, 4);
+    rig.frame(LogAppended {
+        head: grown.head(),
+        entry: Some(blob(&removed)),
+        ..LogAppended::default()
+    });
+    assert_eq!(kept(&rig), grown.entries.len());
+    assert!(rig.events.contains(&Event::MemberRemoved { key: key(4) }));
+}
+
+#[test]
+fn entries_that_the_store_did_not_take_are_kept_later() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    rig.writes_fail = true;
+    for seed in [110, 111] {
+        grown.invite(seed);
+        let entry = grown.entries.last().map(blob);
+        rig.frame(LogAppended {
+            head: grown.head(),
+            entry,
+            ..LogAppended::default()
+        });
+        rig.writes_fail = false;
+    }
+    assert_eq!(rig.session.membership().unwrap().head(), grown.log.head());
+    rig.pass(5_000);
+    assert_eq!(kept(&rig), grown.entries.len());
+}
+
+#[test]
+fn a_shorter_log_is_told_and_not_taken() {
+    let mut rig = rig();
+    let held = rig.mesh.entries.len() as u64;
+    let shorter = Mesh::new(&[BEN]);
+    shown(&mut rig, Some(shorter.head()));
+    assert_eq!(
+        told(&rig),
+        [Lie::LogRollback {
+            held,
+            shown: shorter.entries.len() as u64
+        }]
+    );
+    assert_eq!(
+        rig.session.membership().unwrap().head(),
+        rig.mesh.log.head()
+    );
+    shown(&mut rig, None);
+    assert_eq!(told(&rig), [Lie::LogMissing]);
+    // Also on a connection that stands.
+    let head = rig.mesh.head();
+    shown(&mut rig, Some(head));
+    rig.command(Command::SyncLog);
+    page(&mut rig, 0, &shorter);
+    assert_eq!(
+        told(&rig),
+        [Lie::LogRollback {
+            held,
+            shown: shorter.entries.len() as u64
+        }]
+    );
+}
+
+#[test]
+fn another_log_is_told_and_stops_appends() {
+    let mut rig = rig();
+    let mut other = Mesh::new(&[BEN]);
+    other.invite(120);
+    other.invite(121);
+    other.invite(122);
+    shown(&mut rig, Some(other.head()));
+    let from = rig.log_gets()[0].from;
+    page(&mut rig, from, &other);
+    assert_eq!(told(&rig), [Lie::LogFork { seq: from }]);
+    assert_eq!(
+        rig.session.membership().unwrap().head(),
+        rig.mesh.log.head()
+    );
+    let close = Body::InviteClosed {
+        invite: Hash([1; 32]),
+    };
+    let append = rig.command(Command::Append {
+        body: close,
+        invite_token: None,
+    });
+    assert!(matches!(
+        rig.answer(append),
+        Some(Err(SessionError::LogUnusable(_)))
+    ));
+    let mut rig = self::rig();
+    let mut head = rig.mesh.head();
+    head.hash = Hash([1; 32]).to_hex();
+    let seq = head.seq;
+    shown(&mut rig, Some(head));
+    assert_eq!(told(&rig), [Lie::LogFork { seq }]);
+}
+
+#[test]
+fn an_invalid_entry_is_told_and_not_taken() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    let mut entry = grown.join(4);
+    entry.signature.0[0] ^= 1;
+    *grown.entries.last_mut().unwrap() = entry;
+    shown(&mut rig, Some(grown.head()));
+    let from = rig.log_gets()[0].from;
+    page(&mut rig, from, &grown);
+    assert!(matches!(told(&rig).as_slice(), [Lie::BadEntry(_)]));
+    // The invite before it was right.
+    assert_eq!(kept(&rig), grown.entries.len() - 1);
+}
+
+#[test]
+fn an_append_is_signed_anew_after_a_conflict() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    let body = Body::MemberRemoved {
+        key: key(CEM),
+        close_all: false,
+    };
+    let command = rig.command(Command::Append {
+        body,
+        invite_token: None,
+    });
+    let first = appends(&rig).pop().unwrap();
+    grown.invite(120);
+    let mut conflict = ErrorFrame::new(code::LOG_CONFLICT, "grown");
+    conflict.req_id = first.req_id;
+    rig.frame(conflict);
+    let from = rig.log_gets()[0].from;
+    page(&mut rig, from, &grown);
+    let second = appends(&rig).pop().unwrap();
+    assert_ne!(second.entry, first.entry);
+    grown.remove(ANA, CEM);
+    rig.frame(LogAppended {
+        head: grown.head(),
+        req_id: second.req_id,
+        ..LogAppended::default()
+    });
+    let Some(Ok(Reply::Appended { seq, .. })) = rig.answer(command) else {
+        panic!("{:?}", rig.done)
+    };
+    assert_eq!(*seq, grown.log.head().seq);
+    assert_eq!(kept(&rig), grown.entries.len());
+}
+
+#[test]
+fn an_append_that_nobody_answers_is_looked_for() {
+    let mut rig = rig();
+    let body = Body::MemberRemoved {
+        key: key(CEM),
+        close_all: false,
+    };
+    let command = rig.command(Command::Append {
+        body,
+        invite_token: None,
+    });
+    rig.pass(10_000);
+    assert_eq!(rig.answer(command), Some(&Err(SessionError::Timeout)));
+    assert_eq!(rig.log_gets().len(), 1);
+}
+
+#[test]
+fn a_member_can_leave() {
+    let mut rig = Rig::connected(&Mesh::new(&[BEN, CEM]), BEN);
+    let body = Body::MemberRemoved {
+        key: key(BEN),
+        close_all: false,
+    };
+    let command = rig.command(Command::Append {
+        body,
+        invite_token: None,
+    });
+    let append = appends(&rig).pop().unwrap();
+    let mut grown = rig.mesh.clone();
+    grown.remove(BEN, BEN);
+    rig.frame(LogAppended {
+        head: grown.head(),
+        req_id: append.req_id,
+        ..LogAppended::default()
+    });
+    assert!(matches!(
+        rig.answer(command),
+        Some(Ok(Reply::Appended { .. }))
+    ));
+    assert!(
+        rig.events
+            .iter()
+            .any(|e| matches!(e, Event::Removed { .. }))
+    );
+    assert_eq!(kept(&rig), grown.entries.len());
+}

@@ -1,0 +1,5 @@
+//! Load and chaos runs.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

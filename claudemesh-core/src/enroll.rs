@@ -200,8 +200,8 @@ impl Config {
         name: &str,
     ) -> Result<Created, JoinError> {
         let (slug, name) = (MeshSlug::new(slug)?, Name::new(name)?);
-        let owner = KeyPair::from_seed(&*Zeroizing::new(random()?));
-        let recovery = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let owner = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
+        let recovery = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let body = Body::MeshCreated {
             slug: slug.clone(),
             salt: random()?,
@@ -314,7 +314,7 @@ impl Config {
         if let Some(known) = known {
             return Ok(known.clone());
         }
-        let key = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let key = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let request = join_request(opened, &key.public(), name);
         let answer = post(&opened.broker, "/join", &request).await?;
         let member = member_id(&answer, "memberId")?;
@@ -386,7 +386,7 @@ impl Config {
     /// Also says whether it was kept before.
     fn pending_key(&mut self, invite: &InviteId) -> Result<(Arc<KeyPair>, bool), JoinError> {
         let id = invite.to_hex();
-        let fresh = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let fresh = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let text = fresh.expose_secret_hex();
         let key = self.update(|data| {
             let pending = data

@@ -270,6 +270,8 @@ impl Run {
     }
 
     fn outputs(&mut self) {
+        // Published first: whoever is answered below sees the log that the answer is about.
+        self.driver.shared.log_is(self.driver.session.membership());
         while let Some(out) = self.driver.session.poll() {
             match out {
                 Out::Connect => {
@@ -296,7 +298,6 @@ impl Run {
                 Out::Event(event) => self.event(event),
             }
         }
-        self.driver.shared.log_is(self.driver.session.membership());
     }
 
     fn write(&mut self, message: Message) {

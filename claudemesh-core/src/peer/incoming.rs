@@ -170,9 +170,11 @@ pub struct Incoming {
 
 enum State {
     Idle(Box<Cursor>),
-    Busy(Pin<Box<dyn Future<Output = (Box<Cursor>, Option<Received>)> + Send>>),
+    Busy(Work),
     Ended,
 }
+
+type Work = Pin<Box<dyn Future<Output = (Box<Cursor>, Option<Received>)> + Send>>;
 
 struct Cursor {
     peer: Peer,

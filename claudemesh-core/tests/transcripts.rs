@@ -19,6 +19,7 @@ const OURS: &[&str] = &[
     "outcomes_result",
     "log_entries",
     "log_appended",
+    "caught_up",
 ];
 
 fn records() -> Vec<Value> {

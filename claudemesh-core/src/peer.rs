@@ -143,7 +143,8 @@ impl Peer {
     /// Dropping the future before it returns may or may not have sent the message.
     ///
     /// # Errors
-    /// [`SendError`]: nothing was sent.
+    /// [`SendError`]: nothing was sent; after [`PeerError::Closed`] and [`StoreError::Unknown`] the
+    /// message may be in the outbox all the same.
     pub async fn send(
         &self,
         to: impl Into<Recipient>,

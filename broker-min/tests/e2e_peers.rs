@@ -1,6 +1,6 @@
 //! Real peers and a real broker over real sockets.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

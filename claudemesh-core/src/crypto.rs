@@ -1,7 +1,7 @@
 //! The only place that names a crypto crate.
 //!
-//! Ed25519 keys sign ([`sign`]); the same keys, converted to X25519, seal boxes between two peers
-//! ([`direct`]). Everything here is byte-compatible with libsodium, and refuses what libsodium
+//! Ed25519 keys sign ([`KeyPair`]); the same keys, converted to X25519, seal boxes between two peers
+//! ([`DirectKey`]). Everything here is byte-compatible with libsodium, and refuses what libsodium
 //! refuses.
 
 mod direct;

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use crate::session::Event;
 
-/// Events as a stream; see [`Peer::events`].
+/// Events as a stream; see [`super::Peer::events`].
 pub struct Events {
     work: Option<EventWork>,
 }

@@ -1,6 +1,6 @@
 //! The examples are run as programs: a broker, a peer that echoes, a bot that answers.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -40,7 +40,8 @@ use crate::membership::Log;
 use crate::session::{Command, Reply, SessionError};
 use crate::store::{OutboxRow, PeerStore, Query, ReaderName, Rows, StoreError};
 use driver::Request;
-use shared::{Connection, Shared};
+pub use shared::Connection;
+use shared::Shared;
 
 /// How long a question waits for the connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +56,9 @@ pub enum PeerError {
     /// There is no connection to the broker.
     #[error("not connected to the broker: {0}")]
     NotConnected(String),
+    /// This member is out of the mesh.
+    #[error("this member was removed from the mesh: {0}")]
+    Removed(String),
     /// Somebody reads with this name already.
     #[error(
         "messages are being read already by this peer, or by another process with its session name"
@@ -252,7 +256,7 @@ impl Peer {
         match tokio::time::timeout(limit, self.command(Command::Settle)).await {
             Ok(result) => result.map(|_| ()),
             Err(_) if self.is_connected() => Err(SessionError::Timeout.into()),
-            Err(_) => Err(PeerError::NotConnected(self.connection_text())),
+            Err(_) => Err(self.not_connected()),
         }
     }
 
@@ -264,9 +268,7 @@ impl Peer {
         let mut caught_up = self.inner.shared.catching_up();
         let mut connection = self.inner.shared.connection();
         let ended = async {
-            let found = connection
-                .wait_for(|c| matches!(c, Connection::Ended(_)))
-                .await;
+            let found = connection.wait_for(Connection::is_ended).await;
             found.map(|_| ()).map_err(|_| ())
         };
         let reached = tokio::time::timeout(limit, async {
@@ -277,7 +279,7 @@ impl Peer {
         });
         match reached.await {
             Ok(true) => Ok(()),
-            _ => Err(PeerError::NotConnected(self.connection_text())),
+            _ => Err(self.not_connected()),
         }
     }
 
@@ -287,11 +289,11 @@ impl Peer {
     /// [`PeerError::NotConnected`] with the reason of the last failure.
     pub async fn connected_within(&self, limit: Duration) -> Result<(), PeerError> {
         let mut connection = self.inner.shared.connection();
-        let done = |c: &Connection| matches!(c, Connection::Connected | Connection::Ended(_));
+        let done = |c: &Connection| *c == Connection::Connected || c.is_ended();
         let found = tokio::time::timeout(limit, connection.wait_for(done)).await;
         match found {
             Ok(Ok(now)) if *now == Connection::Connected => Ok(()),
-            _ => Err(PeerError::NotConnected(self.connection_text())),
+            _ => Err(self.not_connected()),
         }
     }
 
@@ -300,12 +302,25 @@ impl Peer {
         *self.inner.shared.connection().borrow() == Connection::Connected
     }
 
-    /// Why there is no connection, in words; empty if there is one.
-    pub fn connection_text(&self) -> String {
-        match &*self.inner.shared.connection().borrow() {
-            Connection::Connected => String::new(),
-            Connection::Starting => format!("connecting to {}", self.inner.broker),
-            Connection::Waiting(reason) | Connection::Ended(reason) => reason.clone(),
+    /// Where the connection stands now.
+    pub fn connection(&self) -> Connection {
+        self.inner.shared.connection().borrow().clone()
+    }
+
+    /// By how many milliseconds the broker's clock was ahead of this machine's when the connection
+    /// was opened (negative: behind), as far as whole seconds tell; none if the broker did not say.
+    pub fn broker_clock_ahead_ms(&self) -> Option<i64> {
+        self.inner.shared.clock()
+    }
+
+    fn not_connected(&self) -> PeerError {
+        match self.connection() {
+            Connection::Removed(reason) => PeerError::Removed(reason),
+            Connection::Closed => PeerError::Closed,
+            Connection::Starting => {
+                PeerError::NotConnected(format!("connecting to {}", self.inner.broker))
+            }
+            other => PeerError::NotConnected(other.to_string()),
         }
     }
 

@@ -217,6 +217,10 @@ impl Run {
                     task: tokio::spawn(write(sink, queue, Arc::clone(&waiting))),
                     waiting,
                 });
+                if let Some(ahead) = date.and_then(|date| i64::try_from(date).ok()) {
+                    let here = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+                    self.driver.shared.clock_is(ahead.saturating_sub(here));
+                }
                 // The broker's clock counts only where the own one is far off it.
                 let date = date.filter(|date| date.abs_diff(unix_ms()) > 20_000);
                 self.input(In::Opened { challenge, date });
@@ -340,11 +344,8 @@ impl Run {
             Event::Refused { message, .. } => {
                 shared.connection_is(Connection::Waiting(message.clone()));
             }
-            Event::Removed { reason } => shared.connection_is(Connection::Ended(reason.clone())),
-            Event::Kicked => {
-                let reason = "the broker's operator ended this connection".to_owned();
-                shared.connection_is(Connection::Ended(reason));
-            }
+            Event::Removed { reason } => shared.connection_is(Connection::Removed(reason.clone())),
+            Event::Kicked => shared.connection_is(Connection::Kicked),
             Event::Received => shared.inbox_changed(),
             Event::CaughtUp => shared.caught_up(),
             Event::Sent {
@@ -432,9 +433,7 @@ impl Run {
                 abort.abort();
             }
         }
-        self.driver
-            .shared
-            .connection_is(Connection::Ended("closed".to_owned()));
+        self.driver.shared.connection_is(Connection::Closed);
         self.driver.shared.closed();
     }
 }

@@ -244,7 +244,7 @@ impl Stream for Incoming {
 
 impl Cursor {
     async fn advance(mut self: Box<Self>) -> (Box<Self>, Option<Received>) {
-        let ended = |c: &Connection| matches!(c, Connection::Ended(_));
+        let ended = |c: &Connection| c.is_ended();
         loop {
             self.inbox.mark_unchanged();
             let failed = match self.step().await {

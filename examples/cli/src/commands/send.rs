@@ -77,7 +77,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
             context.out.warn(&format!(
                 "the message is kept here and goes out with the next command that reaches the \
                  broker, such as `claudemesh outbox flush`: {}",
-                peer.connection_text()
+                peer.connection()
             ));
             Ok(Code::Network)
         }

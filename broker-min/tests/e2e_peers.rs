@@ -127,7 +127,7 @@ async fn killed_and_cut_while_a_hundred_messages_flow() {
     });
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        mesh.drop_connections().await;
+        mesh.drop_connection().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         mesh.kill_broker().await.unwrap();
     }

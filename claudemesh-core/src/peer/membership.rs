@@ -51,7 +51,7 @@ impl Peer {
         let Reply::Peers(list) = self.command(Command::ListPeers).await? else {
             return Err(PeerError::Closed);
         };
-        let members = self.members(false);
+        let members = self.members();
         let record = |key: &PublicKey| {
             let hex = key.to_hex();
             let told = list
@@ -118,17 +118,22 @@ impl Peer {
         Ok(all)
     }
 
-    /// The members, as the membership log has them; with `former`, those who were removed too.
-    pub fn members(&self, former: bool) -> Vec<MemberInfo> {
-        let Some(log) = self.inner.shared.log() else {
-            return Vec::new();
-        };
-        let roster = log.roster();
-        if former {
-            roster.members_and_former().map(MemberInfo::from).collect()
-        } else {
+    /// The members, as the membership log has them.
+    pub fn members(&self) -> Vec<MemberInfo> {
+        let log = self.inner.shared.log();
+        let roster = log.as_deref().map(Log::roster);
+        roster.map_or_else(Vec::new, |roster| {
             roster.members().map(MemberInfo::from).collect()
-        }
+        })
+    }
+
+    /// As [`Peer::members`], with those who were removed.
+    pub fn members_and_former(&self) -> Vec<MemberInfo> {
+        let log = self.inner.shared.log();
+        let roster = log.as_deref().map(Log::roster);
+        roster.map_or_else(Vec::new, |roster| {
+            roster.members_and_former().map(MemberInfo::from).collect()
+        })
     }
 
     /// Makes an invite. Needs the broker, and the role of owner or admin.

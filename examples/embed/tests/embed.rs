@@ -90,7 +90,7 @@ async fn the_examples_talk() {
 async fn wait_for(peer: &Peer, name: &str) {
     for _ in 0..500 {
         if peer
-            .members(false)
+            .members()
             .iter()
             .any(|member| member.name.as_str() == name)
         {

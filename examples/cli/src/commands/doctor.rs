@@ -125,7 +125,7 @@ fn log(peer: &Peer, report: &mut Report) {
             let entries = log.head().seq + 1;
             let message = format!(
                 "verified, entries: {entries}, members: {}",
-                peer.members(false).len()
+                peer.members().len()
             );
             report.add("log", mesh, Level::Ok, message);
             let own = log.roster().member_or_former(&peer.key());

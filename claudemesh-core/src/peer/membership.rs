@@ -6,7 +6,7 @@ use super::{MemberInfo, PATIENCE, Peer, PeerError, PeerInfo, random, unix_ms};
 use crate::crypto::KeyPair;
 use crate::id::{InviteId, MeshSlug, PublicKey};
 use crate::invite::{IssuedInvite, Offer};
-use crate::membership::{Body, Invite, Role};
+use crate::membership::{Body, Invite, Log, Role};
 use crate::session::{Command, Reply, SessionError};
 
 /// What an invite offers.

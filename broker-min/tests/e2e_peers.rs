@@ -686,8 +686,7 @@ async fn a_join_that_was_cut_off_is_finished() {
         .update(|data| {
             data.meshes.clear();
             let pending = serde_json::json!({ invite: secret });
-            data.extra
-                .insert("claudemeshPendingJoins".to_owned(), pending);
+            data.extra.set("claudemeshPendingJoins", &pending);
         })
         .unwrap();
     let again = Config::load(&dir)

@@ -6,8 +6,10 @@
 
 mod direct;
 mod drbg;
+mod exposed;
 mod sign;
 
 pub use direct::{BoxError, DirectKey, NONCE_LEN, TAG_LEN, X25519Secret, to_x25519_public};
 pub use drbg::Drbg;
+pub use exposed::{ExposedBytes, ExposedKey, ExposedText};
 pub use sign::{KeyError, KeyPair, verify};

@@ -272,6 +272,33 @@ fn is_edge_space(c: char) -> bool {
     )
 }
 
+text_id!(
+    /// A channel, with its mark: `*` (everybody), `@` and a group's name, `#` and a topic's name,
+    /// or `$state`. Names are 1–64 lower-case letters, digits, `.`, `_` or `-` after the mark,
+    /// beginning with a letter or digit; `@all` is written `*`.
+    ChannelName,
+    "channel",
+    "must be '*', or '@' or '#' and 1–64 lower-case letters, digits, '.', '_' or '-'",
+    |text| match text.split_at_checked(1) {
+        Some(("*", "")) | Some(("$", "state")) => true,
+        Some(("@", "all")) => false,
+        Some(("@" | "#", name)) => MeshSlug::new(name).is_ok(),
+        _ => false,
+    }
+);
+
+impl ChannelName {
+    /// Whether it is a group: `@…`.
+    pub fn is_group(&self) -> bool {
+        self.as_str().starts_with('@')
+    }
+
+    /// Whether its members are those of a log of its own: a group or a topic.
+    pub fn has_log(&self) -> bool {
+        self.as_str().starts_with(['@', '#'])
+    }
+}
+
 impl MeshId {
     /// The id of a mesh with a membership log: base32 (RFC 4648, lower-case, unpadded) of the
     /// first 20 bytes of its first entry's hash; 32 characters.

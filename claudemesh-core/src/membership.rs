@@ -11,7 +11,8 @@
 mod entry;
 mod log;
 mod roster;
+mod rules;
 
 pub use entry::{Body, Draft, Entry, EntryError, MAX_ENTRY_BYTES, Role, SignedEntry};
 pub use log::{Head, Log, LogError, Merge};
-pub use roster::{Invite, Member, Roster, RuleError};
+pub use roster::{Channel, Invite, Member, Roster, RuleError};

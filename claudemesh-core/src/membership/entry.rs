@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::{KeyPair, verify};
 use crate::encoding::{DecodeError, Decoder, Encoder, base64url, sha256, unbase64url};
-use crate::id::{Hash, InviteId, MeshId, MeshSlug, Name, PublicKey, Signature};
+use crate::id::{ChannelName, Hash, InviteId, MeshId, MeshSlug, Name, PublicKey, Signature};
 
 /// Bytes of an entry at most.
 pub const MAX_ENTRY_BYTES: usize = 1_024;
@@ -25,16 +25,19 @@ pub enum Role {
     Member,
     /// Joined by a link in the open and waits to be admitted.
     Pending,
+    /// Belongs to a member and has its standing (an owner's device: that of an admin).
+    Device,
 }
 
 impl Role {
-    /// As it travels: `owner`, `admin`, `member` or `pending`.
+    /// As it travels: `owner`, `admin`, `member`, `pending` or `device`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
             Self::Admin => "admin",
             Self::Member => "member",
             Self::Pending => "pending",
+            Self::Device => "device",
         }
     }
 }
@@ -48,10 +51,16 @@ impl fmt::Display for Role {
 impl FromStr for Role {
     type Err = EntryError;
     fn from_str(text: &str) -> Result<Self, EntryError> {
-        [Self::Owner, Self::Admin, Self::Member, Self::Pending]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or(EntryError::Decode(DecodeError::Field("role")))
+        [
+            Self::Owner,
+            Self::Admin,
+            Self::Member,
+            Self::Pending,
+            Self::Device,
+        ]
+        .into_iter()
+        .find(|role| role.as_str() == text)
+        .ok_or(EntryError::Decode(DecodeError::Field("role")))
     }
 }
 
@@ -113,6 +122,49 @@ pub enum Body {
         /// By which link.
         invite: InviteId,
     },
+    /// A pending member, or a key that came without a log entry, is let in.
+    MemberAdmitted {
+        /// Who.
+        key: PublicKey,
+        /// Display name.
+        name: Name,
+        /// Admin or member.
+        role: Role,
+    },
+    /// A member's further device. Signed by the invite key, cosigned by the device's key; it
+    /// belongs to who issued the invite.
+    DeviceLinked {
+        /// The device's key.
+        key: PublicKey,
+        /// The device's name: shown as `member/device`.
+        name: Name,
+        /// By which link, of role `device`.
+        invite: InviteId,
+    },
+    /// A member becomes an admin, or is one no longer.
+    RoleChanged {
+        /// Who.
+        key: PublicKey,
+        /// Admin or member.
+        role: Role,
+    },
+    /// The mesh has another owner. Signed by the owner or with the recovery key, cosigned by the
+    /// new owner.
+    OwnerChanged {
+        /// The new owner: a member, or a key that the log does not know.
+        key: PublicKey,
+        /// The recovery key from now on; absent keeps the one there is.
+        recovery: Option<PublicKey>,
+        /// Display name, for a key that is no member; absent for a member.
+        name: Option<Name>,
+    },
+    /// A channel begins. The signer is its lead.
+    ChannelCreated {
+        /// Its name, with its mark.
+        channel: ChannelName,
+        /// Whether every member may join by itself.
+        public: bool,
+    },
     /// A member is out, or left. Final for that key.
     MemberRemoved {
         /// Who.
@@ -130,6 +182,11 @@ impl Body {
             Self::InviteIssued { .. } => "invite_issued",
             Self::InviteClosed { .. } => "invite_closed",
             Self::MemberJoined { .. } => "member_joined",
+            Self::MemberAdmitted { .. } => "member_admitted",
+            Self::DeviceLinked { .. } => "device_linked",
+            Self::RoleChanged { .. } => "role_changed",
+            Self::OwnerChanged { .. } => "owner_changed",
+            Self::ChannelCreated { .. } => "channel_created",
             Self::MemberRemoved { .. } => "member_removed",
         }
     }
@@ -159,6 +216,25 @@ impl Body {
             Self::InviteClosed { invite } => encoder.bytes(&invite.0),
             Self::MemberJoined { key, name, invite } => {
                 encoder.bytes(&key.0).text(name.as_str()).bytes(&invite.0)
+            }
+            Self::MemberAdmitted { key, name, role } => encoder
+                .bytes(&key.0)
+                .text(name.as_str())
+                .text(role.as_str()),
+            Self::DeviceLinked { key, name, invite } => {
+                encoder.bytes(&key.0).text(name.as_str()).bytes(&invite.0)
+            }
+            Self::RoleChanged { key, role } => encoder.bytes(&key.0).text(role.as_str()),
+            Self::OwnerChanged {
+                key,
+                recovery,
+                name,
+            } => encoder
+                .bytes(&key.0)
+                .optional(recovery.as_ref().map(|key| key.0.as_slice()))
+                .text(name.as_ref().map_or("", Name::as_str)),
+            Self::ChannelCreated { channel, public } => {
+                encoder.text(channel.as_str()).int(u64::from(*public))
             }
             Self::MemberRemoved { key, close_all } => {
                 encoder.bytes(&key.0).int(u64::from(*close_all))
@@ -193,16 +269,47 @@ impl Body {
                 name: name(fields)?,
                 invite: Hash(fields.array("invite id")?),
             },
+            "member_admitted" => Self::MemberAdmitted {
+                key: key(fields)?,
+                name: name(fields)?,
+                role: fields.text("role")?.parse()?,
+            },
+            "device_linked" => Self::DeviceLinked {
+                key: key(fields)?,
+                name: name(fields)?,
+                invite: Hash(fields.array("invite id")?),
+            },
+            "role_changed" => Self::RoleChanged {
+                key: key(fields)?,
+                role: fields.text("role")?.parse()?,
+            },
+            "owner_changed" => Self::OwnerChanged {
+                key: key(fields)?,
+                recovery: fields.optional("recovery key")?.map(PublicKey),
+                name: match fields.text("name")? {
+                    "" => None,
+                    text => Some(Name::new(text).map_err(|_| bad("name"))?),
+                },
+            },
+            "channel_created" => Self::ChannelCreated {
+                channel: ChannelName::new(fields.text("channel")?).map_err(|_| bad("channel"))?,
+                public: flag(fields, "public")?,
+            },
             "member_removed" => Self::MemberRemoved {
                 key: key(fields)?,
-                close_all: match fields.int("all")? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(bad("all")),
-                },
+                close_all: flag(fields, "all")?,
             },
             other => return Err(EntryError::UnknownKind(other.chars().take(64).collect())),
         })
+    }
+}
+
+/// 0 or 1.
+fn flag(fields: &mut Decoder<'_>, what: &'static str) -> Result<bool, EntryError> {
+    match fields.int(what)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(EntryError::Decode(DecodeError::Field(what))),
     }
 }
 

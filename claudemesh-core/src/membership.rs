@@ -8,11 +8,13 @@
 //!
 //! Validity depends on the log's bytes only, never on a clock, so all peers agree.
 
+mod body;
 mod entry;
 mod log;
 mod roster;
 mod rules;
 
-pub use entry::{Body, Draft, Entry, EntryError, MAX_ENTRY_BYTES, Role, SignedEntry};
+pub use body::Body;
+pub use entry::{Draft, Entry, EntryError, MAX_ENTRY_BYTES, Role, SignedEntry};
 pub use log::{Head, Log, LogError, Merge};
 pub use roster::{Channel, Invite, Member, Roster, RuleError};

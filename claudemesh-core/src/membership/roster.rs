@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::entry::{Body, Entry, Role};
+use super::body::Body;
+use super::entry::{Entry, Role};
 use crate::crypto::to_x25519_public;
 use crate::id::{ChannelName, Hash, InviteId, MeshSlug, Name, PublicKey};
 
@@ -39,7 +40,8 @@ pub enum RuleError {
     InviteTerms,
     /// The invite, or the member, is of another role than this entry is for.
     #[error(
-        "this is not for that role (a device's link links a device, an admin becomes a member or the other way round)"
+        "this is not for that role (a device's link links a device, an admin becomes a member or \
+         the other way round)"
     )]
     OtherRole,
     /// A channel of that kind cannot be made so.
@@ -119,6 +121,11 @@ impl Member {
         self.removed_at.is_none() && self.role != Role::Pending
     }
 
+    /// Whether this member was verified after the entry at `seq`.
+    pub fn was_verified(&self, seq: u64) -> bool {
+        self.role_at(seq).is_some_and(|role| role != Role::Pending)
+    }
+
     /// The role that this member had after the entry at `seq`; none if it was no member then.
     pub fn role_at(&self, seq: u64) -> Option<Role> {
         if self.removed_seq.is_some_and(|removed| removed <= seq) {
@@ -137,12 +144,14 @@ pub struct Channel {
     pub name: ChannelName,
     /// Whether every member may join by itself.
     pub public: bool,
-    /// Who made it.
+    /// Who made it; never a device, which acts for its member.
     pub lead: PublicKey,
     /// The hash of the entry that made it: what the channel's log begins after.
     pub created: Hash,
     /// The place of that entry.
     pub seq: u64,
+    /// Unix ms of that entry.
+    pub at: u64,
 }
 
 /// A link that was made.
@@ -257,6 +266,35 @@ impl Roster {
                 None => Err(RuleError::NotAllowed),
             },
         }
+    }
+
+    /// What a key might do after the entry at `seq`, as [`Roster::standing`]; none if it was no
+    /// member then. A device is out as soon as its member is.
+    pub fn standing_at(&self, key: &PublicKey, seq: u64) -> Option<Role> {
+        let member = self.members.get(key)?;
+        let role = member.role_at(seq)?;
+        match member.device_of {
+            None => Some(role),
+            Some(owner) => match self.members.get(&owner)?.role_at(seq)? {
+                Role::Owner => Some(Role::Admin),
+                role => Some(role),
+            },
+        }
+    }
+
+    /// Who was verified after the entry at `seq`, members and devices, in ascending order: the
+    /// audience of `*` and `$state` (`u64::MAX` for now).
+    pub fn audience_at(&self, seq: u64) -> Vec<PublicKey> {
+        let all = self.members.values();
+        all.filter(|member| member.was_verified(seq))
+            .map(|member| member.key)
+            .collect()
+    }
+
+    /// The person behind a key: a device's member, else the key itself.
+    pub fn person(&self, key: &PublicKey) -> PublicKey {
+        let device_of = self.members.get(key).and_then(|member| member.device_of);
+        device_of.unwrap_or(*key)
     }
 
     /// The member whose device this key is.

@@ -1,6 +1,7 @@
 //! Which entry may follow which: the rules of every kind.
 
-use super::entry::{Body, Entry, Role};
+use super::body::Body;
+use super::entry::{Entry, Role};
 use super::roster::{Channel, Invite, Member, Roster, RuleError};
 use crate::crypto::to_x25519_public;
 use crate::id::{ChannelName, Hash, InviteId, Name, PublicKey};
@@ -239,6 +240,7 @@ impl Roster {
             if let Some(member) = self.members.get_mut(&old) {
                 member.take_role(entry.seq, Role::Admin);
             }
+            self.close_admin_links_of(&old);
         } else {
             self.expel(entry, &old, true);
         }
@@ -275,13 +277,15 @@ impl Roster {
         if self.channels.contains_key(name) {
             return Err(RuleError::ChannelKnown);
         }
-        let lead = entry.signer;
+        // A device may be lost or replaced; its member stays.
+        let lead = self.person(&entry.signer);
         let created = Channel {
             name: name.clone(),
             public,
             lead,
             created: id,
             seq: entry.seq,
+            at: entry.at,
         };
         self.channels.insert(name.clone(), created);
         Ok(())
@@ -334,8 +338,21 @@ impl Roster {
         self.close_all(closing);
     }
 
+    /// Closes what a member issued, itself or at its devices, who stand as it does.
     fn close_issued_by(&mut self, key: &PublicKey) {
-        let closing = self.issued.remove(key).unwrap_or_default();
+        let mut keys: Vec<PublicKey> = self.devices(key).map(|device| device.key).collect();
+        keys.push(*key);
+        let issued = keys.iter().filter_map(|key| self.issued.remove(key));
+        let closing = issued.flatten().collect();
+        self.close_all(closing);
+    }
+
+    /// Closes the links by which a former owner could still make admins.
+    fn close_admin_links_of(&mut self, key: &PublicKey) {
+        let is_admins = |invite: &Invite| invite.role == Role::Admin;
+        let issued = self.issued.get(key).into_iter().flatten().copied();
+        let closing = issued.filter(|id| self.invites.get(id).is_some_and(is_admins));
+        let closing = closing.collect();
         self.close_all(closing);
     }
 

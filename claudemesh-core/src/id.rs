@@ -106,6 +106,13 @@ bytes_id!(
     "signature"
 );
 
+bytes_id!(
+    /// The id of a channel's key: the first 16 bytes of the hash of the statement that made it.
+    KeyId,
+    16,
+    "key id"
+);
+
 impl PublicKey {
     /// The first 16 hex digits: enough for a person to tell keys apart, not a proof.
     pub fn short(&self) -> String {

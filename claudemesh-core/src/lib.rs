@@ -59,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker_url;
+pub mod channel;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod crypto;

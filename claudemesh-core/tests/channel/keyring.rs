@@ -227,6 +227,25 @@ fn what_is_refused_is_stepped_over_but_not_far() {
 }
 
 #[test]
+fn an_author_that_names_no_predecessor_goes_back_behind_none() {
+    let (mut world, mut random) = world();
+    let early = world.clone();
+    world.remove(1, 22);
+    let mut ring = world.ring(20);
+    let first = world.rotate(&ring, 20, &mut random);
+    assert_eq!(world.give(&first, &mut ring, 20), Taken::Newer);
+    // Heads from before the removal, so that the removed one is in the audience again.
+    let stale = early.rotate(&early.ring(22), 22, &mut random).statement;
+    let mut stale = stale.open().unwrap();
+    for previous in [None, Some(KeyId([1; 16])), Some(first.statement.key_id())] {
+        (stale.epoch, stale.previous) = (2, previous);
+        let taken = ring.take(&stale.make(&pair(22)), &world.mesh.log, Some(&world.log));
+        assert_eq!(taken, Taken::Rejected(StatementError::HeadBack));
+    }
+    assert_eq!(ring.current().unwrap().0, &first.statement.key_id());
+}
+
+#[test]
 fn a_key_that_needs_more_of_a_log_waits_for_it() {
     let (mut world, mut random) = world();
     let mut ring = world.ring(21);

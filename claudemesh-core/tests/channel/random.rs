@@ -74,14 +74,12 @@ fn run(public: bool, steps: &[(u8, usize, usize)]) {
                 }
             }
             2 => {
-                if world.say(by, left(whom)).is_ok() {
-                    model.listed.retain(|seed| *seed != whom);
-                }
+                let stays = world.say(by, left(whom)).is_err();
+                model.listed.retain(|seed| stays || *seed != whom);
             }
             3 => {
-                if world.mesh.say(by, remove(whom, false)).is_ok() {
-                    model.out.push(whom);
-                }
+                let gone = world.mesh.say(by, remove(whom, false)).is_ok();
+                model.out.extend(gone.then_some(whom));
             }
             4 => {
                 join_more(&mut world.mesh, fresh + 100, fresh);

@@ -89,15 +89,20 @@ fn who_holds_the_key_reads_what_was_said_and_who_signed_it() {
 fn every_check_has_its_error() {
     use MessageError::{Misdirected, OtherId, Time};
     let sealed = seal(&channel("#deploys"), b"ship it");
-    let (other_mesh, other) = (MeshId::new("n").unwrap(), channel("#other"));
-    let elsewhere = open(
-        |e| {
-            // Leaked on purpose: the change outlives this closure.
-            e.mesh = Box::leak(Box::new(other_mesh));
-        },
-        &sealed,
+    let (elsewhere, place, other) = (
+        MeshId::new("n").unwrap(),
+        channel("#deploys"),
+        channel("#other"),
     );
-    assert_eq!(elsewhere, Err(Misdirected));
+    let expected = ExpectedInChannel {
+        mesh: &elsewhere,
+        channel: &place,
+        key_id: &ID,
+        frame_id: None,
+        now: NOW,
+    };
+    let opened = open_in_channel(expected, &secret(), &sealed);
+    assert_eq!(opened, Err(Misdirected));
     let moved = seal(&other, b"ship it");
     assert_eq!(open(|_| (), &moved), Err(Misdirected));
     assert_eq!(

@@ -1,10 +1,13 @@
 //! Channels: who holds which key, and what is sealed under it.
 //!
-//! Implements docs/protocol.md, section "Channels". A channel has epochs. Each is a fresh random
-//! root, and a statement that one of its audience signed: which heads of the logs the audience
-//! was computed from, the hash of that audience, and a commitment to the root. Each member gets
-//! the root in a box of its own. Every peer computes the audience itself, so a broker adds no
-//! reader; everybody who holds the statement and a copy knows whether the copy is the same root.
+//! Implements docs/protocol.md, sections "Channel keys" and "Messages to a channel". A channel has
+//! epochs. Each is a fresh random root, and a statement that one of its audience signed: which
+//! heads of the logs the audience was computed from, the hash of that audience, and a commitment
+//! to the root. Each member gets the root in a box of its own. Every peer computes the audience
+//! itself, so a broker adds no reader; everybody who holds the statement and a copy knows whether
+//! the copy is the same root.
+//!
+//! Pure logic so far: the broker serves no channels, and no peer sends to one.
 
 mod key;
 mod keyring;

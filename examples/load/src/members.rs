@@ -15,7 +15,7 @@ use claudemesh_core::{
 use serde_json::json;
 
 use crate::error::{During as _, LoadError};
-use crate::http::Http;
+use crate::http;
 use crate::report::Report;
 
 /// Joins by one invite at most.
@@ -87,13 +87,12 @@ impl Mesh {
         report: &Report,
     ) -> Result<Vec<Member>, LoadError> {
         let bar = report.bar(u64::try_from(count).unwrap_or(0), "joining");
-        let mut http = Http::connect(&self.url).await?;
         let mut members = Vec::with_capacity(count);
         while members.len() < count {
             let (invite, log) = self.invite(1_000).await?;
             let mut log = Log::clone(&log);
             for _ in 0..USES.min(count - members.len()) {
-                members.push(self.join_one(&invite, &mut log, &mut http).await?);
+                members.push(self.join_one(&invite, &mut log).await?);
                 bar.inc(1);
             }
         }
@@ -101,12 +100,7 @@ impl Mesh {
         Ok(members)
     }
 
-    async fn join_one(
-        &mut self,
-        invite: &NewInvite,
-        log: &mut Log,
-        http: &mut Http,
-    ) -> Result<Member, LoadError> {
+    async fn join_one(&mut self, invite: &NewInvite, log: &mut Log) -> Result<Member, LoadError> {
         self.joined += 1;
         let name = format!("load-{}", self.joined);
         let key = Arc::new(KeyPair::from_seed(&random()?));
@@ -127,7 +121,7 @@ impl Mesh {
             "display_name": name,
             "log_entry": blob,
         });
-        let answer = http.post("/join", &request).await?;
+        let answer = http::post(&self.url, "/join", &request).await?;
         let id = answer.get("memberId").and_then(serde_json::Value::as_str);
         let id = MemberId::new(id.unwrap_or_default()).during("the broker's member id")?;
         Ok(Member { key, id, name })

@@ -20,9 +20,10 @@ pub(super) struct Books {
     accepted: BTreeSet<String>,
     failed: BTreeSet<String>,
     offered: BTreeSet<String>,
-    taken: BTreeSet<String>,
-    /// At the broker, or in an inbox and not taken.
-    waiting: BTreeSet<String>,
+    /// At the broker.
+    at_broker: BTreeSet<String>,
+    /// In an inbox and not taken.
+    unread: BTreeSet<String>,
     /// Shown as new a second time, or shown after it was taken.
     twice: Vec<String>,
     /// Shown before one that the same process sent earlier.
@@ -81,7 +82,6 @@ impl Books {
             }
         }
         self.offered.append(&mut offered);
-        self.taken.append(&mut taken);
     }
 
     /// Enters what stands in a peer's store.
@@ -114,27 +114,30 @@ impl Books {
             let ids = rows
                 .into_iter()
                 .map(|row| row.message.id.as_str().to_owned());
-            self.waiting.extend(ids);
+            self.unread.extend(ids);
         }
         Ok(())
     }
 
     /// Enters what stands in the broker's file.
     pub(super) fn waiting_at_broker(&mut self, ids: Vec<String>) {
-        self.waiting.extend(ids);
+        self.at_broker.extend(ids);
     }
 
     /// Whether there is nothing to wait for any more.
     pub(super) fn is_balanced(&self) -> bool {
         let mut known = self.sent.union(&self.accepted);
-        known.all(|id| self.taken.contains(id) || self.failed.contains(id))
+        known.all(|id| self.offered.contains(id) || self.failed.contains(id))
     }
 
     pub(super) fn balance(&self) -> Balance {
-        let open = self.accepted.difference(&self.offered);
-        let (queued, lost): (Vec<_>, Vec<_>) = open
-            .filter(|id| !self.failed.contains(*id))
-            .partition(|id| self.waiting.contains(*id));
+        // Of what was shown the store knows whether it was taken; a kill may have come between
+        // the taking and its line in the journal.
+        let delivered = |id: &&String| self.offered.contains(*id) && !self.unread.contains(*id);
+        let held = |id: &String| self.at_broker.contains(id) || self.unread.contains(id);
+        let open = self.accepted.iter().filter(|id| !delivered(id));
+        let open = open.filter(|id| !self.failed.contains(*id));
+        let (queued, lost): (Vec<_>, Vec<_>) = open.partition(|id| held(id));
         let lost_texts = lost
             .iter()
             .map(|id| format!("{id} was accepted and never shown"));
@@ -143,21 +146,20 @@ impl Books {
             .chain(self.out_of_order.iter().cloned())
             .take(SAID)
             .collect();
-        let final_or_accepted = |id: &&String| {
-            !self.accepted.contains(*id)
-                && !self.failed.contains(*id)
-                && !self.offered.contains(*id)
+        let unanswered = |id: &&String| {
+            let known = [&self.accepted, &self.failed, &self.offered];
+            known.iter().all(|set| !set.contains(*id))
         };
         Balance {
             accepted: self.accepted.len(),
-            delivered: self.taken.intersection(&self.offered).count(),
+            delivered: self.accepted.iter().filter(delivered).count(),
             queued: queued.len(),
             lost: lost.len(),
             duplicated: self.twice.len(),
             out_of_order: self.out_of_order.len(),
             again: self.again,
             failed: self.failed.len(),
-            unanswered: self.sent.iter().filter(final_or_accepted).count(),
+            unanswered: self.sent.iter().filter(unanswered).count(),
             complaints,
         }
     }

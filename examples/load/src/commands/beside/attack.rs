@@ -12,6 +12,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::error::{During as _, LoadError};
@@ -22,6 +23,8 @@ use crate::wire;
 const HELD: usize = 32;
 /// For how long an attack may take.
 const LIMIT: Duration = Duration::from_secs(3);
+/// For how long an attacker listens to what the broker says.
+const LISTEN: Duration = Duration::from_millis(50);
 /// The pause after each.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -160,10 +163,12 @@ async fn not_http(url: &BrokerUrl) -> Result<(), LoadError> {
     let _ = stream.write_all(&random::<256>()?).await;
     let _ = stream.write_all(b"\r\n\r\n").await;
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
+    let _ = tokio::time::timeout(LISTEN, stream.read_to_end(&mut answer)).await;
     Ok(())
 }
 
-async fn until_closed(mut socket: tokio_tungstenite::WebSocketStream<TcpStream>) {
-    while let Some(Ok(_)) = socket.next().await {}
+/// Not for long: an attacker has more to do.
+async fn until_closed(mut socket: WebSocketStream<TcpStream>) {
+    let closed = async { while let Some(Ok(_)) = socket.next().await {} };
+    let _ = tokio::time::timeout(LISTEN, closed).await;
 }

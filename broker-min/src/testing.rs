@@ -240,7 +240,7 @@ impl TestMesh {
     }
 
     /// Cuts every connection without a close frame, as a broken network does.
-    pub async fn drop_connections(&self) {
+    pub async fn drop_connection(&self) {
         if let Some(broker) = &*self.broker.lock().await {
             broker.drop_connections();
         }

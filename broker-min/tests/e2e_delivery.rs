@@ -107,7 +107,7 @@ async fn what_is_not_acked_is_pushed_to_the_next_connection() {
     let mut bob = online(&mesh, &key(2)).await;
     alice.json(send(&key(2), "m-1")).await;
     let push = bob.expect("push").await;
-    mesh.drop_connections().await;
+    mesh.drop_connection().await;
     let mut bob = online(&mesh, &key(2)).await;
     assert_eq!(bob.expect("push").await["messageId"], push["messageId"]);
 }

@@ -1,6 +1,6 @@
 //! Real peers and a real broker over real sockets.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -127,7 +127,7 @@ async fn killed_and_cut_while_a_hundred_messages_flow() {
     });
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        mesh.drop_connections().await;
+        mesh.drop_connection().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         mesh.kill_broker().await.unwrap();
     }
@@ -686,8 +686,7 @@ async fn a_join_that_was_cut_off_is_finished() {
         .update(|data| {
             data.meshes.clear();
             let pending = serde_json::json!({ invite: secret });
-            data.extra
-                .insert("claudemeshPendingJoins".to_owned(), pending);
+            data.extra.set("claudemeshPendingJoins", &pending);
         })
         .unwrap();
     let again = Config::load(&dir)

@@ -280,7 +280,7 @@ async fn a_broker_that_stops_says_so() {
 async fn a_broken_network_shows_no_close_frame() {
     let mesh = TestMesh::start().await.unwrap();
     let mut raw = online(&mesh, mesh.owner()).await;
-    mesh.drop_connections().await;
+    mesh.drop_connection().await;
     loop {
         match raw.next().await {
             Got::Frame(_) => {}

@@ -23,15 +23,17 @@
 mod data;
 mod disk;
 mod error;
+mod fields;
 mod format;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 pub use data::{ConfigData, MeshEntry};
 pub use error::{ConfigError, Place};
+pub use fields::Fields;
+
+use crate::crypto::ExposedBytes;
 
 /// The environment variable that names the directory of `config.json`.
 pub const CONFIG_DIR_ENV: &str = "CLAUDEMESH_CONFIG_DIR";
@@ -96,8 +98,9 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::TooLarge`].
-    pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
-        format::write(&self.data, &self.place())
+    pub fn to_bytes(&self) -> Result<ExposedBytes, ConfigError> {
+        let mut bytes = format::write(&self.data, &self.place())?;
+        Ok(ExposedBytes::new(std::mem::take(&mut *bytes)))
     }
 
     /// The directory, if it is kept in one.

@@ -32,7 +32,7 @@ pub enum DecodeError {
 
 /// Builds `enc(name; f1, f2, …)`: `claudemesh/` name, a zero byte, then each field as its
 /// big-endian u32 length and its bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Encoder(Vec<u8>);
 
 impl Encoder {

@@ -3,6 +3,7 @@
 //! Implements docs/protocol.md, sections "Invites" and "Making a mesh". Keys are made here and
 //! stay here; what goes to the broker is signed log entries.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::broker_url::{BrokerUrl, BrokerUrlError};
 use crate::config::{Config, ConfigError, MeshEntry};
-use crate::crypto::KeyPair;
+use crate::crypto::{ExposedText, KeyPair};
 use crate::id::{IdError, InviteId, MemberId, MeshId, MeshSlug, Name, PublicKey};
 use crate::identity::log_read_proof;
 use crate::invite::{Fragment, InviteError, InviteToken, Link, LinkParts, TokenRole, parse_link};
@@ -26,6 +27,8 @@ const MAX_TRIES: usize = 8;
 const MAX_PAGES: usize = 1_400;
 /// Where in the configuration the keys of joins stand whose end is not known yet.
 const PENDING: &str = "claudemeshPendingJoins";
+/// Invite id in hex → secret key in hex.
+type Pending = BTreeMap<String, String>;
 
 /// Why a mesh could not be made or joined.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +121,7 @@ pub struct RecoveryKey(Arc<KeyPair>);
 
 impl RecoveryKey {
     /// 128 hex digits, exposed on purpose.
-    pub fn expose(&self) -> Zeroizing<String> {
+    pub fn expose(&self) -> ExposedText {
         self.0.expose_secret_hex()
     }
 }
@@ -200,8 +203,8 @@ impl Config {
         name: &str,
     ) -> Result<Created, JoinError> {
         let (slug, name) = (MeshSlug::new(slug)?, Name::new(name)?);
-        let owner = KeyPair::from_seed(&*Zeroizing::new(random()?));
-        let recovery = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let owner = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
+        let recovery = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let body = Body::MeshCreated {
             slug: slug.clone(),
             salt: random()?,
@@ -314,7 +317,7 @@ impl Config {
         if let Some(known) = known {
             return Ok(known.clone());
         }
-        let key = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let key = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let request = join_request(opened, &key.public(), name);
         let answer = post(&opened.broker, "/join", &request).await?;
         let member = member_id(&answer, "memberId")?;
@@ -386,19 +389,14 @@ impl Config {
     /// Also says whether it was kept before.
     fn pending_key(&mut self, invite: &InviteId) -> Result<(Arc<KeyPair>, bool), JoinError> {
         let id = invite.to_hex();
-        let fresh = KeyPair::from_seed(&*Zeroizing::new(random()?));
+        let fresh = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let text = fresh.expose_secret_hex();
         let key = self.update(|data| {
-            let pending = data
-                .extra
-                .entry(PENDING)
-                .or_insert_with(|| Value::Object(serde_json::Map::new()));
-            let kept = pending.as_object_mut()?;
-            let kept = kept
-                .entry(id)
-                .or_insert_with(|| Value::String(text.to_string()));
-            kept.as_str()
-                .and_then(|text| KeyPair::from_secret_hex(text).ok())
+            let mut pending: Pending = data.extra.get(PENDING).unwrap_or_default();
+            let kept = pending.entry(id).or_insert_with(|| text.to_string());
+            let key = KeyPair::from_secret_hex(kept).ok();
+            data.extra.set(PENDING, &pending);
+            key
         })?;
         let key = key.unwrap_or_else(|| KeyPair::from_seed(&fresh.expose_seed()));
         let begun = key.public() != fresh.public();
@@ -408,13 +406,12 @@ impl Config {
     fn forget_pending(&mut self, invite: &InviteId) -> Result<(), JoinError> {
         let id = invite.to_hex();
         self.update(|data| {
-            let pending = data.extra.get_mut(PENDING).and_then(Value::as_object_mut);
-            let empty = pending.is_some_and(|pending| {
-                pending.remove(&id);
-                pending.is_empty()
-            });
-            if empty {
+            let mut pending: Pending = data.extra.get(PENDING).unwrap_or_default();
+            pending.remove(&id);
+            if pending.is_empty() {
                 data.extra.remove(PENDING);
+            } else {
+                data.extra.set(PENDING, &pending);
             }
         })?;
         Ok(())

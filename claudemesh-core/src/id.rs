@@ -106,6 +106,13 @@ bytes_id!(
     "signature"
 );
 
+bytes_id!(
+    /// The id of a channel's key: the first 16 bytes of the hash of the statement that made it.
+    KeyId,
+    16,
+    "key id"
+);
+
 impl PublicKey {
     /// The first 16 hex digits: enough for a person to tell keys apart, not a proof.
     pub fn short(&self) -> String {
@@ -270,6 +277,33 @@ fn is_edge_space(c: char) -> bool {
         ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'
             ..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
     )
+}
+
+text_id!(
+    /// A channel, with its mark: `*` (everybody), `@` and a group's name, `#` and a topic's name,
+    /// or `$state`. Names are 1–64 lower-case letters, digits, `.`, `_` or `-` after the mark,
+    /// beginning with a letter or digit; `@all` is written `*`.
+    ChannelName,
+    "channel",
+    "must be '*', or '@' or '#' and 1–64 lower-case letters, digits, '.', '_' or '-'",
+    |text| match text.split_at_checked(1) {
+        Some(("*", "")) | Some(("$", "state")) => true,
+        Some(("@", "all")) => false,
+        Some(("@" | "#", name)) => MeshSlug::new(name).is_ok(),
+        _ => false,
+    }
+);
+
+impl ChannelName {
+    /// Whether it is a group: `@…`.
+    pub fn is_group(&self) -> bool {
+        self.as_str().starts_with('@')
+    }
+
+    /// Whether its members are those of a log of its own: a group or a topic.
+    pub fn has_log(&self) -> bool {
+        self.as_str().starts_with(['@', '#'])
+    }
 }
 
 impl MeshId {

@@ -59,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker_url;
+pub mod channel;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod crypto;
@@ -87,8 +88,9 @@ pub use enroll::{Created, JoinError, Preview, RecoveryKey, preview};
 pub use id::{MeshId, MessageId, Name, Priority, PublicKey, Status};
 #[cfg(feature = "client")]
 pub use peer::{
-    Events, Incoming, InviteOptions, MemberInfo, NewInvite, Outgoing, Peer, PeerBuilder, PeerError,
-    PeerInfo, Receipt, ReceiptError, Received, Recipient, ResolveError, SendError,
+    Connection, Events, Incoming, InviteOptions, MemberInfo, NewInvite, Outgoing, Peer,
+    PeerBuilder, PeerError, PeerInfo, Receipt, ReceiptError, Received, Recipient, ResolveError,
+    SendError,
 };
 pub use session::{Event, Lie, Retry};
 pub use store::SendState;

@@ -8,10 +8,17 @@
 //!
 //! Validity depends on the log's bytes only, never on a clock, so all peers agree.
 
+mod body;
+mod channel_entry;
+mod channel_log;
 mod entry;
 mod log;
 mod roster;
+mod rules;
 
-pub use entry::{Body, Draft, Entry, EntryError, MAX_ENTRY_BYTES, Role, SignedEntry};
+pub use body::Body;
+pub use channel_entry::{ChannelBody, ChannelDraft, ChannelEntry};
+pub use channel_log::{ChannelLog, ChannelLogError};
+pub use entry::{Draft, Entry, EntryError, MAX_ENTRY_BYTES, Role, SignedEntry};
 pub use log::{Head, Log, LogError, Merge};
-pub use roster::{Invite, Member, Roster, RuleError};
+pub use roster::{Channel, Invite, Member, Roster, RuleError};

@@ -115,7 +115,7 @@ fn our_own_fields_round_trip_in_memory() {
     mine.invite_id = Some("ab".repeat(32));
     mine.display_name = Some("Ana at work".into());
     mine.log = Some(true);
-    mine.extra.insert("secretKey".into(), json!("not twice"));
+    mine.extra.set("secretKey", "not twice");
     config.put_mesh(mine).unwrap();
     let bytes = config.to_bytes().unwrap();
     let text = std::str::from_utf8(&bytes).unwrap();
@@ -402,10 +402,10 @@ fn fifty_updates(dir: &Path, who: u64) {
         config
             .update(|data| {
                 let key = format!("count{who}");
-                let count = data.extra.get(&key).and_then(Value::as_u64).unwrap_or(0);
-                data.extra.insert(key, json!(count + 1));
-                let all = data.extra.get("all").and_then(Value::as_u64).unwrap_or(0);
-                data.extra.insert("all".into(), json!(all + 1));
+                let count: u64 = data.extra.get(&key).unwrap_or(0);
+                data.extra.set(&key, &(count + 1));
+                let all: u64 = data.extra.get("all").unwrap_or(0);
+                data.extra.set("all", &(all + 1));
             })
             .unwrap();
     }
@@ -437,7 +437,7 @@ fn writers_lose_nothing() {
     let config = Config::load(dir.path()).unwrap();
     let extra = &config.data().extra;
     for (name, count) in [("count1", 50), ("count2", 50), ("count3", 50), ("all", 150)] {
-        assert_eq!(extra[name], count, "{name}");
+        assert_eq!(extra.get::<u64>(name), Some(count), "{name}");
     }
 }
 
@@ -507,7 +507,7 @@ fn debug_shows_no_secret() {
     let bytes = serde_json::to_vec(&theirs()).unwrap();
     let mut config = Config::from_bytes(&bytes).unwrap();
     config
-        .update(|data| data.extra.insert("token".into(), json!("hunter2")))
+        .update(|data| data.extra.set("token", "hunter2"))
         .unwrap();
     let text = format!("{config:?} {config:#?}");
     assert!(text.contains("Team Rocket!"));

@@ -12,6 +12,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail as tests do.
 
+#[path = "own_vectors/channels.rs"]
+mod channels;
+
 use std::path::PathBuf;
 
 use claudemesh_core::crypto::{DirectKey, KeyPair, X25519Secret, verify};
@@ -35,7 +38,7 @@ use serde_json::{Value, json};
 const AT: u64 = 1_800_000_000_000;
 const DAY: u64 = 86_400_000;
 /// The members of the cases: the seed is this byte 32 times.
-const KEYS: [(&str, u8); 8] = [
+const KEYS: [(&str, u8); 12] = [
     ("owner", 0x01),
     ("recovery", 0x02),
     ("invite", 0x03),
@@ -44,6 +47,10 @@ const KEYS: [(&str, u8); 8] = [
     ("admin", 0x06),
     ("stranger", 0x07),
     ("latecomer", 0x08),
+    ("device", 0x09),
+    ("device_invite", 0x0a),
+    ("heir", 0x0b),
+    ("spare", 0x0c),
 ];
 const CHALLENGE: [u8; 32] = [0xc4; 32];
 const HOST: &str = "broker.example:443";
@@ -92,6 +99,21 @@ fn entry_fields(entry: &Entry) -> Value {
         Body::InviteClosed { invite } => json!({ "invite_id_hex": invite }),
         Body::MemberJoined { key, name, invite } => json!({
             "member_key_hex": key, "name": name, "invite_id_hex": invite,
+        }),
+        Body::DeviceLinked { key, name, invite } => json!({
+            "device_key_hex": key, "name": name, "invite_id_hex": invite,
+        }),
+        Body::MemberAdmitted { key, name, role } => json!({
+            "member_key_hex": key, "name": name, "role": role,
+        }),
+        Body::RoleChanged { key, role } => json!({ "member_key_hex": key, "role": role }),
+        Body::OwnerChanged {
+            key,
+            recovery,
+            name,
+        } => json!({ "owner_key_hex": key, "recovery_key_hex": recovery, "name": name }),
+        Body::ChannelCreated { channel, public } => json!({
+            "channel": channel, "public": u64::from(*public),
         }),
         Body::MemberRemoved { key, close_all } => json!({
             "member_key_hex": key, "all": u64::from(*close_all),
@@ -175,38 +197,36 @@ fn removed(key: &str, close_all: bool) -> Body {
     }
 }
 
+fn entry_case(signed: &SignedEntry) -> Value {
+    let entry = signed.open().unwrap();
+    let more = json!({
+        "kind": entry.body.kind(),
+        "seq": entry.seq,
+        "at": entry.at,
+        "prev_hex": entry.prev,
+        "signer_hex": entry.signer,
+        "cosigner_hex": entry.cosigner,
+        "fields": entry_fields(&entry),
+        "hash_hex": signed.hash(),
+    });
+    with(signed_json(signed), more)
+}
+
+fn roster_case(log: &Log) -> Vec<Value> {
+    let members = log.roster().members_and_former();
+    let members = members.map(|member| {
+        json!({
+            "key_hex": member.key,
+            "name": member.name,
+            "role": member.role,
+            "removed_at": member.removed_at,
+        })
+    });
+    members.collect()
+}
+
 fn log_cases() -> Value {
     let (log, entries) = log();
-    let accept: Vec<_> = entries
-        .iter()
-        .map(|signed| {
-            let entry = signed.open().unwrap();
-            let more = json!({
-                "kind": entry.body.kind(),
-                "seq": entry.seq,
-                "at": entry.at,
-                "prev_hex": entry.prev,
-                "signer_hex": entry.signer,
-                "cosigner_hex": entry.cosigner,
-                "fields": entry_fields(&entry),
-                "hash_hex": signed.hash(),
-            });
-            with(signed_json(signed), more)
-        })
-        .collect();
-    let members: Vec<_> = log
-        .roster()
-        .members_and_former()
-        .map(|member| {
-            json!({
-                "key_hex": member.key,
-                "name": member.name,
-                "role": member.role,
-                "removed_at": member.removed_at,
-            })
-        })
-        .collect();
-
     let (first, second) = (entries[1].hash(), entries[3].hash());
     let at = |length: usize| Log::verify(log.mesh(), &entries[..length]).unwrap();
     let reject = |id: &str, after: usize, signed: SignedEntry| {
@@ -304,8 +324,8 @@ fn log_cases() -> Value {
         "_doc": "`accept` is one log, in order; each of `reject` is offered to a log that holds \
                  the first `after` entries.",
         "mesh_id": log.mesh(),
-        "accept": accept,
-        "roster": members,
+        "accept": entries.iter().map(entry_case).collect::<Vec<_>>(),
+        "roster": roster_case(&log),
         "reject": cases,
     })
 }
@@ -628,6 +648,10 @@ fn make() -> Value {
         "_doc": DOC,
         "keys": serde_json::Map::from_iter(keys),
         "log": log_cases(),
+        "log_kinds": channels::kinds_cases(),
+        "channel_log": channels::channel_log_cases(),
+        "channel_key": channels::channel_key_cases(),
+        "channel_message": channels::channel_message_cases(),
         "message": message_cases(),
         "hello_proof": hello_cases(),
         "log_read_proof": log_read_cases(),
@@ -731,27 +755,29 @@ fn the_file_is_what_this_code_makes() {
 #[test]
 fn the_log_and_its_roster_come_out_of_the_file() {
     let file = file();
-    let cases = &file["log"];
-    let mesh = MeshId::new(text(cases, "mesh_id")).unwrap();
-    let accept = list(cases, "accept");
-    let entries: Vec<_> = accept.iter().map(signed).collect();
-    for (case, entry) in accept.iter().zip(&entries) {
-        assert_eq!(entry.hash().to_hex(), text(case, "hash_hex"));
-        let opened = entry.open().unwrap();
-        assert_eq!(opened.body.kind(), text(case, "kind"));
-        assert_eq!(entry_fields(&opened), case["fields"]);
-    }
-    let log = Log::verify(&mesh, &entries).unwrap();
-    let members: Vec<_> = log.roster().members_and_former().collect();
-    for (member, case) in members.iter().zip(list(cases, "roster")) {
-        assert_eq!(member.key.to_hex(), text(case, "key_hex"));
-        assert_eq!(member.removed_at, case["removed_at"].as_u64());
-    }
-    for case in list(cases, "reject") {
-        let after = number(case, "after") as usize;
-        let mut log = Log::verify(&mesh, &entries[..after]).unwrap();
-        let error = log.append(&signed(case)).unwrap_err();
-        assert_eq!(log_reason(&error), text(case, "reason"), "{case}");
+    for section in ["log", "log_kinds"] {
+        let cases = &file[section];
+        let mesh = MeshId::new(text(cases, "mesh_id")).unwrap();
+        let accept = list(cases, "accept");
+        let entries: Vec<_> = accept.iter().map(signed).collect();
+        for (case, entry) in accept.iter().zip(&entries) {
+            assert_eq!(entry.hash().to_hex(), text(case, "hash_hex"));
+            let opened = entry.open().unwrap();
+            assert_eq!(opened.body.kind(), text(case, "kind"));
+            assert_eq!(entry_fields(&opened), case["fields"]);
+        }
+        let log = Log::verify(&mesh, &entries).unwrap();
+        let members: Vec<_> = log.roster().members_and_former().collect();
+        for (member, case) in members.iter().zip(list(cases, "roster")) {
+            assert_eq!(member.key.to_hex(), text(case, "key_hex"));
+            assert_eq!(member.removed_at, case["removed_at"].as_u64());
+        }
+        for case in list(cases, "reject") {
+            let after = number(case, "after") as usize;
+            let mut log = Log::verify(&mesh, &entries[..after]).unwrap();
+            let error = log.append(&signed(case)).unwrap_err();
+            assert_eq!(log_reason(&error), text(case, "reason"), "{case}");
+        }
     }
 }
 

@@ -70,6 +70,7 @@ built! {
     session_hello_sign: signed::session_hello_sign,
     ed25519_to_x25519: sealed::ed25519_to_x25519,
     direct_box: sealed::direct_box,
+    secretbox: sealed::secretbox,
     sas: text::sas,
     encoding_strictness: text::encoding_strictness,
     frames: frames::frames,

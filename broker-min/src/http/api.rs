@@ -98,7 +98,7 @@ fn join_call(fields: &Fields) -> Result<JoinCall, Refusal> {
         Refusal::bad(error, "send the new member's public key in hex")
     })?;
     let forged = |error: InviteError| Refusal::bad("invite_bad_signature", error.to_string());
-    let payload = InviteToken::from_json(payload).map_err(forged)?;
+    let payload = InviteToken::from_json(&payload.to_string()).map_err(forged)?;
     // Clients send the token twice, encoded and decoded; what was checked must be what is used.
     if InviteToken::parse(token).map_err(forged)? != payload {
         return Err(forged(InviteError::Payload("is not what the token says")));

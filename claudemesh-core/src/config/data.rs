@@ -4,8 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
+use super::fields::Fields;
 use super::{ConfigError, disk};
 use crate::crypto::KeyPair;
 use crate::id::{MemberId, MeshId, PublicKey};
@@ -44,7 +43,7 @@ pub struct MeshEntry {
     /// `true` if the mesh was joined with a membership log; such an entry never does without.
     pub log: Option<bool>,
     /// Fields of other programs, kept as they are.
-    pub extra: Map<String, Value>,
+    pub extra: Fields,
     /// Where this member's messages are kept; set by the configuration that holds the entry.
     pub(super) data_dir: Option<PathBuf>,
 }
@@ -73,7 +72,7 @@ impl MeshEntry {
             invite_id: None,
             display_name: None,
             log: None,
-            extra: Map::new(),
+            extra: Fields::default(),
             data_dir: None,
         }
     }
@@ -116,7 +115,7 @@ impl fmt::Debug for MeshEntry {
             .field("pubkey", &self.pubkey())
             .field("broker_url", &self.broker_url)
             .field("log", &self.log)
-            .field("extra", &self.extra.keys())
+            .field("extra", &self.extra)
             .finish_non_exhaustive()
     }
 }
@@ -129,7 +128,7 @@ pub struct ConfigData {
     /// The name that this machine shows where a mesh has no other.
     pub display_name: Option<String>,
     /// Fields of other programs (`role`, `groups`, `messageMode`, …), kept as they are.
-    pub extra: Map<String, Value>,
+    pub extra: Fields,
 }
 
 impl fmt::Debug for ConfigData {
@@ -137,7 +136,7 @@ impl fmt::Debug for ConfigData {
         f.debug_struct("ConfigData")
             .field("meshes", &self.meshes)
             .field("display_name", &self.display_name)
-            .field("extra", &self.extra.keys())
+            .field("extra", &self.extra)
             .finish()
     }
 }
@@ -179,9 +178,9 @@ impl ConfigData {
         if let Some(old) = old
             && old.pubkey() == entry.pubkey()
         {
-            for (name, value) in &old.extra {
-                if !entry.extra.contains_key(name) {
-                    entry.extra.insert(name.clone(), value.clone());
+            for (name, value) in &old.extra.0 {
+                if !entry.extra.0.contains_key(name) {
+                    entry.extra.0.insert(name.clone(), value.clone());
                 }
             }
         }
@@ -290,10 +289,10 @@ mod tests {
     fn joining_again_keeps_unknown_fields_of_the_same_key_only() {
         let mut data = ConfigData::default();
         let mut first = entry("a", "team", 1);
-        first.extra.insert("theirs".into(), Value::from(1));
+        first.extra.set("theirs", &1);
         data.put_mesh(first);
         data.put_mesh(entry("a", "renamed", 1));
-        assert_eq!(data.mesh("renamed").unwrap().extra["theirs"], 1);
+        assert_eq!(data.mesh("renamed").unwrap().extra.get("theirs"), Some(1));
         data.put_mesh(entry("a", "renamed", 2));
         assert!(data.mesh("renamed").unwrap().extra.is_empty());
         assert_eq!(data.meshes.len(), 1);

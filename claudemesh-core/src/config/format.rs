@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::data::is_slug;
+use super::fields;
 use super::{ConfigData, ConfigError, MeshEntry, Place};
 use crate::crypto::{KeyError, KeyPair};
 use crate::id::{MemberId, MeshId, PublicKey};
@@ -79,7 +80,7 @@ pub(super) fn parse(bytes: &[u8], at: &Place) -> Result<ConfigData, ConfigError>
     Ok(ConfigData {
         meshes,
         display_name: top.optional_text("displayName")?,
-        extra: top.map,
+        extra: fields::Fields(top.map),
     })
 }
 
@@ -129,7 +130,7 @@ fn parse_entry(index: usize, value: Value, at: &Place) -> Result<MeshEntry, Conf
     entry.invite_id = fields.optional_text("inviteId")?;
     entry.display_name = fields.optional_text("displayName")?;
     entry.log = fields.optional("log", "must be true or false", Value::as_bool)?;
-    entry.extra = fields.map;
+    entry.extra = fields::Fields(fields.map);
     Ok(entry)
 }
 
@@ -253,7 +254,7 @@ impl Serialize for TopOut<'_> {
         map.serialize_entry("version", &VERSION)?;
         map.serialize_entry("meshes", &MeshesOut(&data.meshes))?;
         optional(&mut map, "displayName", data.display_name.as_ref())?;
-        unknown(&mut map, &data.extra, &TOP)?;
+        unknown(&mut map, &data.extra.0, &TOP)?;
         map.end()
     }
 }
@@ -277,7 +278,7 @@ impl Serialize for EntryOut<'_> {
         map.serialize_entry("slug", &entry.slug)?;
         map.serialize_entry("name", &entry.name)?;
         map.serialize_entry("pubkey", &entry.pubkey())?;
-        map.serialize_entry("secretKey", entry.key_pair().expose_secret_hex().as_str())?;
+        map.serialize_entry("secretKey", &*entry.key_pair().expose_secret_hex())?;
         map.serialize_entry("brokerUrl", &entry.broker_url)?;
         map.serialize_entry("joinedAt", &entry.joined_at)?;
         optional(&mut map, "rootKey", entry.root_key.as_ref())?;
@@ -285,7 +286,7 @@ impl Serialize for EntryOut<'_> {
         optional(&mut map, "inviteId", entry.invite_id.as_ref())?;
         optional(&mut map, "displayName", entry.display_name.as_ref())?;
         optional(&mut map, "log", entry.log.as_ref())?;
-        unknown(&mut map, &entry.extra, &ENTRY)?;
+        unknown(&mut map, &entry.extra.0, &ENTRY)?;
         map.end()
     }
 }

@@ -4,6 +4,7 @@ use crypto_box::aead::{Aead, generic_array::GenericArray};
 use crypto_box::{PublicKey as BoxPublic, SalsaBox, SecretKey as BoxSecret};
 use zeroize::Zeroizing;
 
+use super::exposed::ExposedKey;
 use super::sign::{KeyError, KeyPair, usable_point};
 use crate::id::PublicKey;
 
@@ -44,8 +45,8 @@ impl X25519Secret {
     }
 
     /// The secret bytes, exposed on purpose.
-    pub fn expose(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
+    pub fn expose(&self) -> ExposedKey {
+        ExposedKey::new(self.0.to_bytes())
     }
 }
 

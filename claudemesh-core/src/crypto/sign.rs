@@ -4,6 +4,7 @@ use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::exposed::{ExposedKey, ExposedText};
 use crate::encoding::unhex;
 use crate::id::{PublicKey, Signature};
 
@@ -76,14 +77,14 @@ impl KeyPair {
     }
 
     /// The seed, exposed on purpose.
-    pub fn expose_seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.signing.to_bytes())
+    pub fn expose_seed(&self) -> ExposedKey {
+        ExposedKey::new(self.signing.to_bytes())
     }
 
     /// libsodium's form as 128 hex digits, exposed on purpose: for a file only its owner reads.
-    pub fn expose_secret_hex(&self) -> Zeroizing<String> {
+    pub fn expose_secret_hex(&self) -> ExposedText {
         let mut bytes = self.signing.to_keypair_bytes();
-        let text = Zeroizing::new(crate::encoding::hex(&bytes));
+        let text = ExposedText::new(crate::encoding::hex(&bytes));
         bytes.zeroize();
         text
     }

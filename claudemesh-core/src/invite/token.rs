@@ -98,14 +98,21 @@ impl InviteToken {
         let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
             InviteError::Json(format!("line {}, column {}", error.line(), error.column()))
         })?;
-        Self::from_json(&json)
+        Self::from_value(&json)
     }
 
-    /// Reads a payload that came as JSON, as in `POST /join`.
+    /// Reads a payload that came as JSON text, as in `POST /join`.
     ///
     /// # Errors
-    /// [`InviteError::Payload`].
-    pub fn from_json(json: &serde_json::Value) -> Result<Self, InviteError> {
+    /// [`InviteError::Json`], [`InviteError::Payload`].
+    pub fn from_json(text: &str) -> Result<Self, InviteError> {
+        let json = serde_json::from_str(text).map_err(|error| {
+            InviteError::Json(format!("line {}, column {}", error.line(), error.column()))
+        })?;
+        Self::from_value(&json)
+    }
+
+    fn from_value(json: &serde_json::Value) -> Result<Self, InviteError> {
         let bad = InviteError::Payload;
         let object = json.as_object().ok_or(bad("is not an object"))?;
         let text = |name: &str, why| -> Result<String, InviteError> {

@@ -1,13 +1,14 @@
-//! One log entry: its bytes, its signatures, its kinds.
+//! One log entry: its bytes and its signatures.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::Body;
 use crate::crypto::{KeyPair, verify};
 use crate::encoding::{DecodeError, Decoder, Encoder, base64url, sha256, unbase64url};
-use crate::id::{Hash, InviteId, MeshId, MeshSlug, Name, PublicKey, Signature};
+use crate::id::{Hash, MeshId, PublicKey, Signature};
 
 /// Bytes of an entry at most.
 pub const MAX_ENTRY_BYTES: usize = 1_024;
@@ -25,16 +26,19 @@ pub enum Role {
     Member,
     /// Joined by a link in the open and waits to be admitted.
     Pending,
+    /// Belongs to a member and has its standing (an owner's device: that of an admin).
+    Device,
 }
 
 impl Role {
-    /// As it travels: `owner`, `admin`, `member` or `pending`.
+    /// As it travels: `owner`, `admin`, `member`, `pending` or `device`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
             Self::Admin => "admin",
             Self::Member => "member",
             Self::Pending => "pending",
+            Self::Device => "device",
         }
     }
 }
@@ -48,10 +52,16 @@ impl fmt::Display for Role {
 impl FromStr for Role {
     type Err = EntryError;
     fn from_str(text: &str) -> Result<Self, EntryError> {
-        [Self::Owner, Self::Admin, Self::Member, Self::Pending]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or(EntryError::Decode(DecodeError::Field("role")))
+        [
+            Self::Owner,
+            Self::Admin,
+            Self::Member,
+            Self::Pending,
+            Self::Device,
+        ]
+        .into_iter()
+        .find(|role| role.as_str() == text)
+        .ok_or(EntryError::Decode(DecodeError::Field("role")))
     }
 }
 
@@ -71,139 +81,6 @@ pub enum EntryError {
     /// The signer's or cosigner's signature does not fit.
     #[error("the signature of this log entry does not fit its bytes")]
     BadSignature,
-}
-
-/// What an entry says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Body {
-    /// The mesh begins; the signer owns it. Only at seq 0.
-    MeshCreated {
-        /// The mesh's short name.
-        slug: MeshSlug,
-        /// 32 random bytes, so that two meshes of one owner and name differ.
-        salt: [u8; 32],
-        /// A key that may replace a lost owner key.
-        recovery: Option<PublicKey>,
-        /// The owner's display name.
-        name: Name,
-    },
-    /// A link was made. The invite's id is this entry's hash.
-    InviteIssued {
-        /// Public half of the key whose seed is in the link's fragment.
-        key: PublicKey,
-        /// What those who come by it become.
-        role: Role,
-        /// Unix ms; at most 90 days after the entry.
-        expires_at: u64,
-        /// 1 to 1000.
-        max_uses: u64,
-    },
-    /// A link is taken back.
-    InviteClosed {
-        /// Which.
-        invite: InviteId,
-    },
-    /// Someone came by a link. Signed by the invite key, cosigned by the new member's key.
-    MemberJoined {
-        /// Who.
-        key: PublicKey,
-        /// Display name.
-        name: Name,
-        /// By which link.
-        invite: InviteId,
-    },
-    /// A member is out, or left. Final for that key.
-    MemberRemoved {
-        /// Who.
-        key: PublicKey,
-        /// Close every open link as well.
-        close_all: bool,
-    },
-}
-
-impl Body {
-    /// The kind, as it travels.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::MeshCreated { .. } => "mesh_created",
-            Self::InviteIssued { .. } => "invite_issued",
-            Self::InviteClosed { .. } => "invite_closed",
-            Self::MemberJoined { .. } => "member_joined",
-            Self::MemberRemoved { .. } => "member_removed",
-        }
-    }
-
-    fn encode(&self, encoder: Encoder) -> Encoder {
-        match self {
-            Self::MeshCreated {
-                slug,
-                salt,
-                recovery,
-                name,
-            } => encoder
-                .text(slug.as_str())
-                .bytes(salt)
-                .optional(recovery.as_ref().map(|key| key.0.as_slice()))
-                .text(name.as_str()),
-            Self::InviteIssued {
-                key,
-                role,
-                expires_at,
-                max_uses,
-            } => encoder
-                .bytes(&key.0)
-                .text(role.as_str())
-                .int(*expires_at)
-                .int(*max_uses),
-            Self::InviteClosed { invite } => encoder.bytes(&invite.0),
-            Self::MemberJoined { key, name, invite } => {
-                encoder.bytes(&key.0).text(name.as_str()).bytes(&invite.0)
-            }
-            Self::MemberRemoved { key, close_all } => {
-                encoder.bytes(&key.0).int(u64::from(*close_all))
-            }
-        }
-    }
-
-    fn decode(kind: &str, fields: &mut Decoder<'_>) -> Result<Self, EntryError> {
-        let bad = |what| EntryError::Decode(DecodeError::Field(what));
-        let key = |fields: &mut Decoder<'_>| fields.array("key").map(PublicKey);
-        let name = |fields: &mut Decoder<'_>| -> Result<Name, EntryError> {
-            Name::new(fields.text("name")?).map_err(|_| bad("name"))
-        };
-        Ok(match kind {
-            "mesh_created" => Self::MeshCreated {
-                slug: MeshSlug::new(fields.text("slug")?).map_err(|_| bad("slug"))?,
-                salt: fields.array("salt")?,
-                recovery: fields.optional("recovery key")?.map(PublicKey),
-                name: name(fields)?,
-            },
-            "invite_issued" => Self::InviteIssued {
-                key: key(fields)?,
-                role: fields.text("role")?.parse()?,
-                expires_at: fields.int("expires_at")?,
-                max_uses: fields.int("max_uses")?,
-            },
-            "invite_closed" => Self::InviteClosed {
-                invite: Hash(fields.array("invite id")?),
-            },
-            "member_joined" => Self::MemberJoined {
-                key: key(fields)?,
-                name: name(fields)?,
-                invite: Hash(fields.array("invite id")?),
-            },
-            "member_removed" => Self::MemberRemoved {
-                key: key(fields)?,
-                close_all: match fields.int("all")? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(bad("all")),
-                },
-            },
-            other => return Err(EntryError::UnknownKind(other.chars().take(64).collect())),
-        })
-    }
 }
 
 /// An entry, decoded; its signatures are checked.
@@ -243,17 +120,17 @@ pub struct Draft<'a> {
 impl Draft<'_> {
     /// Signs the entry, and cosigns it where a cosigner is given.
     pub fn sign(&self, signer: &KeyPair, cosigner: Option<&KeyPair>) -> SignedEntry {
-        let cosigner_key = cosigner.map(KeyPair::public);
-        let encoder = Encoder::new(ENCODING)
-            .text(self.mesh.map_or("", MeshId::as_str))
-            .text("")
-            .int(self.seq)
-            .bytes(&self.prev.0)
-            .int(self.at)
-            .text(self.body.kind())
-            .bytes(&signer.public().0)
-            .optional(cosigner_key.as_ref().map(|key| key.0.as_slice()));
-        let bytes = self.body.encode(encoder).finish();
+        let header = Header {
+            mesh: self.mesh.map_or("", MeshId::as_str),
+            channel: "",
+            seq: self.seq,
+            prev: self.prev,
+            at: self.at,
+            kind: self.body.kind(),
+            signer: signer.public(),
+            cosigner: cosigner.map(KeyPair::public),
+        };
+        let bytes = self.body.encode(header.encode()).finish();
         let signature = signer.sign(&bytes);
         let cosignature = cosigner.map(|pair| pair.sign(&bytes));
         SignedEntry {
@@ -261,6 +138,54 @@ impl Draft<'_> {
             signature,
             cosignature,
         }
+    }
+}
+
+/// What every entry begins with, in the mesh's log and in a channel's.
+pub(super) struct Header<'a> {
+    /// Empty in entry 0 of the mesh's log.
+    pub(super) mesh: &'a str,
+    /// Empty in the mesh's log.
+    pub(super) channel: &'a str,
+    pub(super) seq: u64,
+    pub(super) prev: Hash,
+    pub(super) at: u64,
+    pub(super) kind: &'a str,
+    pub(super) signer: PublicKey,
+    pub(super) cosigner: Option<PublicKey>,
+}
+
+impl<'a> Header<'a> {
+    /// The encoding so far, for the kind's own fields to follow.
+    pub(super) fn encode(&self) -> Encoder {
+        Encoder::new(ENCODING)
+            .text(self.mesh)
+            .text(self.channel)
+            .int(self.seq)
+            .bytes(&self.prev.0)
+            .int(self.at)
+            .text(self.kind)
+            .bytes(&self.signer.0)
+            .optional(self.cosigner.as_ref().map(|key| key.0.as_slice()))
+    }
+
+    /// Reads it, and leaves the decoder at the kind's own fields.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<(Self, Decoder<'a>), EntryError> {
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(EntryError::TooLong(bytes.len()));
+        }
+        let mut fields = Decoder::new(ENCODING, bytes)?;
+        let header = Self {
+            mesh: fields.text("mesh id")?,
+            channel: fields.text("channel")?,
+            seq: fields.int("seq")?,
+            prev: Hash(fields.array("prev")?),
+            at: fields.int("at")?,
+            kind: fields.text("kind")?,
+            signer: PublicKey(fields.array("signer")?),
+            cosigner: fields.optional("cosigner")?.map(PublicKey),
+        };
+        Ok((header, fields))
     }
 }
 
@@ -319,33 +244,25 @@ impl SignedEntry {
     /// # Errors
     /// [`EntryError`].
     pub fn decode(&self) -> Result<Entry, EntryError> {
-        if self.bytes.len() > MAX_ENTRY_BYTES {
-            return Err(EntryError::TooLong(self.bytes.len()));
-        }
         let bad = |what| EntryError::Decode(DecodeError::Field(what));
-        let mut fields = Decoder::new(ENCODING, &self.bytes)?;
-        let mesh = match fields.text("mesh id")? {
+        let (header, mut fields) = Header::decode(&self.bytes)?;
+        let mesh = match header.mesh {
             "" => None,
             text => Some(MeshId::new(text).map_err(|_| bad("mesh id"))?),
         };
-        if !fields.text("channel")?.is_empty() {
+        // An entry of a channel's log never passes for one of the mesh's.
+        if !header.channel.is_empty() {
             return Err(bad("channel"));
         }
-        let seq = fields.int("seq")?;
-        let prev = Hash(fields.array("prev")?);
-        let at = fields.int("at")?;
-        let kind = fields.text("kind")?;
-        let signer = PublicKey(fields.array("signer")?);
-        let cosigner = fields.optional("cosigner")?.map(PublicKey);
-        let body = Body::decode(kind, &mut fields)?;
+        let body = Body::decode(header.kind, &mut fields)?;
         fields.end()?;
         Ok(Entry {
             mesh,
-            seq,
-            prev,
-            at,
-            signer,
-            cosigner,
+            seq: header.seq,
+            prev: header.prev,
+            at: header.at,
+            signer: header.signer,
+            cosigner: header.cosigner,
             body,
         })
     }
@@ -356,14 +273,23 @@ impl SignedEntry {
     /// [`EntryError`].
     pub fn open(&self) -> Result<Entry, EntryError> {
         let entry = self.decode()?;
-        let signed = verify(&entry.signer, &self.bytes, &self.signature);
-        let cosigned = match (&entry.cosigner, &self.cosignature) {
+        self.check_signatures(&entry.signer, entry.cosigner.as_ref())?;
+        Ok(entry)
+    }
+
+    pub(super) fn check_signatures(
+        &self,
+        signer: &PublicKey,
+        cosigner: Option<&PublicKey>,
+    ) -> Result<(), EntryError> {
+        let signed = verify(signer, &self.bytes, &self.signature);
+        let cosigned = match (cosigner, &self.cosignature) {
             (None, None) => true,
             (Some(key), Some(signature)) => verify(key, &self.bytes, signature),
             _ => false,
         };
         if signed && cosigned {
-            Ok(entry)
+            Ok(())
         } else {
             Err(EntryError::BadSignature)
         }

@@ -1,6 +1,7 @@
 //! The log itself: a chain that only grows.
 
-use super::entry::{Body, Draft, Entry, EntryError, SignedEntry};
+use super::body::Body;
+use super::entry::{Draft, Entry, EntryError, SignedEntry};
 use super::roster::{Roster, RuleError};
 use crate::id::{Hash, MeshId};
 

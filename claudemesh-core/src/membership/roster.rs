@@ -2,14 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::entry::{Body, Entry, Role};
+use super::body::Body;
+use super::entry::{Entry, Role};
 use crate::crypto::to_x25519_public;
-use crate::id::{Hash, InviteId, MeshSlug, Name, PublicKey};
-
-/// Milliseconds for which an invite may be open at most: 90 days.
-const MAX_INVITE_MS: u64 = 90 * 86_400_000;
-/// Uses of one invite at most.
-const MAX_INVITE_USES: u64 = 1_000;
+use crate::id::{ChannelName, Hash, InviteId, MeshSlug, Name, PublicKey};
 
 /// Why an entry is not valid after the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,9 +34,22 @@ pub enum RuleError {
     InviteUsedUp,
     /// A term of the invite is out of bounds.
     #[error(
-        "an invite is good for at most 90 days, for 1 to 1000 uses, and not for the role owner"
+        "an invite is good for at most 90 days, for 1 to 1000 uses, and not for the role owner; \
+         a device's for 10 minutes and once"
     )]
     InviteTerms,
+    /// The invite, or the member, is of another role than this entry is for.
+    #[error(
+        "this is not for that role (a device's link links a device, an admin becomes a member or \
+         the other way round)"
+    )]
+    OtherRole,
+    /// A channel of that kind cannot be made so.
+    #[error("a channel is '@group', which is public, or '#topic'")]
+    ChannelTerms,
+    /// There is a channel of that name.
+    #[error("there is a channel of that name already")]
+    ChannelKnown,
     /// The key is in the log already; a key never joins twice.
     #[error("this key is known to the mesh already; who was removed joins with a new key")]
     KeyKnown,
@@ -71,13 +80,78 @@ pub struct Member {
     pub invite: Option<InviteId>,
     /// Unix ms of the entry that removed them.
     pub removed_at: Option<u64>,
+    /// Whose device it is.
+    pub device_of: Option<PublicKey>,
+    /// Place of the entry that removed them.
+    pub removed_seq: Option<u64>,
+    /// Since which place they have had which role, in order.
+    roles: Vec<(u64, Role)>,
 }
 
 impl Member {
+    pub(super) fn new(
+        key: PublicKey,
+        name: Name,
+        role: Role,
+        at: u64,
+        seq: u64,
+        invite: Option<InviteId>,
+        device_of: Option<PublicKey>,
+    ) -> Self {
+        Self {
+            key,
+            name,
+            role,
+            since: at,
+            invite,
+            removed_at: None,
+            device_of,
+            removed_seq: None,
+            roles: vec![(seq, role)],
+        }
+    }
+
+    pub(super) fn take_role(&mut self, seq: u64, role: Role) {
+        self.role = role;
+        self.roles.push((seq, role));
+    }
+
     /// Whether keys may be given to this member: on the roster, not pending.
     pub fn is_verified(&self) -> bool {
         self.removed_at.is_none() && self.role != Role::Pending
     }
+
+    /// Whether this member was verified after the entry at `seq`.
+    pub fn was_verified(&self, seq: u64) -> bool {
+        self.role_at(seq).is_some_and(|role| role != Role::Pending)
+    }
+
+    /// The role that this member had after the entry at `seq`; none if it was no member then.
+    pub fn role_at(&self, seq: u64) -> Option<Role> {
+        if self.removed_seq.is_some_and(|removed| removed <= seq) {
+            return None;
+        }
+        let held = self.roles.iter().rev().find(|(since, _)| *since <= seq);
+        held.map(|(_, role)| *role)
+    }
+}
+
+/// A channel, as the mesh's log has it. Who is in it is said by a log of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Channel {
+    /// Its name.
+    pub name: ChannelName,
+    /// Whether every member may join by itself.
+    pub public: bool,
+    /// Who made it; never a device, which acts for its member.
+    pub lead: PublicKey,
+    /// The hash of the entry that made it: what the channel's log begins after.
+    pub created: Hash,
+    /// The place of that entry.
+    pub seq: u64,
+    /// Unix ms of that entry.
+    pub at: u64,
 }
 
 /// A link that was made.
@@ -124,14 +198,18 @@ impl Invite {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roster {
     slug: MeshSlug,
-    owner: PublicKey,
-    members: BTreeMap<PublicKey, Member>,
-    invites: HashMap<InviteId, Invite>,
+    pub(super) owner: PublicKey,
+    pub(super) members: BTreeMap<PublicKey, Member>,
+    pub(super) invites: HashMap<InviteId, Invite>,
+    pub(super) channels: BTreeMap<ChannelName, Channel>,
+    /// The devices of a member, also removed ones.
+    pub(super) devices: HashMap<PublicKey, Vec<PublicKey>>,
+    pub(super) recovery: Option<PublicKey>,
     /// Keys that never become members: of invites, and the recovery key.
-    reserved: HashSet<PublicKey>,
+    pub(super) reserved: HashSet<PublicKey>,
     /// The invites that removals have not closed yet, by issuer. Without it every removal would
     /// walk all invites ever issued, and a long log would cost the square of its length.
-    issued: HashMap<PublicKey, Vec<InviteId>>,
+    pub(super) issued: HashMap<PublicKey, Vec<InviteId>>,
 }
 
 impl Roster {
@@ -161,162 +239,96 @@ impl Roster {
         if recovery.as_ref() == Some(&entry.signer) {
             return Err(RuleError::KeyKnown);
         }
-        let owner = Member {
-            key: entry.signer,
-            name: name.clone(),
-            role: Role::Owner,
-            since: entry.at,
-            invite: None,
-            removed_at: None,
-        };
+        let name = name.clone();
+        let owner = Member::new(entry.signer, name, Role::Owner, entry.at, 0, None, None);
         Ok(Self {
             slug: slug.clone(),
             owner: entry.signer,
             members: BTreeMap::from([(entry.signer, owner)]),
             invites: HashMap::new(),
+            channels: BTreeMap::new(),
+            devices: HashMap::new(),
+            recovery: *recovery,
             reserved: HashSet::from_iter(*recovery),
             issued: HashMap::new(),
         })
     }
 
-    /// Checks that `entry` may follow, and takes it. `id` is its hash. On an error nothing has
-    /// changed.
-    pub(super) fn apply(&mut self, id: Hash, entry: &Entry) -> Result<(), RuleError> {
-        match &entry.body {
-            Body::MeshCreated { .. } => Err(RuleError::Birth),
-            Body::InviteIssued {
-                key,
-                role,
-                expires_at,
-                max_uses,
-            } => {
-                no_cosigner(entry)?;
-                let signer = self.standing(&entry.signer)?;
-                let allowed = match signer {
-                    Role::Owner => true,
-                    Role::Admin => *role != Role::Admin,
-                    Role::Member | Role::Pending => false,
-                };
-                if !allowed {
-                    return Err(RuleError::NotAllowed);
-                }
-                let lasts = expires_at
-                    .checked_sub(entry.at)
-                    .ok_or(RuleError::InviteTerms)?;
-                if *role == Role::Owner
-                    || lasts > MAX_INVITE_MS
-                    || !(1..=MAX_INVITE_USES).contains(max_uses)
-                {
-                    return Err(RuleError::InviteTerms);
-                }
-                self.check_new_key(key)?;
-                self.reserved.insert(*key);
-                self.issued.entry(entry.signer).or_default().push(id);
-                self.invites.insert(
-                    id,
-                    Invite {
-                        id,
-                        key: *key,
-                        issuer: entry.signer,
-                        role: *role,
-                        expires_at: *expires_at,
-                        max_uses: *max_uses,
-                        used_by: Vec::new(),
-                        closed: false,
-                    },
-                );
-                Ok(())
-            }
-            Body::InviteClosed { invite } => {
-                no_cosigner(entry)?;
-                if !matches!(self.standing(&entry.signer)?, Role::Owner | Role::Admin) {
-                    return Err(RuleError::NotAllowed);
-                }
-                let invite = self
-                    .invites
-                    .get_mut(invite)
-                    .ok_or(RuleError::UnknownInvite)?;
-                if invite.closed {
-                    return Err(RuleError::InviteClosed);
-                }
-                invite.closed = true;
-                Ok(())
-            }
-            Body::MemberJoined { key, name, invite } => {
-                if entry.cosigner != Some(*key) {
-                    return Err(RuleError::Cosigner);
-                }
-                self.check_new_key(key)?;
-                let invite = self
-                    .invites
-                    .get_mut(invite)
-                    .ok_or(RuleError::UnknownInvite)?;
-                if invite.key != entry.signer {
-                    return Err(RuleError::NotAllowed);
-                }
-                invite.check_open(entry.at)?;
-                invite.used_by.push(*key);
-                let member = Member {
-                    key: *key,
-                    name: name.clone(),
-                    role: invite.role,
-                    since: entry.at,
-                    invite: Some(invite.id),
-                    removed_at: None,
-                };
-                self.members.insert(*key, member);
-                Ok(())
-            }
-            Body::MemberRemoved { key, close_all } => {
-                no_cosigner(entry)?;
-                let signer = self.standing(&entry.signer)?;
-                let gone = self.standing(key).map_err(|_| RuleError::UnknownMember)?;
-                if gone == Role::Owner {
-                    return Err(RuleError::OwnerStays);
-                }
-                let allowed = entry.signer == *key
-                    || match signer {
-                        Role::Owner => true,
-                        Role::Admin => matches!(gone, Role::Member | Role::Pending),
-                        Role::Member | Role::Pending => false,
-                    };
-                if !allowed {
-                    return Err(RuleError::NotAllowed);
-                }
-                let mut closing = if *close_all {
-                    self.issued.drain().flat_map(|(_, ids)| ids).collect()
-                } else {
-                    self.issued.remove(key).unwrap_or_default()
-                };
-                if let Some(member) = self.members.get_mut(key) {
-                    member.removed_at = Some(entry.at);
-                    closing.extend(member.invite);
-                }
-                for id in closing {
-                    if let Some(invite) = self.invites.get_mut(&id) {
-                        invite.closed = true;
-                    }
-                }
-                Ok(())
-            }
+    /// What a key that is a member now may do: a device what its member may, an owner's device
+    /// what an admin may.
+    pub fn standing(&self, key: &PublicKey) -> Result<Role, RuleError> {
+        let member = self.member(key).ok_or(RuleError::NotAllowed)?;
+        match member.device_of {
+            None => Ok(member.role),
+            Some(owner) => match self.member(&owner).map(|member| member.role) {
+                Some(Role::Owner) => Ok(Role::Admin),
+                Some(role) => Ok(role),
+                None => Err(RuleError::NotAllowed),
+            },
         }
     }
 
-    /// The role of a key that is a member now.
-    fn standing(&self, key: &PublicKey) -> Result<Role, RuleError> {
-        self.member(key)
-            .map(|member| member.role)
-            .ok_or(RuleError::NotAllowed)
+    /// What a key might do after the entry at `seq`, as [`Roster::standing`]; none if it was no
+    /// member then. A device is out as soon as its member is.
+    pub fn standing_at(&self, key: &PublicKey, seq: u64) -> Option<Role> {
+        let member = self.members.get(key)?;
+        let role = member.role_at(seq)?;
+        match member.device_of {
+            None => Some(role),
+            Some(owner) => match self.members.get(&owner)?.role_at(seq)? {
+                Role::Owner => Some(Role::Admin),
+                role => Some(role),
+            },
+        }
     }
 
-    /// A key that is in the log as anything never joins, and invites nobody.
-    fn check_new_key(&self, key: &PublicKey) -> Result<(), RuleError> {
-        if self.members.contains_key(key) || self.reserved.contains(key) {
-            return Err(RuleError::KeyKnown);
+    /// Who was verified after the entry at `seq`, members and devices, in ascending order: the
+    /// audience of `*` and `$state` (`u64::MAX` for now).
+    pub fn audience_at(&self, seq: u64) -> Vec<PublicKey> {
+        let all = self.members.values();
+        all.filter(|member| member.was_verified(seq))
+            .map(|member| member.key)
+            .collect()
+    }
+
+    /// The person behind a key: a device's member, else the key itself.
+    pub fn person(&self, key: &PublicKey) -> PublicKey {
+        let device_of = self.members.get(key).and_then(|member| member.device_of);
+        device_of.unwrap_or(*key)
+    }
+
+    /// The member whose device this key is.
+    pub fn device_of(&self, key: &PublicKey) -> Option<PublicKey> {
+        self.member(key).and_then(|member| member.device_of)
+    }
+
+    /// The devices of a member that are linked now.
+    pub fn devices(&self, key: &PublicKey) -> impl Iterator<Item = &Member> {
+        let keys = self.devices.get(key).into_iter().flatten();
+        keys.filter_map(|key| self.member(key))
+    }
+
+    /// How a member is shown: its name, a device as `member/device`.
+    pub fn display_name(&self, member: &Member) -> String {
+        match member.device_of.and_then(|owner| self.members.get(&owner)) {
+            Some(owner) => format!("{}/{}", owner.name, member.name),
+            None => member.name.as_str().to_owned(),
         }
-        to_x25519_public(key)
-            .map(|_| ())
-            .map_err(|_| RuleError::BadKey)
+    }
+
+    /// The recovery key, if one was set.
+    pub fn recovery(&self) -> Option<PublicKey> {
+        self.recovery
+    }
+
+    /// A channel by its name.
+    pub fn channel(&self, name: &ChannelName) -> Option<&Channel> {
+        self.channels.get(name)
+    }
+
+    /// All channels, by name.
+    pub fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.values()
     }
 
     /// The mesh's short name, as its maker chose it.
@@ -361,13 +373,5 @@ impl Roster {
     /// All invites ever issued, in no order.
     pub fn invites(&self) -> impl Iterator<Item = &Invite> {
         self.invites.values()
-    }
-}
-
-fn no_cosigner(entry: &Entry) -> Result<(), RuleError> {
-    if entry.cosigner.is_some() {
-        Err(RuleError::Cosigner)
-    } else {
-        Ok(())
     }
 }

@@ -217,6 +217,10 @@ impl Run {
                     task: tokio::spawn(write(sink, queue, Arc::clone(&waiting))),
                     waiting,
                 });
+                if let Some(ahead) = date.and_then(|date| i64::try_from(date).ok()) {
+                    let here = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+                    self.driver.shared.clock_is(ahead.saturating_sub(here));
+                }
                 // The broker's clock counts only where the own one is far off it.
                 let date = date.filter(|date| date.abs_diff(unix_ms()) > 20_000);
                 self.input(In::Opened { challenge, date });
@@ -270,6 +274,8 @@ impl Run {
     }
 
     fn outputs(&mut self) {
+        // Published first: whoever is answered below sees the log that the answer is about.
+        self.driver.shared.log_is(self.driver.session.membership());
         while let Some(out) = self.driver.session.poll() {
             match out {
                 Out::Connect => {
@@ -296,7 +302,6 @@ impl Run {
                 Out::Event(event) => self.event(event),
             }
         }
-        self.driver.shared.log_is(self.driver.session.membership());
     }
 
     fn write(&mut self, message: Message) {
@@ -339,11 +344,8 @@ impl Run {
             Event::Refused { message, .. } => {
                 shared.connection_is(Connection::Waiting(message.clone()));
             }
-            Event::Removed { reason } => shared.connection_is(Connection::Ended(reason.clone())),
-            Event::Kicked => {
-                let reason = "the broker's operator ended this connection".to_owned();
-                shared.connection_is(Connection::Ended(reason));
-            }
+            Event::Removed { reason } => shared.connection_is(Connection::Removed(reason.clone())),
+            Event::Kicked => shared.connection_is(Connection::Kicked),
             Event::Received => shared.inbox_changed(),
             Event::CaughtUp => shared.caught_up(),
             Event::Sent {
@@ -431,9 +433,7 @@ impl Run {
                 abort.abort();
             }
         }
-        self.driver
-            .shared
-            .connection_is(Connection::Ended("closed".to_owned()));
+        self.driver.shared.connection_is(Connection::Closed);
         self.driver.shared.closed();
     }
 }

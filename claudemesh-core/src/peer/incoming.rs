@@ -170,9 +170,11 @@ pub struct Incoming {
 
 enum State {
     Idle(Box<Cursor>),
-    Busy(Pin<Box<dyn Future<Output = (Box<Cursor>, Option<Received>)> + Send>>),
+    Busy(Work),
     Ended,
 }
+
+type Work = Pin<Box<dyn Future<Output = (Box<Cursor>, Option<Received>)> + Send>>;
 
 struct Cursor {
     peer: Peer,
@@ -242,7 +244,7 @@ impl Stream for Incoming {
 
 impl Cursor {
     async fn advance(mut self: Box<Self>) -> (Box<Self>, Option<Received>) {
-        let ended = |c: &Connection| matches!(c, Connection::Ended(_));
+        let ended = |c: &Connection| c.is_ended();
         loop {
             self.inbox.mark_unchanged();
             let failed = match self.step().await {

@@ -1,6 +1,6 @@
 //! What the handles of a peer and its task share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{broadcast, watch};
@@ -14,23 +14,49 @@ use crate::session::Event;
 /// Events that wait for a slow listener at most; it misses older ones.
 const EVENTS: usize = 1_024;
 
-/// Where the connection stands, for those who wait for it.
+/// Where a peer's connection stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Connection {
+#[non_exhaustive]
+pub enum Connection {
     /// Not yet tried.
     Starting,
     /// The broker has taken the hello.
     Connected,
-    /// Lost or not made; tried again.
+    /// Lost or not made, and why; it is tried again.
     Waiting(String),
-    /// No further try.
-    Ended(String),
+    /// This member is out of the mesh, and what is known of it; no further try.
+    Removed(String),
+    /// The broker's operator ended the connection; no further try.
+    Kicked,
+    /// This peer was closed.
+    Closed,
+}
+
+impl Connection {
+    /// Whether there will be no further try.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Removed(_) | Self::Kicked | Self::Closed)
+    }
+}
+
+impl std::fmt::Display for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Starting => f.write_str("connecting"),
+            Self::Connected => f.write_str("connected"),
+            Self::Waiting(reason) | Self::Removed(reason) => f.write_str(reason),
+            Self::Kicked => f.write_str("the broker's operator ended this connection"),
+            Self::Closed => f.write_str("this peer was closed"),
+        }
+    }
 }
 
 pub(super) struct Shared {
     pub(super) store: StoreHandle,
     pub(super) receipts: Receipts,
     connection: watch::Sender<Connection>,
+    /// By how many ms the broker's clock is ahead of this machine's; `i64::MIN` if unknown.
+    clock: AtomicI64,
     inbox: watch::Sender<u64>,
     caught_up: watch::Sender<bool>,
     log: watch::Sender<Option<Arc<Log>>>,
@@ -45,6 +71,7 @@ impl Shared {
             store,
             receipts: Receipts::default(),
             connection: watch::Sender::new(Connection::Starting),
+            clock: AtomicI64::new(i64::MIN),
             inbox: watch::Sender::new(0),
             caught_up: watch::Sender::new(false),
             log: watch::Sender::new(log.map(Arc::new)),
@@ -57,7 +84,7 @@ impl Shared {
         if !matches!(connection, Connection::Connected) {
             self.caught_up.send_replace(false);
         }
-        if matches!(connection, Connection::Ended(_)) {
+        if connection.is_ended() {
             self.receipts.ended();
         }
         self.connection.send_replace(connection);
@@ -65,6 +92,14 @@ impl Shared {
 
     pub(super) fn connection(&self) -> watch::Receiver<Connection> {
         self.connection.subscribe()
+    }
+
+    pub(super) fn clock_is(&self, ahead_ms: i64) {
+        self.clock.store(ahead_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn clock(&self) -> Option<i64> {
+        Some(self.clock.load(Ordering::Relaxed)).filter(|ms| *ms != i64::MIN)
     }
 
     pub(super) fn inbox_changed(&self) {

@@ -153,7 +153,7 @@ impl Broker {
         }
         if self.refuses > 0 {
             self.refuses -= 1;
-            if self.refuses % 2 == 0 {
+            if self.refuses.is_multiple_of(2) {
                 ack.code = Some(code::QUEUE_FULL.into());
                 return self.tell(conn, ack);
             }

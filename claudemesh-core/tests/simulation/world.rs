@@ -162,15 +162,15 @@ impl World {
 
     fn step(&mut self) {
         let node = self.rng.below(self.nodes.len() as u64) as usize;
-        match self.rng.below(if self.fair { 70 } else { 100 }) {
-            0..20 => self.work_disk(node),
-            20..40 => self.carry(node),
-            40..50 => self.read(node),
-            50..60 => self.connect(node),
-            60..70 => self.pass(),
-            70..90 => self.send(node),
-            90..93 => self.disconnect(node),
-            93..95 => self.crash(node),
+        match self.rng.below(if self.fair { 79 } else { 100 }) {
+            0..25 => self.work_disk(node),
+            25..50 => self.carry(node),
+            50..65 => self.read(node),
+            65..72 => self.connect(node),
+            72..79 => self.pass(),
+            79..90 => self.send(node),
+            90..92 => self.disconnect(node),
+            92..95 => self.crash(node),
             95..98 => self.nodes[node].fails = self.rng.below(3) == 0,
             98 => self.input(node, In::Changed),
             _ => self.broker.refuses = self.rng.below(8) as u32,

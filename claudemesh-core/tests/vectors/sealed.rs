@@ -1,6 +1,8 @@
 //! Conversion of keys, and boxes between two peers.
 
-use claudemesh_core::crypto::{DirectKey, KeyPair, NONCE_LEN, X25519Secret, to_x25519_public};
+use claudemesh_core::crypto::{
+    DirectKey, KeyPair, NONCE_LEN, SecretKey, X25519Secret, to_x25519_public,
+};
 use claudemesh_core::encoding::{base64, hex, unbase64, unhex, unhex_array};
 use claudemesh_core::id::PublicKey;
 use crypto_secretbox::aead::{Aead, KeyInit};
@@ -168,5 +170,41 @@ fn one_box(vectors: &Vectors, case: &Value) -> Outcome {
             .map_err(|e| e.to_string())?;
         same("sealed with the shared key", &again, Some(&sealed))?;
     }
+    Ok(Verdict::Accepted)
+}
+
+/// Boxes under a shared key: those of texts, and the one of a file.
+pub(crate) fn secretbox(_: &Vectors, section: &Value, run: &mut Section<'_>) {
+    for case in cases(section).iter().chain(section.get("file_case")) {
+        run.case(case, || one_secretbox(case));
+    }
+}
+
+fn one_secretbox(case: &Value) -> Outcome {
+    let key = text(case, "key_hex").ok_or("undecided: no key")?;
+    let Ok(key) = unhex_array(key).map(SecretKey::new) else {
+        return Ok(REJECTED);
+    };
+    let nonce = text(case, "nonce_b64").ok_or("undecided: no nonce")?;
+    let nonce = unbase64(nonce).ok().map(<[u8; NONCE_LEN]>::try_from);
+    let Some(Ok(nonce)) = nonce else {
+        return Ok(REJECTED);
+    };
+    let sealed = match (text(case, "ciphertext_b64"), text(case, "ciphertext_hex")) {
+        (Some(sealed), _) => unbase64(sealed).ok(),
+        (None, Some(sealed)) => unhex(sealed).ok(),
+        (None, None) => return Err("undecided: no ciphertext".to_owned()),
+    };
+    let Some(opened) = sealed
+        .as_ref()
+        .and_then(|sealed| key.open(&nonce, sealed).ok())
+    else {
+        return Ok(REJECTED);
+    };
+    same("plaintext", &*hex(&opened), text(case, "plaintext_hex"))?;
+    let wanted = text(case, "plaintext").map(str::as_bytes);
+    same("plaintext", opened.as_slice(), wanted)?;
+    let again = key.seal(&nonce, &opened).map_err(|e| e.to_string())?;
+    same("sealed", Some(again), Some(sealed))?;
     Ok(Verdict::Accepted)
 }

@@ -38,7 +38,7 @@ pub(crate) fn keys(_: &Vectors, section: &Value, run: &mut Section<'_>) {
             for pair in pairs {
                 let public = pair.public();
                 same("public", &*public.to_hex(), text(key, "ed25519_public_hex"))?;
-                same("secret", &**pair.expose_secret_hex(), secret)?;
+                same("secret", &*pair.expose_secret_hex(), secret)?;
                 same("seed", &*hex(&*pair.expose_seed()), seed)?;
                 let x25519 = to_x25519_public(&public).map_err(|error| error.to_string())?;
                 same(

@@ -139,6 +139,7 @@ impl From<PeerError> for Failure {
         let code = match &error {
             PeerError::Session(error) => session_code(error),
             PeerError::NotConnected(_) => Code::Network,
+            PeerError::Removed(_) => Code::Auth,
             PeerError::AlreadyReading => Code::Failed,
             PeerError::Store(_) | PeerError::System(_) => Code::Io,
             _ => Code::Internal,

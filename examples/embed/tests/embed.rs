@@ -1,6 +1,6 @@
 //! The examples are run as programs: a broker, a peer that echoes, a bot that answers.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -90,7 +90,7 @@ async fn the_examples_talk() {
 async fn wait_for(peer: &Peer, name: &str) {
     for _ in 0..500 {
         if peer
-            .members(false)
+            .members()
             .iter()
             .any(|member| member.name.as_str() == name)
         {

@@ -32,7 +32,7 @@ pub(super) async fn run(context: &mut Context, args: Create) -> Result<Code, Fai
         "broker": mesh.broker_url,
         "display_name": name,
         "pubkey": mesh.pubkey(),
-        "recovery_key": recovery_key.as_str(),
+        "recovery_key": &*recovery_key,
     });
     context.out.answer(&answer, || {
         format!(
@@ -41,17 +41,15 @@ pub(super) async fn run(context: &mut Context, args: Create) -> Result<Code, Fai
              It replaces your owner key, should that be lost. It is shown only now and kept \
              nowhere:\nwrite it down, and keep it away from this machine.\n\n\
              Next: `claudemesh invite` makes a link by which others join.\n",
-            mesh.slug,
-            mesh.broker_url,
-            recovery_key.as_str()
+            mesh.slug, mesh.broker_url, &*recovery_key
         )
     })?;
     Ok(Code::Ok)
 }
 
 fn configured(context: &Context) -> Result<BrokerUrl, Failure> {
-    let configured = context.config.data().extra.get(BROKER);
-    match configured.and_then(serde_json::Value::as_str) {
+    let configured: Option<String> = context.config.data().extra.get(BROKER);
+    match configured {
         Some(text) => Ok(text.parse()?),
         None => Err(Failure::usage(
             "which broker? Say --broker URL, or set CLAUDEMESH_BROKER_URL. To run one of your own: \

@@ -125,7 +125,7 @@ fn log(peer: &Peer, report: &mut Report) {
             let entries = log.head().seq + 1;
             let message = format!(
                 "verified, entries: {entries}, members: {}",
-                peer.members(false).len()
+                peer.members().len()
             );
             report.add("log", mesh, Level::Ok, message);
             let own = log.roster().member_or_former(&peer.key());
@@ -173,14 +173,7 @@ async fn broker(peer: &Peer, events: &mut Events, report: &mut Report) {
         }
         Err(error) => report.add("broker", mesh, Level::Fail, error.to_string()),
     }
-    if skewed {
-        report.add(
-            "clock",
-            mesh,
-            Level::Fail,
-            "this clock and the broker's differ by more than 60 s; set the clock of this machine",
-        );
-    }
+    clock(peer, skewed, report);
     lies.sort();
     lies.dedup();
     for lie in &lies {
@@ -201,6 +194,30 @@ async fn broker(peer: &Peer, events: &mut Events, report: &mut Report) {
             report.add("head", mesh, Level::Warn, format!("not compared: {error}"));
         }
         _ => {}
+    }
+}
+
+/// The broker tells whole seconds, so a difference of one or two is none.
+fn clock(peer: &Peer, skewed: bool, report: &mut Report) {
+    let mesh = Some(peer.mesh());
+    let ahead = peer.broker_clock_ahead_ms();
+    let seconds = ahead.map_or(0, |ms| ms.unsigned_abs() / 1_000);
+    let side = if ahead.is_some_and(|ms| ms < 0) {
+        "behind"
+    } else {
+        "ahead of"
+    };
+    if skewed || seconds >= 60 {
+        let message = format!(
+            "the broker's clock is {seconds} s {side} this one; set the clock of this machine, or \
+             tell the broker's operator"
+        );
+        report.add("clock", mesh, Level::Fail, message);
+    } else if seconds > 2 {
+        let message = format!("the broker's clock is {seconds} s {side} this one");
+        report.add("clock", mesh, Level::Warn, message);
+    } else if ahead.is_some() {
+        report.add("clock", mesh, Level::Ok, "agrees with the broker's");
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn run(context: &mut Context, args: Leave) -> Result<Code, Fail
 }
 
 fn is_owner(peer: &Peer) -> bool {
-    let members = peer.members(false);
+    let members = peer.members();
     members
         .iter()
         .any(|member| member.key == peer.key() && member.role == Role::Owner)

@@ -127,7 +127,7 @@ impl Told {
 
 /// Why there are no more messages.
 async fn ended(events: &mut Events, peer: &Peer) -> Failure {
-    let mut why = Failure::new(Code::Network, peer.connection_text());
+    let mut why = Failure::new(Code::Network, peer.connection().to_string());
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(50), events.next()).await
     {
         match event {

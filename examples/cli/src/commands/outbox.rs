@@ -34,7 +34,7 @@ async fn list(context: &Context, peer: &Peer, all: bool) -> Result<Code, Failure
         }
         let cells = rows.iter().map(|row| {
             let message = &row.message;
-            let to = name_of(&peer.members(true), &message.to);
+            let to = name_of(&peer.members_and_former(), &message.to);
             let reason = row.reason.as_deref().unwrap_or("");
             vec![
                 message.id.to_string(),
@@ -53,7 +53,7 @@ fn as_json(peer: &Peer, row: &OutboxRow) -> Value {
     let message = &row.message;
     json!({
         "message_id": message.id,
-        "to": { "name": name_of(&peer.members(true), &message.to), "pubkey": message.to },
+        "to": { "name": name_of(&peer.members_and_former(), &message.to), "pubkey": message.to },
         "state": row.state.as_str(),
         "priority": message.priority,
         "reason": row.reason,

@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     let mut rows: Vec<Row> = match &asked {
         Ok(peers) => peers.iter().map(|p| Row::new(p, own)).collect(),
         Err(_) => peer
-            .members(false)
+            .members()
             .iter()
             .map(|m| Row::offline(m, own))
             .collect(),

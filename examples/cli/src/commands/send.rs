@@ -48,7 +48,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     let reached = wait(peer, &receipt, args.wait).await;
     let state = receipt.state();
     let reason = receipt.reason();
-    let name = name_of(&peer.members(true), &to);
+    let name = name_of(&peer.members_and_former(), &to);
     let mut answer = json!({
         "message_id": receipt.id(),
         "state": state.as_str(),
@@ -77,7 +77,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
             context.out.warn(&format!(
                 "the message is kept here and goes out with the next command that reaches the \
                  broker, such as `claudemesh outbox flush`: {}",
-                peer.connection_text()
+                peer.connection()
             ));
             Ok(Code::Network)
         }

@@ -53,12 +53,12 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Code, Failure
 
 /// The member that was named, or all but this one.
 async fn choose(peer: &Peer, wanted: Option<&str>) -> Result<Vec<MemberInfo>, Failure> {
-    let members = peer.members(false);
+    let members = peer.members();
     let Some(wanted) = wanted else {
         let others = members.into_iter().filter(|m| m.key != peer.key());
         return Ok(others.collect());
     };
     let key = resolve(peer, wanted).await?;
-    let members = peer.members(false);
+    let members = peer.members();
     Ok(members.into_iter().filter(|m| m.key == key).collect())
 }

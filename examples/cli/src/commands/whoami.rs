@@ -9,7 +9,7 @@ use crate::format::clean_line;
 pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
-    let members = peer.members(true);
+    let members = peer.members_and_former();
     let own = members.iter().find(|member| member.key == peer.key());
     let role = own.filter(|member| !member.removed).map(|m| m.role);
     let verified = own.is_some_and(|member| member.verified);

@@ -47,7 +47,7 @@ async fn answer(bot: &Peer, message: &Received) -> Result<(), Box<dyn std::error
             .as_secs()
             .to_string(),
         "who" => {
-            let names = bot.members(false);
+            let names = bot.members();
             names
                 .iter()
                 .map(|m| m.name.as_str())

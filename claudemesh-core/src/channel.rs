@@ -1,0 +1,19 @@
+//! Channels: who holds which key, and what is sealed under it.
+//!
+//! Implements docs/protocol.md, section "Channels". A channel has epochs. Each is a fresh random
+//! root, and a statement that one of its audience signed: which heads of the logs the audience
+//! was computed from, the hash of that audience, and a commitment to the root. Each member gets
+//! the root in a box of its own. Every peer computes the audience itself, so a broker adds no
+//! reader; everybody who holds the statement and a copy knows whether the copy is the same root.
+
+mod key;
+mod keyring;
+mod message;
+mod root;
+mod rotation;
+
+pub use key::{KeyStatement, SignedKeyStatement, StatementError, audience, audience_hash};
+pub use keyring::{Keyring, Missing, Taken};
+pub use message::{ExpectedInChannel, key_id_of, open_in_channel, seal_to_channel};
+pub use root::{COPY_LEN, LINK_LEN, Root};
+pub use rotation::{Reason, Rotation};

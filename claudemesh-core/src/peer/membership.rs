@@ -1,0 +1,226 @@
+//! Who is in the mesh, and changing it.
+
+use std::time::Duration;
+
+use super::{MemberInfo, PATIENCE, Peer, PeerError, PeerInfo, random, unix_ms};
+use crate::crypto::KeyPair;
+use crate::id::{InviteId, MeshSlug, PublicKey};
+use crate::invite::{IssuedInvite, Offer};
+use crate::membership::{Body, Invite, Log, Role};
+use crate::session::{Command, Reply, SessionError};
+
+/// What an invite offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InviteOptions {
+    /// What those who come by it become: [`Role::Member`] by default.
+    pub role: Role,
+    /// How often it may be used, 1 to 1,000: once by default.
+    pub uses: u64,
+    /// For how long it is good, 90 days at most: 7 days by default.
+    pub expires_in: Duration,
+}
+
+impl Default for InviteOptions {
+    fn default() -> Self {
+        Self {
+            role: Role::Member,
+            uses: 1,
+            expires_in: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+/// An invite that was just made.
+pub struct NewInvite {
+    /// Its id, by which it is closed.
+    pub id: InviteId,
+    /// Unix ms.
+    pub expires_at: u64,
+    /// Its token and secret.
+    pub issued: IssuedInvite,
+}
+
+impl Peer {
+    /// All members, with what the broker says about their presence. Waits up to 5 s for the
+    /// connection.
+    ///
+    /// # Errors
+    /// [`PeerError`]; [`Peer::members`] needs no connection.
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, PeerError> {
+        self.connected_within(PATIENCE).await?;
+        let Reply::Peers(list) = self.command(Command::ListPeers).await? else {
+            return Err(PeerError::Closed);
+        };
+        let members = self.members();
+        let record = |key: &PublicKey| {
+            let hex = key.to_hex();
+            let told = list
+                .members
+                .iter()
+                .flatten()
+                .find(|m| m.member_pubkey == hex);
+            let sessions: Vec<_> = list
+                .peers
+                .iter()
+                .filter(|p| p.member_pubkey.as_deref() == Some(&hex))
+                .collect();
+            let online = told.map_or(!sessions.is_empty(), |told| told.online);
+            let status = sessions.iter().find_map(|p| p.status.parse().ok());
+            (
+                online,
+                told.and_then(|m| m.last_seen),
+                status,
+                sessions.len(),
+            )
+        };
+        let mut all: Vec<PeerInfo> = (members.iter())
+            .map(|member| {
+                let (online, last_seen, status, sessions) = record(&member.key);
+                PeerInfo {
+                    key: member.key,
+                    name: member.name.as_str().to_owned(),
+                    role: Some(member.role),
+                    verified: member.verified,
+                    online,
+                    last_seen,
+                    status: status.filter(|_| online),
+                    sessions,
+                }
+            })
+            .collect();
+        for peer in &list.peers {
+            let text = peer.member_pubkey.as_deref().unwrap_or(&peer.pubkey);
+            let Ok(key) = PublicKey::from_hex(text) else {
+                continue;
+            };
+            if all.iter().any(|known| known.key == key) {
+                continue;
+            }
+            let (online, last_seen, status, sessions) = record(&key);
+            let name = peer
+                .display_name
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(64)
+                .collect();
+            let (role, verified) = (None, false);
+            all.push(PeerInfo {
+                key,
+                name,
+                role,
+                verified,
+                online,
+                last_seen,
+                status,
+                sessions,
+            });
+        }
+        Ok(all)
+    }
+
+    /// The members, as the membership log has them.
+    pub fn members(&self) -> Vec<MemberInfo> {
+        let log = self.inner.shared.log();
+        let roster = log.as_deref().map(Log::roster);
+        roster.map_or_else(Vec::new, |roster| {
+            roster.members().map(MemberInfo::from).collect()
+        })
+    }
+
+    /// As [`Peer::members`], with those who were removed.
+    pub fn members_and_former(&self) -> Vec<MemberInfo> {
+        let log = self.inner.shared.log();
+        let roster = log.as_deref().map(Log::roster);
+        roster.map_or_else(Vec::new, |roster| {
+            roster.members_and_former().map(MemberInfo::from).collect()
+        })
+    }
+
+    /// Makes an invite. Needs the broker, and the role of owner or admin.
+    ///
+    /// Dropping the future may leave an invite behind that nobody has the link of.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn invite(&self, options: InviteOptions) -> Result<NewInvite, PeerError> {
+        let (seed, filler) = (random::<32>()?, random::<32>()?);
+        let now = unix_ms();
+        let lasts = u64::try_from(options.expires_in.as_millis()).unwrap_or(u64::MAX);
+        // The token counts in seconds: both are to end at the same moment.
+        let expires_at = now.saturating_add(lasts) / 1_000 * 1_000;
+        self.connected_within(PATIENCE).await?;
+        if self.log().is_none() {
+            self.sync().await?;
+        }
+        let log = self
+            .log()
+            .ok_or(SessionError::LogUnusable("this mesh has none"))?;
+        let slug: MeshSlug = log.roster().slug().clone();
+        let offer = Offer {
+            mesh: self.inner.mesh.mesh_id.clone(),
+            slug,
+            broker: self.inner.broker.clone(),
+            expires_at,
+            role: options.role,
+        };
+        let issued = |id| IssuedInvite::new(&offer, &self.inner.key, id, seed, &filler);
+        // The token does not depend on the entry; only the fragment does.
+        let token = issued(crate::id::Hash::ZERO).token;
+        let body = Body::InviteIssued {
+            key: KeyPair::from_seed(&seed).public(),
+            role: options.role,
+            expires_at,
+            max_uses: options.uses,
+        };
+        let command = Command::Append {
+            body,
+            invite_token: Some(token),
+        };
+        match self.command(command).await? {
+            Reply::Appended { hash, .. } => Ok(NewInvite {
+                id: hash,
+                expires_at,
+                issued: issued(hash),
+            }),
+            _ => Err(PeerError::Closed),
+        }
+    }
+
+    /// The invites of this mesh, as the log has them.
+    pub fn invites(&self) -> Vec<Invite> {
+        self.log()
+            .map(|log| log.roster().invites().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Takes an invite back. Needs the broker, and the role of owner or admin.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn close_invite(&self, invite: InviteId) -> Result<(), PeerError> {
+        self.append(Body::InviteClosed { invite }).await
+    }
+
+    /// Removes a member: final for its key. `close_all` closes every open invite too. Needs the
+    /// broker, and the right to do it.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn remove(&self, member: PublicKey, close_all: bool) -> Result<(), PeerError> {
+        self.append(Body::MemberRemoved {
+            key: member,
+            close_all,
+        })
+        .await
+    }
+
+    async fn append(&self, body: Body) -> Result<(), PeerError> {
+        self.connected_within(PATIENCE).await?;
+        self.command(Command::Append {
+            body,
+            invite_token: None,
+        })
+        .await
+        .map(|_| ())
+    }
+}

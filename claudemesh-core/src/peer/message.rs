@@ -1,0 +1,106 @@
+//! What is sent, and to whom.
+
+use std::time::Duration;
+
+use crate::id::{MessageId, Priority, PublicKey};
+use crate::message::TEXT;
+use crate::session;
+
+/// To whom: a member's key, or a name, key or unambiguous prefix of a key as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// A member's key.
+    Key(PublicKey),
+    /// What a person wrote.
+    Text(String),
+}
+
+impl From<PublicKey> for Recipient {
+    fn from(key: PublicKey) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl From<&str> for Recipient {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Recipient {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// A message to be sent, with everything that can be said about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    body: Vec<u8>,
+    content_type: String,
+    priority: Priority,
+    reply_to: Option<MessageId>,
+    attributes: Vec<String>,
+    expires_in: Option<Duration>,
+}
+
+impl Outgoing {
+    /// Text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::bytes(text.into(), TEXT)
+    }
+
+    /// Bytes of a MIME type.
+    pub fn bytes(body: impl Into<Vec<u8>>, content_type: impl Into<String>) -> Self {
+        Self {
+            body: body.into(),
+            content_type: content_type.into(),
+            priority: Priority::default(),
+            reply_to: None,
+            attributes: Vec::new(),
+            expires_in: None,
+        }
+    }
+
+    /// How urgent; [`Priority::Next`] by default.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The message it answers.
+    #[must_use]
+    pub fn reply_to(mut self, id: MessageId) -> Self {
+        self.reply_to = Some(id);
+        self
+    }
+
+    /// For how long it waits for its recipient: 7 days by default, 30 days at most.
+    #[must_use]
+    pub fn expires_in(mut self, time: Duration) -> Self {
+        self.expires_in = Some(time);
+        self
+    }
+
+    /// A `name=value` text that travels inside the message, sealed.
+    #[must_use]
+    pub fn attribute(mut self, text: impl Into<String>) -> Self {
+        self.attributes.push(text.into());
+        self
+    }
+
+    /// As the session takes it.
+    pub(super) fn to(self, to: PublicKey) -> session::Outgoing {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        session::Outgoing {
+            to,
+            body: self.body,
+            content_type: self.content_type,
+            priority: self.priority,
+            reply_to: self.reply_to,
+            attributes: self.attributes,
+            expires_in: self.expires_in.map(ms),
+        }
+    }
+}

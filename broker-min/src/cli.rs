@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use claudemesh_core::broker_url::BrokerUrl;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::{Broker, BrokerError, BrokerHandle};
 use crate::config::LimitFlags;
@@ -17,6 +17,9 @@ use crate::store::{Durability, StoreError};
 /// For how long a port or folder that is still held is waited for: a broker that is restarted
 /// meets the end of the one before.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Connections that may wait to be accepted. After a restart all peers come back at once; who does
+/// not fit is dropped by the system and tries again a second later.
+const BACKLOG: u32 = 4_096;
 /// For how long the broker may take to stop.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -156,7 +159,7 @@ async fn start(args: &Args) -> Result<BrokerHandle, RunError> {
 
 async fn try_start(args: &Args) -> Result<BrokerHandle, RunError> {
     let addr = args.listen;
-    let listener = TcpListener::bind(addr).await.map_err(|source| {
+    let listener = listen(addr).map_err(|source| {
         if source.kind() == std::io::ErrorKind::AddrInUse {
             RunError::PortInUse { addr }
         } else {
@@ -179,6 +182,19 @@ async fn try_start(args: &Args) -> Result<BrokerHandle, RunError> {
         builder = builder.public_url(url.clone());
     }
     Ok(builder.serve(listener).await?)
+}
+
+/// As [`TcpListener::bind`], which lets only 128 connections wait.
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// SIGINT and SIGTERM.

@@ -1,0 +1,81 @@
+//! Send frames, sealed beforehand.
+
+use claudemesh_core::PublicKey;
+use claudemesh_core::crypto::{DirectKey, X25519Secret};
+use claudemesh_core::id::MessageId;
+use claudemesh_core::message::{Content, FORM, TEXT, seal_direct};
+use claudemesh_core::wire::{ClientFrame, Send};
+
+use crate::error::{During as _, LoadError};
+use crate::members::{Member, Mesh, random, unix_ms};
+
+/// Stands where the id goes.
+const ID: &str = "ID.OF.THE.MESSAGE";
+
+/// A frame without its id: one box is sent again and again under fresh ids. The broker cannot
+/// tell, and no time of the run is spent on sealing.
+pub(crate) struct Template(Vec<String>);
+
+impl Template {
+    /// Seals a message of `size` bytes.
+    pub(crate) fn seal(
+        mesh: &Mesh,
+        from: &Member,
+        to: &PublicKey,
+        size: usize,
+    ) -> Result<Self, LoadError> {
+        let frame = Sealer::new(mesh, from, to)?.frame(ID, size)?;
+        Ok(Self(frame.split(ID).map(str::to_owned).collect()))
+    }
+
+    /// The frame of an id.
+    pub(crate) fn frame(&self, id: &str) -> String {
+        self.0.join(id)
+    }
+}
+
+/// Seals messages from one member to another.
+pub(crate) struct Sealer<'a> {
+    mesh: &'a Mesh,
+    from: &'a Member,
+    to: PublicKey,
+    key: DirectKey,
+}
+
+impl<'a> Sealer<'a> {
+    pub(crate) fn new(mesh: &'a Mesh, from: &'a Member, to: &PublicKey) -> Result<Self, LoadError> {
+        let key = DirectKey::agree(&X25519Secret::of(&from.key), to).during("a key agreement")?;
+        Ok(Self {
+            mesh,
+            from,
+            to: *to,
+            key,
+        })
+    }
+
+    /// The frame of a message that a real peer opens.
+    pub(crate) fn frame(&self, id: &str, size: usize) -> Result<String, LoadError> {
+        let content = Content {
+            id: MessageId::new(id).during("an own message id")?,
+            sent_at: unix_ms(),
+            reply_to: None,
+            content_type: TEXT.to_owned(),
+            attributes: Vec::new(),
+            body: vec![b'x'; size],
+        };
+        let (mesh, from) = (&self.mesh.id, &self.from.key);
+        let sealed = seal_direct(mesh, from, &self.to, None, &content, &self.key, random()?);
+        let sealed = sealed.during("sealing")?;
+        let send = Send {
+            id: Some(id.to_owned()),
+            target_spec: self.to.to_hex(),
+            priority: Some("next".to_owned()),
+            nonce: sealed.nonce,
+            ciphertext: sealed.ciphertext,
+            client_message_id: Some(id.to_owned()),
+            form: Some(FORM.to_owned()),
+            ..Send::default()
+        };
+        Ok(ClientFrame::from(send).encode())
+    }
+}

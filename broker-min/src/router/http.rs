@@ -56,7 +56,7 @@ impl Router {
             }
             HttpCall::Create { entry } => Some(entry.mesh_id()),
             HttpCall::Join(join) => MeshId::new(&join.payload.mesh_id).ok(),
-            HttpCall::Log { mesh, .. } => Some(mesh.clone()),
+            HttpCall::Log { mesh, .. } | HttpCall::Append { mesh, .. } => Some(mesh.clone()),
             HttpCall::Link { token } => InviteToken::parse(token)
                 .ok()
                 .and_then(|token| MeshId::new(&token.mesh_id).ok()),
@@ -74,6 +74,7 @@ impl Router {
             HttpCall::Create { .. } => self.made_before(request, &shared),
             HttpCall::Join(join) => self.join(request, &shared, *join),
             HttpCall::Log { key, from, .. } => self.read_log(request, &shared, &key, from),
+            HttpCall::Append { entry, .. } => self.post_entry(request, &shared, entry),
             HttpCall::Link { token } => self.link(request, &shared, &token),
             HttpCall::Gauges => {}
         }
@@ -91,7 +92,7 @@ impl Router {
         let why = "this broker has no such mesh; check the link and the broker's address";
         let reply = match call {
             HttpCall::Link { .. } => HttpReply::Link(LinkInfo::Closed("invite_not_found")),
-            HttpCall::Log { .. } => refused(404, "mesh_not_found", why),
+            HttpCall::Log { .. } | HttpCall::Append { .. } => refused(404, "mesh_not_found", why),
             _ => refused(400, "mesh_not_found", why),
         };
         self.respond(request, reply);

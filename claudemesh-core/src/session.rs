@@ -15,6 +15,7 @@ mod link;
 mod log;
 mod outbox;
 mod requests;
+mod standing;
 mod types;
 
 pub use types::{

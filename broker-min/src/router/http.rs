@@ -195,7 +195,8 @@ impl Router {
         let invite = roster.invites().find(|invite| invite.key == *key);
         let invited = invite.map(|invite| invite.check_open(now));
         let reply = match invited {
-            _ if mesh.member(key).is_some() => page(mesh, from),
+            // Who recovers a mesh has nothing else of it.
+            _ if mesh.member(key).is_some() || roster.recovery() == Some(*key) => page(mesh, from),
             Some(Ok(())) => page(mesh, from),
             // Who holds the link's secret may know why the link is of no use.
             Some(Err(error)) => {
@@ -203,7 +204,8 @@ impl Router {
                 refused(no.status, no.code, no.message)
             }
             None => {
-                let why = "this key is neither a member's nor an open invite's";
+                let why =
+                    "this key is neither a member's, nor an open invite's, nor the recovery key";
                 refused(403, errors::code::FORBIDDEN, why)
             }
         };

@@ -1,7 +1,7 @@
 //! What every kind of entry makes of the broker's rows, sockets and mailboxes.
 
 use broker_min::router::{HttpCall, HttpReply};
-use broker_min::store::{BrokerStore as _, MemberRow, Query, Rows, StoreReader as _};
+use broker_min::store::{BrokerStore as _, MemberRow, Query, Rows};
 use claudemesh_core::id::Name;
 use claudemesh_core::membership::{Body, Role, SignedEntry};
 use serde_json::json;

@@ -179,7 +179,11 @@ impl Session {
             Some(member) if member.removed_at.is_some() => {
                 return Err("sender_removed".to_owned());
             }
-            Some(member) => (Some(member.name.clone()), true, member.is_verified()),
+            Some(member) => {
+                let roster = self.log.roster();
+                let name = roster.map(|roster| roster.shown_name(member));
+                (name, true, member.is_verified())
+            }
             None => (
                 push.sender_name.as_deref().and_then(|n| Name::new(n).ok()),
                 false,

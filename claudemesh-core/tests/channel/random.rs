@@ -74,12 +74,14 @@ fn run(public: bool, steps: &[(u8, usize, usize)]) {
                 }
             }
             2 => {
-                if world.say(by, left(whom)).is_ok() {
+                let said = world.say(by, left(whom));
+                if said.is_ok() {
                     model.listed.retain(|seed| *seed != whom);
                 }
             }
             3 => {
-                if world.mesh.say(by, remove(whom, false)).is_ok() {
+                let said = world.mesh.say(by, remove(whom, false));
+                if said.is_ok() {
                     model.out.push(whom);
                 }
             }

@@ -380,3 +380,76 @@ async fn many_changes_at_once_all_come_in() {
     one.sync().await.unwrap();
     assert_eq!(one.invites().len(), 4);
 }
+
+#[tokio::test]
+async fn three_devices_of_one_person_write_to_each_other_and_lose_one() {
+    let mesh = TestMesh::start().await.unwrap();
+    let (ben, ana) = (
+        mesh.peer("ben").await.unwrap(),
+        mesh.peer("ana").await.unwrap(),
+    );
+    let (phone, tablet) = (
+        device(&mesh, &ana, "phone").await,
+        device(&mesh, &ana, "tablet").await,
+    );
+    let everywhere = [&ana, &phone, &tablet];
+    for peer in [&ana, &phone, &tablet, &ben] {
+        sees(peer, |peer| peer.members(false).len() == 5).await;
+    }
+    let mut inboxes = Vec::new();
+    for peer in everywhere {
+        inboxes.push(peer.incoming().await.unwrap());
+    }
+    let receipt = ben.send("ana", "to all of you").await.unwrap();
+    assert_eq!(soon(receipt.accepted()).await.unwrap().recipients, Some(3));
+    for incoming in &mut inboxes {
+        let message = soon(incoming.next()).await.unwrap();
+        assert_eq!(message.text(), "to all of you");
+        assert_eq!(message.id, *receipt.id());
+    }
+    soon(receipt.delivered()).await.unwrap();
+    // From one of them to the person: to the others.
+    let receipt = phone.send("ana", "from the phone").await.unwrap();
+    for place in [0, 2] {
+        let message = soon(inboxes[place].next()).await.unwrap();
+        assert_eq!(message.text(), "from the phone");
+        assert_eq!(message.from.name.as_ref().unwrap().as_str(), "ana/phone");
+        assert!(message.from.verified);
+    }
+    soon(receipt.delivered()).await.unwrap();
+    let receipt = tablet.send("ana/phone", "just you").await.unwrap();
+    let message = soon(inboxes[1].next()).await.unwrap();
+    assert_eq!(message.text(), "just you");
+    soon(receipt.delivered()).await.unwrap();
+    // The tablet is lost: what is sent before others know fails by its name, and arrives at the
+    // rest; afterwards nothing goes there.
+    let last = tablet.key();
+    drop(inboxes.pop());
+    tablet.close(SOON).await;
+    let receipt = ben.send("ana", "one too many").await.unwrap();
+    soon(receipt.accepted()).await.unwrap();
+    ana.remove(last, false).await.unwrap();
+    let failed = soon(receipt.delivered()).await.unwrap_err().to_string();
+    assert!(failed.contains("ana/tablet: removed"), "{failed}");
+    sees(&ben, |ben| ben.members(false).len() == 4).await;
+    let receipt = ben.send("ana", "to both").await.unwrap();
+    assert_eq!(soon(receipt.accepted()).await.unwrap().recipients, Some(2));
+    for incoming in &mut inboxes {
+        for text in ["one too many", "to both"] {
+            assert_eq!(soon(incoming.next()).await.unwrap().text(), text);
+        }
+    }
+    soon(receipt.delivered()).await.unwrap();
+    // What waits for a device that is off waits for it alone, and is given up as one.
+    mesh.stop_broker().await.unwrap();
+    soon(async {
+        while ben.is_connected() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let receipt = ben.send(ana.key(), "never mind").await.unwrap();
+    assert_eq!(ben.outbox(false).await.unwrap().len(), 2);
+    assert!(ben.cancel(receipt.id().clone()).await.unwrap());
+    assert!(ben.outbox(false).await.unwrap().is_empty());
+}

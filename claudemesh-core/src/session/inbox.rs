@@ -317,7 +317,10 @@ impl Session {
             .unwrap_or(&push.message_id);
         MessageId::new(named)
             .or_else(|_| MessageId::new(&push.message_id))
-            .unwrap_or_else(|_| MessageId::from_parts(self.now.wall, self.rng.bytes()))
+            .map_or_else(
+                |_| MessageId::from_parts(self.now.wall, self.rng.bytes()),
+                |id| id.base(),
+            )
     }
 
     /// Writes what has gathered, unless a batch is being written: then it gathers on.

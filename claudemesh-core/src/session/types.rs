@@ -174,8 +174,9 @@ pub enum Command {
 pub enum Reply {
     /// Nothing to add.
     Done,
-    /// The message is in the outbox under this id.
-    Queued(MessageId),
+    /// The message is in the outbox under this id, and a copy for each of its recipient's devices
+    /// under those.
+    Queued(MessageId, Vec<MessageId>),
     /// Who is here.
     Peers(Box<PeersList>),
     /// The entry is in the log.
@@ -298,7 +299,7 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// A message that was sent has come further.
+    /// A message that was sent, or the copy for a device, has come further.
     Sent {
         /// Which.
         id: MessageId,

@@ -1,9 +1,10 @@
 //! What the kinds of entries mean for the peer that reads them.
 
-use claudemesh_core::id::{Hash, Name};
+use claudemesh_core::id::{Hash, MessageId, Name};
 use claudemesh_core::membership::{Body, Role};
 use claudemesh_core::session::Event;
-use claudemesh_core::wire::LogAppended;
+use claudemesh_core::store::{Kind, SendState};
+use claudemesh_core::wire::{ClientFrame, LogAppended};
 
 use crate::support::*;
 
@@ -145,4 +146,49 @@ fn what_is_shown_of_a_device_names_its_member() {
     let named = rows[0].message.sender_name.as_ref().unwrap();
     assert_eq!(named.as_str(), "somebody/phone");
     assert!(rows[0].message.verified);
+}
+
+#[test]
+fn a_message_to_a_member_goes_to_its_devices_too() {
+    let mut rig = Rig::connected(&with_phone(), ANA);
+    let id = rig.queued(BEN, "hello");
+    let copy = id.for_device(&key(PHONE));
+    let sent: Vec<(String, String, Option<String>)> = (rig.sent.iter())
+        .filter_map(|frame| match frame {
+            ClientFrame::Send(send) => Some((
+                send.target_spec.clone(),
+                send.client_message_id.clone()?,
+                send.id.clone(),
+            )),
+            _ => None,
+        })
+        .collect();
+    let expected = |to: u8, id: &str| (key(to).to_hex(), id.to_owned(), Some(id.to_owned()));
+    assert_eq!(
+        sent,
+        [expected(BEN, id.as_str()), expected(PHONE, copy.as_str())]
+    );
+    rig.frame(accepted(&copy));
+    assert_eq!(rig.row(&copy).state, SendState::Accepted);
+    assert_eq!(rig.row(&id).state, SendState::Queued);
+    // One that is named goes alone; who writes to its own member has no copy for itself.
+    rig.forget();
+    rig.queued(PHONE, "only you");
+    assert_eq!(rig.sends().len(), 1);
+    let mut phone = Rig::connected(&with_phone(), PHONE);
+    phone.queued(BEN, "to myself");
+    assert_eq!(phone.sends().len(), 1);
+}
+
+#[test]
+fn a_copy_opens_at_its_device_under_the_messages_id() {
+    let mesh = with_phone();
+    let mut rig = Rig::connected(&mesh, PHONE);
+    let mut copy = push(&mesh, ANA, PHONE, "m1", NOW);
+    let named = MessageId::new("m1").unwrap().for_device(&key(PHONE));
+    copy.client_message_id = Some(named.as_str().to_owned());
+    rig.frame(copy);
+    let rows = rig.inbox();
+    assert_eq!((rows.len(), rows[0].message.id.as_str()), (1, "m1"));
+    assert_eq!(rows[0].message.kind, Kind::Direct);
 }

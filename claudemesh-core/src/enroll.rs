@@ -66,6 +66,11 @@ pub enum JoinError {
         /// What it said.
         message: String,
     },
+    /// The link adds a device, and this machine is in that mesh.
+    #[error(
+        "this machine is in that mesh already; a device's link is for another machine, or for another CLAUDEMESH_CONFIG_DIR"
+    )]
+    HereAlready,
     /// Others keep joining at the same moment.
     #[error("others keep changing the mesh at the same time; try again")]
     Contention,
@@ -287,6 +292,11 @@ impl Config {
             }
             let (member, name) = (key.public(), display_name.clone());
             let invited = log.roster().invite(&id).map(|invite| invite.role);
+            // The entry that is here would be lost, and with it its key.
+            let here = self.meshes().iter().any(|m| m.mesh_id == opened.mesh);
+            if invited == Some(Role::Device) && here {
+                return Err(JoinError::HereAlready);
+            }
             let body = match invited {
                 Some(Role::Device) => Body::DeviceLinked {
                     key: member,

@@ -17,6 +17,7 @@ mod reading;
 mod receipt;
 mod shared;
 mod store_thread;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
 pub use receipt::{Accepted, Receipt, ReceiptError};
+pub use trust::Pinned;
 
 use crate::broker_url::BrokerUrl;
 use crate::config::MeshEntry;

@@ -209,7 +209,7 @@ impl Session {
         let content = Content {
             id: id.clone(),
             sent_at: self.now.wall,
-            reply_to: message.reply_to.clone(),
+            reply_to: message.reply_to.as_ref().map(MessageId::base),
             content_type: message.content_type.clone(),
             attributes: message.attributes.clone(),
             body: message.body.clone(),

@@ -43,7 +43,7 @@ pub(crate) fn service(shared: Arc<Shared>) -> IntoMakeServiceWithConnectInfo<Rou
         .route("/join", post(api::join))
         .route("/join/{token}", get(page::join))
         .route("/mesh/create", post(api::create))
-        .route("/mesh/{id}/log", get(api::log))
+        .route("/mesh/{id}/log", get(api::log).post(api::append))
         .fallback(async || reply::not_found())
         .method_not_allowed_fallback(async || reply::not_found())
         .layer(from_fn_with_state(shared.clone(), around))

@@ -7,6 +7,7 @@
 mod admit;
 mod append;
 mod bucket;
+mod changes;
 mod claim;
 mod clock;
 mod committed;

@@ -16,6 +16,8 @@ mod delivery;
 mod hostile;
 #[path = "router/joining.rs"]
 mod joining;
+#[path = "router/kinds.rs"]
+mod kinds;
 #[path = "router/log.rs"]
 mod log;
 #[path = "router/presence.rs"]

@@ -3,6 +3,8 @@
 //! Implements docs/protocol.md, sections "Invites" and "Making a mesh". Keys are made here and
 //! stay here; what goes to the broker is signed log entries.
 
+mod recover;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,11 +13,11 @@ use zeroize::Zeroizing;
 
 use crate::broker_url::{BrokerUrl, BrokerUrlError};
 use crate::config::{Config, ConfigError, MeshEntry};
-use crate::crypto::{ExposedText, KeyPair};
+use crate::crypto::{ExposedText, KeyError, KeyPair};
 use crate::id::{IdError, InviteId, MemberId, MeshId, MeshSlug, Name, PublicKey};
 use crate::identity::log_read_proof;
 use crate::invite::{Fragment, InviteError, InviteToken, Link, LinkParts, TokenRole, parse_link};
-use crate::membership::{Body, Draft, Log, LogError, RuleError, SignedEntry};
+use crate::membership::{Body, Draft, Log, LogError, Role, RuleError, SignedEntry};
 use crate::peer::{PeerError, random};
 use crate::store::StoreError;
 use crate::transport::{self, Answer, TransportError};
@@ -67,6 +69,11 @@ pub enum JoinError {
         /// What it said.
         message: String,
     },
+    /// The link adds a device, and this machine is in that mesh.
+    #[error(
+        "this machine is in that mesh already; a device's link is for another machine, or for another CLAUDEMESH_CONFIG_DIR"
+    )]
+    HereAlready,
     /// Others keep joining at the same moment.
     #[error("others keep changing the mesh at the same time; try again")]
     Contention,
@@ -123,6 +130,14 @@ impl RecoveryKey {
     /// 128 hex digits, exposed on purpose.
     pub fn expose(&self) -> ExposedText {
         self.0.expose_secret_hex()
+    }
+
+    /// Reads what [`RecoveryKey::expose`] gave.
+    ///
+    /// # Errors
+    /// [`KeyError`] if it is none.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        KeyPair::from_secret_hex(text.trim()).map(|pair| Self(Arc::new(pair)))
     }
 }
 
@@ -252,7 +267,7 @@ impl Config {
         &mut self,
         opened: &Opened,
         fragment: &Fragment,
-        name: &Name,
+        display_name: &Name,
     ) -> Result<MeshEntry, JoinError> {
         let id = fragment.invite();
         let invite_key = fragment.key();
@@ -260,10 +275,14 @@ impl Config {
         for _ in 0..MAX_TRIES {
             // A join that was cut off is finished with the key it began with.
             let (key, begun) = self.pending_key(&id)?;
-            let fetched = fetch_log(opened, &invite_key, &mut entries).await;
+            let fetched = fetch_log(&opened.mesh, &opened.broker, &invite_key, &mut entries).await;
             if let Err(refused @ JoinError::Refused { .. }) = fetched {
                 // By now the invite may be used up, by this very key: then that key may read.
-                if !begun || fetch_log(opened, &key, &mut entries).await.is_err() {
+                if !begun
+                    || fetch_log(&opened.mesh, &opened.broker, &key, &mut entries)
+                        .await
+                        .is_err()
+                {
                     return Err(refused);
                 }
             } else {
@@ -274,10 +293,24 @@ impl Config {
             if !already {
                 check_link(&log, opened, fragment)?;
             }
-            let body = Body::MemberJoined {
-                key: key.public(),
-                name: name.clone(),
-                invite: id,
+            let (member, name) = (key.public(), display_name.clone());
+            let invited = log.roster().invite(&id).map(|invite| invite.role);
+            // The entry that is here would be lost, and with it its key.
+            let here = self.meshes().iter().any(|m| m.mesh_id == opened.mesh);
+            if invited == Some(Role::Device) && here {
+                return Err(JoinError::HereAlready);
+            }
+            let body = match invited {
+                Some(Role::Device) => Body::DeviceLinked {
+                    key: member,
+                    name,
+                    invite: id,
+                },
+                _ => Body::MemberJoined {
+                    key: member,
+                    name,
+                    invite: id,
+                },
             };
             let entry = log.draft(unix_ms(), body).sign(&invite_key, Some(&key));
             if !already {
@@ -286,7 +319,7 @@ impl Config {
                     other => JoinError::Log(other),
                 })?;
             }
-            let mut request = join_request(opened, &key.public(), name);
+            let mut request = join_request(opened, &member, display_name);
             if let Value::Object(fields) = &mut request {
                 fields.insert("log_entry".to_owned(), blob(&entry));
             }
@@ -296,7 +329,7 @@ impl Config {
                         entries.push(entry);
                     }
                     let member = member_id(&answer, "memberId")?;
-                    return self.joined(opened, Some(id), key, member, name, &entries);
+                    return self.joined(opened, Some(id), key, member, display_name, &entries);
                 }
                 Err(JoinError::Refused { code, .. }) if code == "log_conflict" => {}
                 Err(error) => return Err(error),
@@ -472,7 +505,7 @@ fn check_link(log: &Log, opened: &Opened, fragment: &Fragment) -> Result<(), Joi
             "the invite was issued by someone else",
         ));
     }
-    let is_admin = invite.role == crate::membership::Role::Admin;
+    let is_admin = invite.role == Role::Admin;
     if is_admin != (opened.token.role == TokenRole::Admin) {
         return Err(JoinError::DoesNotFit("the invite gives another role"));
     }
@@ -482,14 +515,15 @@ fn check_link(log: &Log, opened: &Opened, fragment: &Fragment) -> Result<(), Joi
 
 /// Fetches what is missing of the log behind `entries`.
 async fn fetch_log(
-    opened: &Opened,
+    mesh: &MeshId,
+    broker: &BrokerUrl,
     key: &KeyPair,
     entries: &mut Vec<SignedEntry>,
 ) -> Result<(), JoinError> {
     for _ in 0..MAX_PAGES {
-        let path = format!("/mesh/{}/log?from={}", opened.mesh, entries.len());
-        let proof = log_read_proof(&opened.mesh, key, unix_ms());
-        let answer = transport::call(&opened.broker, &path, &[(HEADER_PROOF, proof)], None).await?;
+        let path = format!("/mesh/{mesh}/log?from={}", entries.len());
+        let proof = log_read_proof(mesh, key, unix_ms());
+        let answer = transport::call(broker, &path, &[(HEADER_PROOF, proof)], None).await?;
         let json = refused_or(&answer)?;
         let page = json
             .get("entries")

@@ -211,13 +211,24 @@ text_id!(
 text_id!(
     /// The sender's id of a message, unique per sender: 1–64 letters, digits, `.`, `_`, `:` or
     /// `-`. Ours are UUIDs of version 7.
+    ///
+    /// The copy of a message for a device has the same id, followed by `/` and the first 16 hex
+    /// digits of the device's key: so senders and brokers tell copies apart.
     MessageId,
     "message id",
     "must be 1–64 letters, digits, '.', '_', ':' or '-'",
-    |text| (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
+    |text| {
+        let (base, device) = match text.split_once('/') {
+            Some((base, device)) => (base, Some(device)),
+            None => (text, None),
+        };
+        let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        (1..=64).contains(&base.len())
+            && base
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
+            && device.is_none_or(|device| device.len() == 16 && device.bytes().all(is_hex))
+    }
 );
 text_id!(
     /// A display name: 1–64 bytes of UTF-8, no control or invisible characters, no white space at
@@ -320,6 +331,26 @@ impl MeshId {
 }
 
 impl MessageId {
+    /// The message's id, without the device that this copy is for.
+    #[must_use]
+    pub fn base(&self) -> Self {
+        match self.0.split_once('/') {
+            Some((base, _)) => Self(base.into()),
+            None => self.clone(),
+        }
+    }
+
+    /// The id of the copy for a device.
+    #[must_use]
+    pub fn for_device(&self, device: &PublicKey) -> Self {
+        Self(format!("{}/{}", self.base(), device.short()).into())
+    }
+
+    /// The beginning of the key of the device that this copy is for.
+    pub fn device(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(_, device)| device)
+    }
+
     /// A UUID of version 7 from unix milliseconds and ten random bytes.
     pub fn from_parts(unix_ms: u64, random: [u8; 10]) -> Self {
         let mut b = [0u8; 16];
@@ -437,6 +468,17 @@ mod tests {
             MeshId::new(bad).unwrap_err();
             MessageId::new(bad).unwrap_err();
         }
+        let key = PublicKey([0xab; 32]);
+        let id = MessageId::new("m:1").unwrap();
+        let copy = id.for_device(&key);
+        assert_eq!(copy.as_str(), "m:1/abababababababab");
+        assert_eq!(MessageId::new(copy.as_str()), Ok(copy.clone()));
+        assert_eq!((copy.base(), copy.device()), (id, Some("abababababababab")));
+        assert_eq!(copy.for_device(&key), copy);
+        for bad in ["/abababababababab", "m/ABABABABABABABAB", "m/ab", "m/"] {
+            MessageId::new(bad).unwrap_err();
+        }
+        MessageId::new("m/abababababababab/abababababababab").unwrap_err();
         MeshId::new("9f3c1d2e-7a41-4c55-8b0e-6f1a2b3c4d5e").unwrap();
         for bad in [
             "",

@@ -17,6 +17,7 @@ mod reading;
 mod receipt;
 mod shared;
 mod store_thread;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
 pub use receipt::{Accepted, Receipt, ReceiptError};
+pub use trust::Pinned;
 
 use crate::broker_url::BrokerUrl;
 use crate::config::MeshEntry;
@@ -141,7 +143,7 @@ impl Peer {
         self.inner.key.public()
     }
 
-    /// Sends a text. When it returns, the message is in the outbox: with a durable store it
+    /// Sends a text; to a member's devices too, if it is for a member. When it returns, the message is in the outbox: with a durable store it
     /// survives a crash of this process, and goes out as soon as the broker can be reached.
     ///
     /// Dropping the future before it returns may or may not have sent the message.
@@ -181,7 +183,7 @@ impl Peer {
             reply = self.command(Command::Send(Box::new(outgoing))).await;
         }
         match reply? {
-            Reply::Queued(id) => Ok(self.inner.shared.receipts.take(id)),
+            Reply::Queued(id, _) => Ok(self.inner.shared.receipts.take(id)),
             _ => Err(PeerError::Closed.into()),
         }
     }
@@ -236,15 +238,24 @@ impl Peer {
         }
     }
 
-    /// Gives up a message that was never handed to the network. False if it was, or is unknown.
+    /// Gives up a message that was never handed to the network, with its copies for devices. False
+    /// if one of them was, or if it is unknown.
     ///
     /// # Errors
     /// [`PeerError`].
     pub async fn cancel(&self, id: MessageId) -> Result<bool, PeerError> {
-        match self.command(Command::Cancel(id)).await? {
-            Reply::Cancelled(done) => Ok(done),
-            _ => Ok(false),
+        let copies = self
+            .outbox(false)
+            .await?
+            .into_iter()
+            .map(|row| row.message.id);
+        let copies: Vec<MessageId> = copies.filter(|copy| copy.base() == id.base()).collect();
+        let mut all = !copies.is_empty();
+        for copy in copies {
+            let reply = self.command(Command::Cancel(copy)).await?;
+            all &= reply == Reply::Cancelled(true);
         }
+        Ok(all)
     }
 
     /// Waits until every message in the outbox has the broker's answer, at most for `limit`.

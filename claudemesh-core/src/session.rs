@@ -15,8 +15,11 @@ mod link;
 mod log;
 mod outbox;
 mod requests;
+mod standing;
 mod types;
 
+#[cfg(feature = "client")]
+pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
     About, Command, CommandId, Event, In, Lie, Now, Out, Outgoing, Reply, Retry, SessionConfig,
     SessionError, StoreToken,

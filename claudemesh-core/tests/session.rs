@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail as tests do.
 
+#[path = "session/kinds.rs"]
+mod kinds;
 #[path = "session/links.rs"]
 mod links;
 #[path = "session/logs.rs"]

@@ -154,6 +154,33 @@ pub(super) async fn log(
     }
 }
 
+/// `POST /mesh/<id>/log`: for who has no connection to append on, as one who just became a member.
+pub(super) async fn append(
+    State(shared): State<Arc<Shared>>,
+    Path(mesh): Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let mesh = MeshId::new(mesh).map_err(|_| {
+        let message = "no such mesh at this broker";
+        Refusal::new(StatusCode::NOT_FOUND, code::NOT_FOUND, message)
+    })?;
+    let entry = log_entry(&read(body).await?)?
+        .ok_or_else(|| Refusal::bad(code::INVALID_ARGUMENT, "log_entry {e, sig} required"))?;
+    entry
+        .open()
+        .map_err(|error| Refusal::bad(code::INVALID_ARGUMENT, format!("log_entry: {error}")))?;
+    match shared.call(HttpCall::Append { mesh, entry }).await {
+        Some(HttpReply::Appended { member, head }) => {
+            let mut fields = fields(json!({ "log_head": head_json(head) }));
+            if let Some(member) = member {
+                fields.insert("memberId".to_owned(), member.into());
+            }
+            Ok(reply::ok(fields))
+        }
+        other => Err(reply::failed(other)),
+    }
+}
+
 fn entry_json(entry: &SignedEntry) -> Value {
     let blob = SignedBlob::new(&entry.bytes, &entry.signature, entry.cosignature.as_ref());
     serde_json::to_value(blob).unwrap_or_default()

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, PublicKey};
-use claudemesh_core::membership::{Body, SignedEntry};
+use claudemesh_core::membership::SignedEntry;
 use claudemesh_core::wire::{
     BrokerFrame, CloseCode, ErrorFrame, LogAppended, LogHead, SignedBlob, errors, errors::code,
     reason,
 };
 
 use super::Router;
+use super::changes::target;
 use super::entry::{Checked, No, check, no};
+use super::mesh::Mesh;
 use super::types::{ConnId, HttpReply, Kind, Out};
 use super::writer::Then;
 use crate::store::{LogChange, Op, Outcome};
@@ -31,6 +33,8 @@ pub(super) enum Author {
     },
     /// A join by HTTP.
     Http { request: u64 },
+    /// An entry that was posted, with nothing but its own signatures.
+    Post { request: u64 },
 }
 
 /// An entry on its way into the log.
@@ -110,7 +114,7 @@ impl Router {
             ..
         } = *append;
         mesh.entries.push(signed.clone());
-        let mut removed = None;
+        let mut removed = Vec::new();
         for change in changes {
             match change {
                 LogChange::Join(row) => {
@@ -120,7 +124,7 @@ impl Router {
                     if let Some(row) = mesh.members.get_mut(&key) {
                         row.removed_at = at;
                     }
-                    removed = Some(key);
+                    removed.push(key);
                 }
                 LogChange::Token(row) => {
                     mesh.invites.insert(row.token.clone(), *row);
@@ -131,7 +135,7 @@ impl Router {
         let head = mesh.head();
         let by = match &author {
             Author::Conn { conn, .. } => Some(*conn),
-            Author::Http { .. } => None,
+            Author::Http { .. } | Author::Post { .. } => None,
         };
         let others: Vec<_> = mesh
             .conns
@@ -156,7 +160,7 @@ impl Router {
             });
         }
         self.append_done(shared, author, &signed);
-        if let Some(key) = removed {
+        for key in removed {
             self.put_out(shared, key);
         }
         self.next_append(shared);
@@ -238,18 +242,16 @@ impl Router {
                 }
             }
             Author::Http { request } => {
-                let key = signed.decode().ok().and_then(|entry| match entry.body {
-                    Body::MemberJoined { key, .. } => Some(key),
-                    _ => None,
-                });
-                let row = key.and_then(|key| mesh.members.get(&key));
-                let member = row.map(|row| row.id.as_str().to_owned());
                 let reply = HttpReply::Joined {
-                    member: member.unwrap_or_default(),
+                    member: member_id(mesh, signed).unwrap_or_default(),
                     already: false,
                     head: Some(head),
                 };
                 self.respond(request, reply);
+            }
+            Author::Post { request } => {
+                let member = member_id(mesh, signed);
+                self.respond(request, HttpReply::Appended { member, head });
             }
         }
     }
@@ -265,7 +267,7 @@ impl Router {
                     self.reply(conn, error);
                 }
             }
-            Author::Http { request } => self.respond(
+            Author::Http { request } | Author::Post { request } => self.respond(
                 request,
                 HttpReply::Error {
                     status: no.status,
@@ -276,6 +278,13 @@ impl Router {
             ),
         }
     }
+}
+
+/// The broker's id of the member that an entry is about.
+fn member_id(mesh: &Mesh, signed: &SignedEntry) -> Option<String> {
+    let key = signed.decode().ok().and_then(|entry| target(&entry.body))?;
+    let row = mesh.member(&key)?;
+    Some(row.id.as_str().to_owned())
 }
 
 /// An entry as it travels.

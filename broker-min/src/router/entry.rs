@@ -6,11 +6,15 @@ use claudemesh_core::membership::{Body, Entry, LogError, RuleError};
 use claudemesh_core::wire::errors::code;
 
 use super::append::Append;
+use super::changes::{affected, changes, target};
 use super::mesh::Mesh;
-use crate::store::{AuditRow, InviteRow, LogChange, MemberRow};
+use crate::store::{InviteRow, LogChange};
 
 /// How far an entry's time may be ahead of or behind the broker's clock, ms.
 const ENTRY_SKEW_MS: u64 = 600_000;
+/// Channels that one member makes a day at most.
+const CHANNELS_A_DAY: usize = 10;
+const DAY_MS: u64 = 86_400_000;
 
 /// Why an entry is refused.
 #[derive(Debug)]
@@ -58,7 +62,7 @@ pub(super) fn check(
         let why = "the entry's time is more than 10 minutes off the broker's clock; set the clock";
         return Err(no(400, code::TIMESTAMP_SKEW, why));
     }
-    if let Body::MemberJoined { invite, .. } = &entry.body
+    if let Body::MemberJoined { invite, .. } | Body::DeviceLinked { invite, .. } = &entry.body
         && let Some(invite) = mesh.log.roster().invite(invite)
     {
         if mesh.uses_left(invite) == 0 {
@@ -68,7 +72,21 @@ pub(super) fn check(
             return Err(rule(RuleError::InviteExpired));
         }
     }
+    if target(&entry.body).is_some_and(|key| mesh.joining.contains(&key)) {
+        let why = "this key is joining just now; try again in a moment";
+        return Err(no(503, code::BUSY, why));
+    }
+    if let Body::ChannelCreated { .. } = &entry.body {
+        let (roster, since) = (mesh.log.roster(), now.saturating_sub(DAY_MS));
+        let lead = roster.person(&entry.signer);
+        let own = roster.channels().filter(|channel| channel.lead == lead);
+        if own.filter(|channel| channel.at > since).count() >= CHANNELS_A_DAY {
+            let why = format!("rate_limit: a member makes {CHANNELS_A_DAY} channels a day at most");
+            return Err(no(429, code::RATE_LIMIT, why));
+        }
+    }
     let token = token(mesh, append, &entry, now)?;
+    let affected = affected(mesh.log.roster(), &entry);
     let entry = mesh.log.append(signed).map_err(|error| match error {
         LogError::NotNext { .. } | LogError::OtherMesh | LogError::Empty => {
             no(409, code::LOG_CONFLICT, CONFLICT)
@@ -76,46 +94,9 @@ pub(super) fn check(
         LogError::Rule { source, .. } => rule(source),
         error => no(400, code::MALFORMED, error.to_string()),
     })?;
-    let mut changes: Vec<LogChange> = Vec::new();
-    let (event, target) = match &entry.body {
-        Body::MemberJoined { key, name, .. } => {
-            let member = mesh.log.roster().member(key);
-            let role = member.map(|member| member.role);
-            let known = mesh.members.get(key);
-            let id = known.map(|row| row.id.clone());
-            if let (Some(role), Some(id)) = (role, id.or_else(|| MemberId::new(fresh).ok())) {
-                changes.push(LogChange::Join(Box::new(MemberRow {
-                    mesh: mesh.row.id.clone(),
-                    key: *key,
-                    id,
-                    name: name.clone(),
-                    role,
-                    logged: true,
-                    joined_at: known.map_or(now, |row| row.joined_at),
-                    last_seen: known.map_or(0, |row| row.last_seen),
-                    removed_at: 0,
-                })));
-            }
-            ("member_joined", Some(key.short()))
-        }
-        Body::MemberRemoved { key, .. } => {
-            changes.push(LogChange::Remove { key: *key, at: now });
-            ("member_removed", Some(key.short()))
-        }
-        Body::InviteIssued { .. } => ("invite_issued", None),
-        Body::InviteClosed { .. } => ("invite_closed", None),
-        _ => ("mesh_created", None),
-    };
+    let fresh = MemberId::new(fresh).ok();
+    let mut changes = changes(mesh, &entry, &affected, now, fresh);
     changes.extend(token.map(|row| LogChange::Token(Box::new(row))));
-    changes.push(LogChange::Audit(AuditRow {
-        mesh: mesh.row.id.clone(),
-        event,
-        actor: Some(entry.signer.short()),
-        target,
-        size: None,
-        priority: None,
-        at: now,
-    }));
     Ok(Checked::Next(Box::new(entry), changes))
 }
 

@@ -56,7 +56,7 @@ impl Router {
             }
             HttpCall::Create { entry } => Some(entry.mesh_id()),
             HttpCall::Join(join) => MeshId::new(&join.payload.mesh_id).ok(),
-            HttpCall::Log { mesh, .. } => Some(mesh.clone()),
+            HttpCall::Log { mesh, .. } | HttpCall::Append { mesh, .. } => Some(mesh.clone()),
             HttpCall::Link { token } => InviteToken::parse(token)
                 .ok()
                 .and_then(|token| MeshId::new(&token.mesh_id).ok()),
@@ -74,6 +74,7 @@ impl Router {
             HttpCall::Create { .. } => self.made_before(request, &shared),
             HttpCall::Join(join) => self.join(request, &shared, *join),
             HttpCall::Log { key, from, .. } => self.read_log(request, &shared, &key, from),
+            HttpCall::Append { entry, .. } => self.post_entry(request, &shared, entry),
             HttpCall::Link { token } => self.link(request, &shared, &token),
             HttpCall::Gauges => {}
         }
@@ -91,7 +92,7 @@ impl Router {
         let why = "this broker has no such mesh; check the link and the broker's address";
         let reply = match call {
             HttpCall::Link { .. } => HttpReply::Link(LinkInfo::Closed("invite_not_found")),
-            HttpCall::Log { .. } => refused(404, "mesh_not_found", why),
+            HttpCall::Log { .. } | HttpCall::Append { .. } => refused(404, "mesh_not_found", why),
             _ => refused(400, "mesh_not_found", why),
         };
         self.respond(request, reply);
@@ -194,7 +195,8 @@ impl Router {
         let invite = roster.invites().find(|invite| invite.key == *key);
         let invited = invite.map(|invite| invite.check_open(now));
         let reply = match invited {
-            _ if mesh.member(key).is_some() => page(mesh, from),
+            // Who recovers a mesh has nothing else of it.
+            _ if mesh.member(key).is_some() || roster.recovery() == Some(*key) => page(mesh, from),
             Some(Ok(())) => page(mesh, from),
             // Who holds the link's secret may know why the link is of no use.
             Some(Err(error)) => {
@@ -202,7 +204,8 @@ impl Router {
                 refused(no.status, no.code, no.message)
             }
             None => {
-                let why = "this key is neither a member's nor an open invite's";
+                let why =
+                    "this key is neither a member's, nor an open invite's, nor the recovery key";
                 refused(403, errors::code::FORBIDDEN, why)
             }
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use claudemesh_core::id::{MemberId, MeshId, Name, PublicKey};
 use claudemesh_core::invite::InviteToken;
-use claudemesh_core::membership::{Body, Invite, RuleError, SignedEntry};
+use claudemesh_core::membership::{Body, Invite, Role, RuleError, SignedEntry};
 use claudemesh_core::wire::errors;
 
 use super::Router;
@@ -150,11 +150,14 @@ fn entry_fits(
     let entry = signed
         .decode()
         .map_err(|error| refused(400, errors::code::MALFORMED, error.to_string()))?;
-    let Body::MemberJoined {
+    let (Body::MemberJoined {
         key: joins, invite, ..
-    } = &entry.body
+    }
+    | Body::DeviceLinked {
+        key: joins, invite, ..
+    }) = &entry.body
     else {
-        let why = "log_entry must be a member_joined entry";
+        let why = "log_entry must be a member_joined or device_linked entry";
         return Err(refused(400, errors::code::INVALID, why));
     };
     if joins != key {
@@ -189,6 +192,11 @@ fn legacy_row(
     if join.payload.issuer() != Some(invite.issuer) {
         let why = "the token was not issued by who issued the invite";
         return Err(refused(400, "invite_owner_mismatch", why));
+    }
+    if invite.role == Role::Device {
+        let why = "this link adds a device to a member, which takes a client that knows the \
+                   membership log";
+        return Err(refused(400, errors::code::INVALID, why));
     }
     if mesh.joining.contains(&join.key) {
         let why = "this key is joining already; try again in a moment";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::membership::SignedEntry;
 use claudemesh_core::wire::{
     ErrorFrame, LOG_PAGE_BYTES, LogAppend, LogEntries, LogGet, LogHead, errors::code,
@@ -10,7 +11,9 @@ use claudemesh_core::wire::{
 use super::Router;
 use super::append::{Append, Author, blob};
 use super::bucket::Bucket;
-use super::types::ConnId;
+use super::http::refused;
+use super::mesh::Mesh;
+use super::types::{ConnId, HttpReply};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -80,11 +83,7 @@ impl Router {
         let Some(mesh) = self.mesh_mut(&shared) else {
             return;
         };
-        let bucket = mesh
-            .log_buckets
-            .entry(member)
-            .or_insert_with(|| Bucket::full(per_hour, now));
-        if let Err(wait) = bucket.take(now, per_hour, per_hour, HOUR_MS) {
+        if let Err(wait) = take_turn(mesh, member, now, per_hour) {
             let why = format!("rate_limit: max {per_hour} log entries an hour");
             let mut error = ErrorFrame::new(code::RATE_LIMIT, why);
             error.req_id = req_id;
@@ -101,4 +100,53 @@ impl Router {
         };
         self.append(&shared, append);
     }
+
+    /// An entry by HTTP. Who may sign one at all is known by the log: anyone else is turned away
+    /// before it costs more than a look.
+    pub(super) fn post_entry(&mut self, request: u64, shared: &Arc<MeshId>, signed: SignedEntry) {
+        let per_hour = u64::from(self.limits.log_entries_per_hour);
+        let now = self.now.mono;
+        let Some(mesh) = self.mesh_mut(shared) else {
+            return;
+        };
+        let signer = signed.decode().ok().map(|entry| entry.signer);
+        let Some(signer) = signer.filter(|key| may_sign(mesh, key)) else {
+            let why = "the entry is signed by nobody who may add to this log";
+            self.respond(request, refused(403, code::FORBIDDEN, why));
+            return;
+        };
+        if let Err(wait) = take_turn(mesh, signer, now, per_hour) {
+            let reply = HttpReply::Error {
+                status: 429,
+                code: code::RATE_LIMIT,
+                message: format!("rate_limit: max {per_hour} log entries an hour"),
+                retry_after_ms: Some(wait),
+            };
+            self.respond(request, reply);
+            return;
+        }
+        let append = Append {
+            author: Author::Post { request },
+            signed,
+            token: None,
+            changes: Vec::new(),
+        };
+        self.append(shared, append);
+    }
+}
+
+fn may_sign(mesh: &Mesh, key: &PublicKey) -> bool {
+    let roster = mesh.log.roster();
+    roster.member(key).is_some()
+        || roster.recovery() == Some(*key)
+        || roster.invites().any(|invite| invite.key == *key)
+}
+
+/// Counts an entry of a signer, or says after how many milliseconds it may come again.
+fn take_turn(mesh: &mut Mesh, key: PublicKey, now: u64, per_hour: u64) -> Result<(), u64> {
+    let bucket = mesh
+        .log_buckets
+        .entry(key)
+        .or_insert_with(|| Bucket::full(per_hour, now));
+    bucket.take(now, per_hour, per_hour, HOUR_MS)
 }

@@ -201,6 +201,13 @@ pub enum HttpCall {
         /// From which seq.
         from: u64,
     },
+    /// `POST /mesh/<id>/log`.
+    Append {
+        /// The mesh.
+        mesh: MeshId,
+        /// Whose signatures hold. They alone say by which right it is appended.
+        entry: SignedEntry,
+    },
     /// `GET /join/<token>`: what is known about a link. Tells no more than the token itself does,
     /// and whether it is still good.
     Link {
@@ -222,7 +229,7 @@ pub struct JoinCall {
     pub key: PublicKey,
     /// Its display name, as wished.
     pub name: String,
-    /// The `member_joined` entry; none from clients of the existing system.
+    /// The `member_joined` or `device_linked` entry; none from clients of the existing system.
     pub entry: Option<SignedEntry>,
 }
 
@@ -258,6 +265,13 @@ pub enum HttpReply {
         already: bool,
         /// The log's head, in a mesh with one.
         head: Option<Head>,
+    },
+    /// The entry is in the log.
+    Appended {
+        /// The broker's id of the member that it is about, if that is one now.
+        member: Option<String>,
+        /// The log's head.
+        head: Head,
     },
     /// A page of the log.
     Log {

@@ -234,7 +234,8 @@ pub enum LogChange {
 pub struct AuditRow {
     /// The mesh.
     pub mesh: MeshId,
-    /// `mesh_created`, `member_joined`, `member_removed`, `invite_issued`, `invite_closed`,
+    /// The kind of the log entry, or `member_joined` of a client that writes none; a device that
+    /// falls with its member has a `member_removed` of its own;
     /// `peer_joined`, `peer_left`; `message_sent` is written by [`super::Op::Accept`].
     pub event: &'static str,
     /// Fingerprint of who did it: 16 hex digits of the key.

@@ -390,14 +390,30 @@ impl World {
 
     /// Issues an invite through the owner's connection; gives token and entry.
     pub(crate) fn invite(&mut self, seed: u8, role: Role, max_uses: u64) -> (String, SignedEntry) {
-        let expires_at = self.now.wall + 86_400_000;
+        self.invite_by(1, seed, role, max_uses, 86_400_000)
+    }
+
+    /// A link for a device of a member.
+    pub(crate) fn device_invite(&mut self, member: u8, seed: u8) -> (String, SignedEntry) {
+        self.invite_by(member, seed, Role::Device, 1, 600_000)
+    }
+
+    fn invite_by(
+        &mut self,
+        signer: u8,
+        seed: u8,
+        role: Role,
+        max_uses: u64,
+        lasts: u64,
+    ) -> (String, SignedEntry) {
+        let expires_at = self.now.wall + lasts;
         let body = Body::InviteIssued {
             key: key(seed),
             role,
             expires_at,
             max_uses,
         };
-        let entry = self.log.draft(self.now.wall, body).sign(&pair(1), None);
+        let entry = (self.log.draft(self.now.wall, body)).sign(&pair(signer), None);
         let offer = Offer {
             mesh: self.mesh(),
             slug: MeshSlug::new("team").unwrap(),
@@ -405,9 +421,10 @@ impl World {
             expires_at,
             role,
         };
-        let issued = IssuedInvite::new(&offer, &pair(1), entry.hash(), [seed; 32], &[seed; 32]);
+        let issued =
+            IssuedInvite::new(&offer, &pair(signer), entry.hash(), [seed; 32], &[seed; 32]);
         let nonce = self.fresh();
-        let mut hello = hello(&self.mesh(), 1, nonce);
+        let mut hello = hello(&self.mesh(), signer, nonce);
         hello.presence = Some(false);
         let owner = self.enter(hello, |_| {});
         self.got(owner);

@@ -316,6 +316,25 @@ impl Roster {
         }
     }
 
+    /// As [`Roster::display_name`], each part cut so that the whole is a name.
+    pub fn shown_name(&self, member: &Member) -> Name {
+        let cut = |name: &Name| -> String {
+            let mut text = name.as_str();
+            while text.len() > 31 {
+                let last = text.char_indices().next_back();
+                text = last.and_then(|(at, _)| text.get(..at)).unwrap_or_default();
+            }
+            text.trim_end().to_owned()
+        };
+        let owner = member.device_of.and_then(|owner| self.members.get(&owner));
+        let Some(owner) = owner else {
+            return member.name.clone();
+        };
+        Name::new(self.display_name(member))
+            .or_else(|_| Name::new(format!("{}/{}", cut(&owner.name), cut(&member.name))))
+            .unwrap_or_else(|_| member.name.clone())
+    }
+
     /// The recovery key, if one was set.
     pub fn recovery(&self) -> Option<PublicKey> {
         self.recovery

@@ -70,7 +70,9 @@ pub(crate) fn read(
     if !fields.bytes()?.is_empty() {
         return Err(field("session statement"));
     }
-    let id = MessageId::new(fields.text("message id")?).map_err(|_| field("message id"))?;
+    // The devices that copies are for are named by frames only.
+    let whole = |text: &str| MessageId::new(text).ok().filter(|id| id.device().is_none());
+    let id = whole(fields.text("message id")?).ok_or_else(|| field("message id"))?;
     let sent_at = fields.int("sent_at")?;
     let head_seq = fields.int("head seq")?;
     let head = fields.optional("head hash")?.map(|hash| Head {
@@ -82,7 +84,7 @@ pub(crate) fn read(
     }
     let reply_to = match fields.text("reply_to")? {
         "" => None,
-        text => Some(MessageId::new(text).map_err(|_| field("reply_to"))?),
+        text => Some(whole(text).ok_or_else(|| field("reply_to"))?),
     };
     let content_type = fields.text("content type")?.to_owned();
     let attributes = fields.list()?;

@@ -20,6 +20,8 @@ use super::receipt::Progress;
 use super::shared::{Connection, Shared};
 use super::store_thread::FromStore;
 use crate::broker_url::BrokerUrl;
+use crate::id::MessageId;
+use crate::membership::Log;
 use crate::session::{Command, CommandId, Event, In, Now, Out, Reply, Session, SessionError};
 use crate::store::{Outcome, PeerOp, Query, Rows};
 use crate::transport::{self, Stream, TransportError, Upgraded};
@@ -324,12 +326,12 @@ impl Run {
             }
         }
         let receipts = &self.driver.shared.receipts;
-        if let Ok(Reply::Queued(message)) = &result {
+        if let Ok(Reply::Queued(message, copies)) = &result {
             // Registered before the sender learns the id, so that no step is missed.
-            receipts.register(message);
+            receipts.register(message, copies);
         }
         let unheard = self.answers.remove(&id).and_then(|a| a.send(result).err());
-        if let Some(Ok(Reply::Queued(message))) = unheard {
+        if let Some(Ok(Reply::Queued(message, _))) = unheard {
             receipts.forget(&message);
         }
     }
@@ -356,7 +358,7 @@ impl Run {
             } => {
                 let progress = Progress {
                     state: *state,
-                    reason: reason.clone(),
+                    reason: reason.as_ref().map(|why| named(shared, id, why)),
                     recipients: *recipients,
                 };
                 shared.receipts.progressed(id, progress);
@@ -436,6 +438,21 @@ impl Run {
         self.driver.shared.connection_is(Connection::Closed);
         self.driver.shared.closed();
     }
+}
+
+/// Why a message failed; of a copy, with the device that it is for.
+fn named(shared: &Shared, id: &MessageId, why: &str) -> String {
+    let Some(device) = id.device() else {
+        return why.to_owned();
+    };
+    let log = shared.log();
+    let roster = log.as_deref().map(Log::roster);
+    let name = roster.and_then(|roster| {
+        let mut all = roster.members_and_former();
+        let member = all.find(|member| member.key.short() == device)?;
+        Some(roster.display_name(member))
+    });
+    format!("{}: {why}", name.as_deref().unwrap_or(device))
 }
 
 async fn write(

@@ -9,8 +9,12 @@ use crate::membership::{Member, Role, Roster};
 pub struct MemberInfo {
     /// The member's key.
     pub key: PublicKey,
-    /// Display name; not unique.
+    /// Display name as in the log; not unique. Of a device, its own.
     pub name: Name,
+    /// How it is shown: its name, a device as `member/device`.
+    pub shown: String,
+    /// Whose device it is.
+    pub device_of: Option<PublicKey>,
     /// What it may do.
     pub role: Role,
     /// Unix ms of joining.
@@ -21,9 +25,11 @@ pub struct MemberInfo {
     pub removed: bool,
 }
 
-impl From<&Member> for MemberInfo {
-    fn from(member: &Member) -> Self {
+impl MemberInfo {
+    pub(super) fn of(roster: &Roster, member: &Member) -> Self {
         Self {
+            shown: roster.display_name(member),
+            device_of: member.device_of,
             key: member.key,
             name: member.name.clone(),
             role: member.role,
@@ -82,7 +88,7 @@ fn list(candidates: &[MemberInfo]) -> String {
     let mut names: Vec<String> = candidates
         .iter()
         .take(16)
-        .map(|m| format!("{} ({})", m.name, m.key.short()))
+        .map(|m| format!("{} ({})", m.shown, m.key.short()))
         .collect();
     if candidates.len() > 16 {
         names.push(format!("and {} more", candidates.len() - 16));
@@ -94,8 +100,8 @@ fn list(candidates: &[MemberInfo]) -> String {
     }
 }
 
-/// Finds a member by name (whole, then without regard to case), by key, or by a prefix of the key
-/// of at least four digits.
+/// Finds a member by name (whole, then without regard to case), a device by `member/device`, either
+/// by key or by a prefix of the key of at least four digits.
 pub(super) fn resolve(roster: &Roster, wanted: &str) -> Result<PublicKey, ResolveError> {
     let text = wanted.trim();
     if let Ok(key) = PublicKey::from_hex(text)
@@ -106,7 +112,7 @@ pub(super) fn resolve(roster: &Roster, wanted: &str) -> Result<PublicKey, Resolv
     let named = |same: &dyn Fn(&str) -> bool| -> Vec<&Member> {
         roster
             .members()
-            .filter(|member| same(member.name.as_str()))
+            .filter(|member| same(&roster.display_name(member)))
             .collect()
     };
     let lower = text.to_lowercase();
@@ -131,7 +137,7 @@ pub(super) fn resolve(roster: &Roster, wanted: &str) -> Result<PublicKey, Resolv
             many => {
                 let candidates = many
                     .iter()
-                    .map(|member| MemberInfo::from(*member))
+                    .map(|member| MemberInfo::of(roster, member))
                     .collect();
                 return Err(ResolveError::Ambiguous {
                     wanted: text.to_owned(),
@@ -140,7 +146,10 @@ pub(super) fn resolve(roster: &Roster, wanted: &str) -> Result<PublicKey, Resolv
             }
         }
     }
-    let candidates = roster.members().map(MemberInfo::from).collect();
+    let candidates = roster.members();
+    let candidates = candidates
+        .map(|member| MemberInfo::of(roster, member))
+        .collect();
     Err(ResolveError::Unknown {
         wanted: text.chars().take(128).collect(),
         candidates,

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use super::{MemberInfo, PATIENCE, Peer, PeerError, PeerInfo, random, unix_ms};
 use crate::crypto::KeyPair;
-use crate::id::{InviteId, MeshSlug, PublicKey};
+use crate::id::{InviteId, MeshSlug, Name, PublicKey};
 use crate::invite::{IssuedInvite, Offer};
-use crate::membership::{Body, Invite, Log, Role};
+use crate::membership::{Body, Invite, Role};
 use crate::session::{Command, Reply, SessionError};
+
+/// For how long a device's link is good at most.
+const DEVICE_LINK: Duration = Duration::from_secs(600);
 
 /// What an invite offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +81,7 @@ impl Peer {
                 let (online, last_seen, status, sessions) = record(&member.key);
                 PeerInfo {
                     key: member.key,
-                    name: member.name.as_str().to_owned(),
+                    name: member.shown.clone(),
                     role: Some(member.role),
                     verified: member.verified,
                     online,
@@ -120,20 +123,32 @@ impl Peer {
 
     /// The members, as the membership log has them.
     pub fn members(&self) -> Vec<MemberInfo> {
-        let log = self.inner.shared.log();
-        let roster = log.as_deref().map(Log::roster);
-        roster.map_or_else(Vec::new, |roster| {
-            roster.members().map(MemberInfo::from).collect()
-        })
+        let mut all = self.members_and_former();
+        all.retain(|member| !member.removed);
+        all
     }
 
     /// As [`Peer::members`], with those who were removed.
     pub fn members_and_former(&self) -> Vec<MemberInfo> {
-        let log = self.inner.shared.log();
-        let roster = log.as_deref().map(Log::roster);
-        roster.map_or_else(Vec::new, |roster| {
-            roster.members_and_former().map(MemberInfo::from).collect()
-        })
+        let Some(log) = self.inner.shared.log() else {
+            return Vec::new();
+        };
+        let roster = log.roster();
+        let all = roster.members_and_former();
+        all.map(|member| MemberInfo::of(roster, member)).collect()
+    }
+
+    /// The devices of this person, this one included if it is one; not the member itself.
+    pub fn devices(&self) -> Vec<MemberInfo> {
+        let Some(log) = self.inner.shared.log() else {
+            return Vec::new();
+        };
+        let roster = log.roster();
+        let person = roster.person(&self.key());
+        let devices = roster.devices(&person);
+        devices
+            .map(|member| MemberInfo::of(roster, member))
+            .collect()
     }
 
     /// Makes an invite. Needs the broker, and the role of owner or admin.
@@ -186,6 +201,42 @@ impl Peer {
         }
     }
 
+    /// Makes a link by which a further device of this person joins, once, within 10 minutes at
+    /// most. It is joined as any other link; the name given there is the device's. Needs the
+    /// broker; a device links no devices.
+    ///
+    /// Dropping the future: as [`Peer::invite`].
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn link_device(&self, expires_in: Duration) -> Result<NewInvite, PeerError> {
+        self.invite(InviteOptions {
+            role: Role::Device,
+            uses: 1,
+            expires_in: expires_in.min(DEVICE_LINK),
+        })
+        .await
+    }
+
+    /// Lets in a pending member, or a key that came without a log entry, as [`Role::Member`] or
+    /// [`Role::Admin`]. Compare safety numbers first. Needs the broker, and the role of owner; an
+    /// admin lets in members.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn admit(&self, key: PublicKey, name: Name, role: Role) -> Result<(), PeerError> {
+        self.append(Body::MemberAdmitted { key, name, role }).await
+    }
+
+    /// Makes a member an admin, or an admin a member, which closes the invites it issued. Needs
+    /// the broker, and the role of owner.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn set_role(&self, key: PublicKey, role: Role) -> Result<(), PeerError> {
+        self.append(Body::RoleChanged { key, role }).await
+    }
+
     /// The invites of this mesh, as the log has them.
     pub fn invites(&self) -> Vec<Invite> {
         self.log()
@@ -201,8 +252,9 @@ impl Peer {
         self.append(Body::InviteClosed { invite }).await
     }
 
-    /// Removes a member: final for its key. `close_all` closes every open invite too. Needs the
-    /// broker, and the right to do it.
+    /// Removes a member and its devices, or one device: final for their keys. `close_all` closes
+    /// every open invite too, which takes an owner or admin. Needs the broker, and the right to do
+    /// it; everyone may remove its own devices, and itself.
     ///
     /// # Errors
     /// [`PeerError`].

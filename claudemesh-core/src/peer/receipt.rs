@@ -61,7 +61,7 @@ impl Receipt {
         self.progress.borrow().reason.clone()
     }
 
-    /// Waits until the broker has committed the message. From then on it survives any crash.
+    /// Waits until the broker has committed the message, and its copies for devices. From then on it survives any crash.
     ///
     /// Dropping the future changes nothing; it can be asked for again.
     ///
@@ -74,7 +74,7 @@ impl Receipt {
         })
     }
 
-    /// Waits until the recipient's client has stored the message. This is the broker's word.
+    /// Waits until the recipient's client, and each of its devices, has stored the message. This is the broker's word.
     ///
     /// Dropping the future changes nothing; it can be asked for again.
     ///
@@ -104,21 +104,44 @@ impl Receipt {
 /// A message that is followed.
 struct Followed {
     sender: watch::Sender<Progress>,
+    /// How far it is for its recipient, and for each of its devices.
+    parts: Vec<(MessageId, Progress)>,
     /// Kept until the one who sent the message takes it, so that no step is missed.
     first: Option<watch::Receiver<Progress>>,
 }
 
-/// The messages that somebody follows.
+impl Followed {
+    /// How far the whole message is: as far as the part that is furthest behind, or failed as
+    /// soon as one of them has.
+    fn whole(&self) -> Progress {
+        let all = self.parts.iter().map(|(_, progress)| progress);
+        if let Some(failed) = all.clone().find(|p| p.state == SendState::Failed) {
+            return failed.clone();
+        }
+        let state = all.clone().map(|progress| progress.state);
+        let state = state.min_by_key(|state| rank(*state));
+        let told = all.filter_map(|progress| progress.recipients);
+        Progress {
+            state: state.unwrap_or(SendState::Queued),
+            reason: None,
+            recipients: told.reduce(u32::saturating_add),
+        }
+    }
+}
+
+/// The messages that somebody follows, by their ids without a device.
 #[derive(Default)]
 pub(super) struct Receipts(Mutex<HashMap<MessageId, Followed>>);
 
 impl Receipts {
-    pub(super) fn register(&self, id: &MessageId) {
+    pub(super) fn register(&self, id: &MessageId, copies: &[MessageId]) {
         let progress = Progress {
             state: SendState::Queued,
             reason: None,
             recipients: None,
         };
+        let parts = std::iter::once(id).chain(copies).cloned();
+        let parts = parts.map(|part| (part, progress.clone())).collect();
         let (sender, first) = watch::channel(progress);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Receipts that nobody holds any more are forgotten now and then.
@@ -129,6 +152,7 @@ impl Receipts {
             id.clone(),
             Followed {
                 sender,
+                parts,
                 first: Some(first),
             },
         );
@@ -162,31 +186,46 @@ impl Receipts {
         Receipt { id, progress }
     }
 
+    /// A message, or the copy for a device, has come further.
     pub(super) fn progressed(&self, id: &MessageId, progress: Progress) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(followed) = all.get(id) else { return };
-        let done = progress.state.is_final() && followed.first.is_none();
-        followed.sender.send_if_modified(|held| {
-            let further = rank(progress.state) > rank(held.state);
+        let message = id.base();
+        let Some(followed) = all.get_mut(&message) else {
+            return;
+        };
+        let mut parts = followed.parts.iter_mut();
+        let Some((_, held)) = parts.find(|(part, _)| part == id) else {
+            return;
+        };
+        if rank(progress.state) <= rank(held.state) {
+            return;
+        }
+        let recipients = progress.recipients.or(held.recipients);
+        *held = Progress {
+            recipients,
+            ..progress
+        };
+        let whole = followed.whole();
+        let done = whole.state.is_final() && followed.first.is_none();
+        followed.sender.send_if_modified(|told| {
+            let further = rank(whole.state) > rank(told.state);
             if further {
-                let recipients = progress.recipients.or(held.recipients);
-                *held = Progress {
-                    recipients,
-                    ..progress
-                };
+                *told = whole;
             }
             further
         });
         if done {
-            all.remove(id);
+            all.remove(&message);
         }
     }
 
     /// Ids that are followed and whose fate is not known.
     pub(super) fn waiting(&self) -> Vec<MessageId> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter()
-            .filter(|(_, followed)| followed.sender.receiver_count() > 0)
+        all.values()
+            .filter(|followed| followed.sender.receiver_count() > 0)
+            .flat_map(|followed| &followed.parts)
+            .filter(|(_, progress)| !progress.state.is_final())
             .map(|(id, _)| id.clone())
             .take(256)
             .collect()

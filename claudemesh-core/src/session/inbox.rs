@@ -179,7 +179,11 @@ impl Session {
             Some(member) if member.removed_at.is_some() => {
                 return Err("sender_removed".to_owned());
             }
-            Some(member) => (Some(member.name.clone()), true, member.is_verified()),
+            Some(member) => {
+                let roster = self.log.roster();
+                let name = roster.map(|roster| roster.shown_name(member));
+                (name, true, member.is_verified())
+            }
             None => (
                 push.sender_name.as_deref().and_then(|n| Name::new(n).ok()),
                 false,
@@ -313,7 +317,10 @@ impl Session {
             .unwrap_or(&push.message_id);
         MessageId::new(named)
             .or_else(|_| MessageId::new(&push.message_id))
-            .unwrap_or_else(|_| MessageId::from_parts(self.now.wall, self.rng.bytes()))
+            .map_or_else(
+                |_| MessageId::from_parts(self.now.wall, self.rng.bytes()),
+                |id| id.base(),
+            )
     }
 
     /// Writes what has gathered, unless a batch is being written: then it gathers on.

@@ -22,11 +22,11 @@ const WORKING_MS: u64 = 120_000;
 /// Milliseconds of the longest pause between two tries.
 const MAX_BACKOFF_MS: u64 = 30_000;
 /// The pin that remembers that this mesh's broker sends challenges.
-const PIN_CHALLENGE: &str = "challenge";
+pub(crate) const PIN_CHALLENGE: &str = "challenge";
 /// Characters of the name of a broker's store that are remembered.
 const MAX_STORE_NAME: usize = 128;
 /// The pin that remembers which store of the broker this peer's messages are in.
-const PIN_STORE: &str = "broker_store";
+pub(crate) const PIN_STORE: &str = "broker_store";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

@@ -223,8 +223,8 @@ impl Session {
             self.keep(ops);
             self.event(Event::LogAt(head));
         }
-        for entry in told {
-            self.tell(&entry);
+        if !told.is_empty() {
+            self.tell_entries(&told);
         }
         match merged {
             Ok(Merge::Extended(_)) => Ok(()),
@@ -233,25 +233,6 @@ impl Session {
                 Ok(())
             }
             Err(error) => Err(Lie::BadEntry(error)),
-        }
-    }
-
-    fn tell(&mut self, entry: &Entry) {
-        match &entry.body {
-            Body::MemberJoined { key, name, .. } => {
-                self.event(Event::MemberJoined {
-                    key: *key,
-                    name: name.clone(),
-                });
-            }
-            Body::MemberRemoved { key, .. } => {
-                let key = *key;
-                self.event(Event::MemberRemoved { key });
-                if key == self.config.key.public() {
-                    self.removed("the membership log says that this member was removed".into());
-                }
-            }
-            _ => {}
         }
     }
 

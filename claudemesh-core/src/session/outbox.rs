@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::keep::Pause;
 use super::{CommandId, Event, LoadWork, Outgoing, Reply, Session, SessionError, StoreWork};
 use crate::id::{MessageId, PublicKey};
+use crate::membership::Head;
 use crate::message::{Content, FORM, MessageError, seal_direct};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::{ClientFrame, MAX_FRAME, Send};
@@ -24,7 +25,8 @@ const MAX_EXPIRES_MS: u64 = 30 * 86_400_000;
 /// A message that is being written to the store.
 pub(super) struct Enqueued {
     command: CommandId,
-    row: NewOutbox,
+    /// For the recipient, and for each of its devices.
+    rows: Vec<NewOutbox>,
     /// The connection on which it was to be transmitted at once.
     connection: u64,
 }
@@ -160,66 +162,86 @@ impl Outbox {
 
 impl Session {
     pub(super) fn send(&mut self, command: CommandId, message: &Outgoing) {
-        match self.seal(message) {
-            Ok(mut row) => {
+        match self.seal_all(message) {
+            Ok(mut rows) => {
                 let outbox = &mut self.outbox;
-                // Only what would be next in line goes out right away.
-                row.sent = self.link.is_ready()
-                    && outbox.in_line(&row.to)
-                    && outbox.unanswered.len() + outbox.enqueuing < MAX_UNANSWERED;
-                outbox.enqueuing += 1;
+                for row in &mut rows {
+                    // Only what would be next in line goes out right away.
+                    row.sent = self.link.is_ready()
+                        && outbox.in_line(&row.to)
+                        && outbox.unanswered.len() + outbox.enqueuing < MAX_UNANSWERED;
+                    outbox.enqueuing += 1;
+                }
                 let connection = outbox.connection;
-                let op = PeerOp::Enqueue(Box::new(row.clone()));
+                let ops = rows.iter().cloned().map(Box::new).map(PeerOp::Enqueue);
+                let ops = ops.collect();
                 let work = Enqueued {
                     command,
-                    row,
+                    rows,
                     connection,
                 };
-                self.store(vec![op], StoreWork::Enqueued(work));
+                self.store(ops, StoreWork::Enqueued(work));
             }
             Err(error) => self.done(command, Err(error)),
         }
     }
 
-    fn seal(&mut self, message: &Outgoing) -> Result<NewOutbox, SessionError> {
+    /// The message for its recipient, and a copy for each of its devices. None goes to this
+    /// process itself, if it is one of them.
+    fn seal_all(&mut self, message: &Outgoing) -> Result<Vec<NewOutbox>, SessionError> {
         if self.link.is_ended() {
             return Err(self.link.ended());
         }
-        let log = self
-            .log
-            .held()
-            .ok_or(SessionError::NotAMember(message.to))?;
-        let recipient = log.roster().member_or_former(&message.to);
-        match recipient {
-            None => return Err(SessionError::NotAMember(message.to)),
+        let to = message.to;
+        let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
+        match log.roster().member_or_former(&to) {
+            None => return Err(SessionError::NotAMember(to)),
             Some(member) if member.removed_at.is_some() => {
-                return Err(SessionError::RecipientRemoved(message.to));
+                return Err(SessionError::RecipientRemoved(to));
             }
             Some(_) => {}
         }
-        let head = Some(log.head());
-        let wall = self.now.wall;
-        let id = MessageId::from_parts(wall, self.rng.bytes());
-        let nonce = self.rng.bytes();
+        let head = log.head();
+        let own = self.config.key.public();
+        let devices = log.roster().devices(&to).map(|device| device.key);
+        let devices: Vec<PublicKey> = devices.filter(|key| *key != own).collect();
+        let id = MessageId::from_parts(self.now.wall, self.rng.bytes());
         let content = Content {
             id: id.clone(),
-            sent_at: wall,
-            reply_to: message.reply_to.clone(),
+            sent_at: self.now.wall,
+            reply_to: message.reply_to.as_ref().map(MessageId::base),
             content_type: message.content_type.clone(),
             attributes: message.attributes.clone(),
             body: message.body.clone(),
         };
+        let mut rows = vec![self.seal(message, &content, id.clone(), to, head)?];
+        for device in devices {
+            rows.push(self.seal(message, &content, id.for_device(&device), device, head)?);
+        }
+        Ok(rows)
+    }
+
+    fn seal(
+        &mut self,
+        message: &Outgoing,
+        content: &Content,
+        id: MessageId,
+        to: PublicKey,
+        head: Head,
+    ) -> Result<NewOutbox, SessionError> {
+        let wall = self.now.wall;
+        let nonce = self.rng.bytes();
         let mesh = self.config.mesh.clone();
         let (pair, lane) = (Arc::clone(&self.config.key), self.config.lane);
         let key = self
-            .direct_key(&message.to)
-            .map_err(|_| SessionError::NotAMember(message.to))?;
-        let sealed = seal_direct(&mesh, &pair, &message.to, head, &content, key, nonce)?;
+            .direct_key(&to)
+            .map_err(|_| SessionError::NotAMember(to))?;
+        let sealed = seal_direct(&mesh, &pair, &to, Some(head), content, key, nonce)?;
         let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
         let expires_at = wall.saturating_add(lasts);
         let frame = ClientFrame::from(Send {
             id: Some(id.as_str().to_owned()),
-            target_spec: message.to.to_hex(),
+            target_spec: to.to_hex(),
             priority: Some(message.priority.as_str().to_owned()),
             nonce: sealed.nonce,
             ciphertext: sealed.ciphertext,
@@ -234,7 +256,7 @@ impl Session {
         }
         Ok(NewOutbox {
             id,
-            to: message.to,
+            to,
             frame,
             priority: message.priority,
             created_at: wall,
@@ -245,30 +267,36 @@ impl Session {
     }
 
     pub(super) fn enqueued(&mut self, work: Enqueued, result: Result<Vec<Outcome>, StoreError>) {
-        self.outbox.enqueuing = self.outbox.enqueuing.saturating_sub(1);
-        let place = match result {
-            Ok(outcomes) => match outcomes.first() {
-                Some(Outcome::Row(place)) => *place,
-                // An id is made from fresh random bytes; it is not there twice.
-                _ => 0,
-            },
+        self.outbox.enqueuing = self.outbox.enqueuing.saturating_sub(work.rows.len());
+        let outcomes = match result {
+            Ok(outcomes) => outcomes,
             Err(error) => {
                 // Whether it was kept may not be known.
                 self.outbox.behind = true;
                 return self.done(work.command, Err(error.into()));
             }
         };
-        self.done(work.command, Ok(Reply::Queued(work.row.id.clone())));
-        // Rows that were stored before it may have turned up since it was sent to the store.
-        let at_once = work.row.sent
-            && self.link.is_ready()
-            && work.connection == self.outbox.connection
-            && self.outbox.in_line(&work.row.to);
-        if at_once {
-            self.outbox.cursor = self.outbox.cursor.max(place);
-            self.hand_over(&work.row);
-        } else {
-            self.outbox.behind = true;
+        let mut ids = work.rows.iter().map(|row| row.id.clone());
+        if let Some(id) = ids.next() {
+            self.done(work.command, Ok(Reply::Queued(id, ids.collect())));
+        }
+        for (row, outcome) in work.rows.iter().zip(outcomes) {
+            let place = match outcome {
+                Outcome::Row(place) => place,
+                // An id is made from fresh random bytes; it is not there twice.
+                _ => 0,
+            };
+            // Rows that were stored before it may have turned up since it was sent to the store.
+            let at_once = row.sent
+                && self.link.is_ready()
+                && work.connection == self.outbox.connection
+                && self.outbox.in_line(&row.to);
+            if at_once {
+                self.outbox.cursor = self.outbox.cursor.max(place);
+                self.hand_over(row);
+            } else {
+                self.outbox.behind = true;
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::broker_url::BrokerUrl;
 use crate::crypto::KeyPair;
 use crate::id::{Hash, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status};
-use crate::membership::{Body, Head, LogError};
+use crate::membership::{Body, Head, LogError, Role};
 use crate::message::MessageError;
 use crate::store::{OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::PeersList;
@@ -174,8 +174,9 @@ pub enum Command {
 pub enum Reply {
     /// Nothing to add.
     Done,
-    /// The message is in the outbox under this id.
-    Queued(MessageId),
+    /// The message is in the outbox under this id, and a copy for each of its recipient's devices
+    /// under those.
+    Queued(MessageId, Vec<MessageId>),
     /// Who is here.
     Peers(Box<PeersList>),
     /// The entry is in the log.
@@ -298,7 +299,7 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// A message that was sent has come further.
+    /// A message that was sent, or the copy for a device, has come further.
     Sent {
         /// Which.
         id: MessageId,
@@ -334,14 +335,26 @@ pub enum Event {
         /// Its name.
         name: String,
     },
-    /// The log has grown: someone joined.
+    /// The log has grown: someone joined, was admitted, or is a further device of a member.
     MemberJoined {
         /// Who.
         key: PublicKey,
-        /// Their name.
+        /// Their name; a device's as `member/device`.
         name: Name,
     },
-    /// The log has grown: someone is out.
+    /// The log has grown: someone has another role; also a pending member that was admitted.
+    RoleChanged {
+        /// Who.
+        key: PublicKey,
+        /// Which role.
+        role: Role,
+    },
+    /// The log has grown: the mesh has another owner. The old one is an admin, or out.
+    OwnerChanged {
+        /// The new owner.
+        key: PublicKey,
+    },
+    /// The log has grown: someone is out. A member's devices are told one by one.
     MemberRemoved {
         /// Who.
         key: PublicKey,

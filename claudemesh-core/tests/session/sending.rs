@@ -39,7 +39,7 @@ fn nothing_is_transmitted_before_it_is_stored() {
     let command = rig.send(BEN, "hello");
     assert!(rig.sends().is_empty() && rig.answer(command).is_none());
     rig.store_all();
-    assert!(matches!(rig.answer(command), Some(Ok(Reply::Queued(_)))));
+    assert!(matches!(rig.answer(command), Some(Ok(Reply::Queued(..)))));
     assert_eq!(rig.sends().len(), 1);
     rig.forget();
     rig.writes_fail = true;
@@ -79,7 +79,7 @@ fn what_was_stored_first_is_sent_first_whenever_its_answer_comes() {
     rig.store_all();
     let ids: Vec<String> = [one, two]
         .map(|command| match rig.answer(command) {
-            Some(Ok(Reply::Queued(id))) => id.as_str().to_owned(),
+            Some(Ok(Reply::Queued(id, _))) => id.as_str().to_owned(),
             other => panic!("{other:?}"),
         })
         .to_vec();

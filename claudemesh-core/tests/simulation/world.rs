@@ -210,7 +210,7 @@ impl World {
                 }
                 Out::Done(id, result) => {
                     let to = node.asked.remove(&id);
-                    if let (Some(to), Ok(Reply::Queued(id))) = (to, result) {
+                    if let (Some(to), Ok(Reply::Queued(id, _))) = (to, result) {
                         node.queued.push((to, id));
                     }
                 }

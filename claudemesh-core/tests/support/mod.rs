@@ -365,7 +365,7 @@ impl Rig {
     pub fn queued(&mut self, to: u8, text: &str) -> MessageId {
         let id = self.send(to, text);
         match self.answer(id) {
-            Some(Ok(Reply::Queued(id))) => id.clone(),
+            Some(Ok(Reply::Queued(id, _))) => id.clone(),
             other => panic!("{other:?}"),
         }
     }

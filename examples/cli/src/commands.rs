@@ -2,6 +2,7 @@
 
 mod broker;
 mod create;
+mod device;
 mod doctor;
 mod inbox;
 mod invite;
@@ -9,11 +10,15 @@ mod join;
 mod leave;
 mod list;
 mod listen;
+mod members;
 mod message;
+mod moderate;
 mod outbox;
+mod owner;
 mod peers;
 mod send;
 mod status;
+mod trust;
 mod verify;
 mod whoami;
 
@@ -39,6 +44,13 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::List => list::run(context),
         Command::Leave(args) => leave::run(context, args).await,
         Command::Peers => peers::run(context).await,
+        Command::Members(args) => members::run(context, args).await,
+        Command::Admit(args) => moderate::admit(context, args).await,
+        Command::Remove(args) => moderate::remove(context, args).await,
+        Command::Role(args) => moderate::role(context, args).await,
+        Command::Device(args) => device::run(context, args.command).await,
+        Command::Owner(args) => owner::run(context, args.command).await,
+        Command::Trust => trust::run(context).await,
         Command::Send(args) => send::run(context, args).await,
         Command::Inbox(args) => inbox::run(context, args).await,
         Command::Outbox(args) => outbox::run(context, args.command).await,

@@ -123,7 +123,7 @@ pub(crate) async fn resolve(peer: &Peer, wanted: &str) -> Result<PublicKey, Fail
 /// A member's name, or the beginning of the key where there is none.
 pub(crate) fn name_of(members: &[MemberInfo], key: &PublicKey) -> Option<String> {
     let member = members.iter().find(|member| member.key == *key);
-    member.map(|member| member.name.as_str().to_owned())
+    member.map(|member| member.shown.clone())
 }
 
 /// Whether there is a person to ask.

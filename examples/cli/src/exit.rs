@@ -181,6 +181,7 @@ impl From<JoinError> for Failure {
             | JoinError::Log(_) => Code::Auth,
             JoinError::Invite(_) | JoinError::Name(_) | JoinError::Broker(_) => Code::Usage,
             JoinError::Rule(error) => rule_code(error),
+            JoinError::HereAlready => Code::Exists,
             JoinError::Transport(_) => Code::Network,
             JoinError::Refused { status, code, .. } => match code.as_str() {
                 "invite_expired" | "invite_exhausted" | "invite_revoked" => Code::Failed,

@@ -16,6 +16,8 @@ mod help;
 mod links;
 #[path = "cli/meshes.rs"]
 mod meshes;
+#[path = "cli/moderation.rs"]
+mod moderation;
 #[path = "cli/quickstart.rs"]
 mod quickstart;
 #[path = "cli/streams.rs"]

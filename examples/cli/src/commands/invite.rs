@@ -3,7 +3,7 @@
 use claudemesh_core::broker_url::{BrokerUrl, Reach};
 use claudemesh_core::id::InviteId;
 use claudemesh_core::membership::{Invite as LogInvite, Role};
-use claudemesh_core::peer::{InviteOptions, Peer};
+use claudemesh_core::peer::{InviteOptions, NewInvite, Peer};
 use claudemesh_core::time::iso;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
@@ -27,10 +27,10 @@ pub(super) async fn run(context: &Context, args: Invite) -> Result<Code, Failure
 }
 
 async fn make(context: &Context, peer: &Peer, args: &Invite) -> Result<Code, Failure> {
-    let broker: BrokerUrl = peer.mesh().broker_url.parse()?;
     let role = match args.role {
         InviteRole::Member => Role::Member,
         InviteRole::Admin => Role::Admin,
+        InviteRole::Pending => Role::Pending,
     };
     let options = InviteOptions {
         role,
@@ -38,6 +38,40 @@ async fn make(context: &Context, peer: &Peer, args: &Invite) -> Result<Code, Fai
         expires_in: args.expires,
     };
     let invite = peer.invite(options).await?;
+    let made = MadeLink {
+        uses: args.uses,
+        role: role.as_str(),
+        qr: args.qr,
+    };
+    hand_over(context, peer, &invite, &made)?;
+    let times = match args.uses {
+        1 => "one".to_owned(),
+        n => n.to_string(),
+    };
+    context.out.note(&format!(
+        "Good for {times} to join as {role}, until {}. Whoever has it can join: hand it over with \
+         care.\nTo take it back: claudemesh invite close {}",
+        human_time(invite.expires_at),
+        short(&invite.id)
+    ));
+    Ok(Code::Ok)
+}
+
+/// What a link that was just made is for.
+pub(super) struct MadeLink {
+    pub(super) uses: u64,
+    pub(super) role: &'static str,
+    pub(super) qr: bool,
+}
+
+/// Shows a link, with a warning if it is not good everywhere.
+pub(super) fn hand_over(
+    context: &Context,
+    peer: &Peer,
+    invite: &NewInvite,
+    made: &MadeLink,
+) -> Result<(), Failure> {
+    let broker: BrokerUrl = peer.mesh().broker_url.parse()?;
     match broker.reach() {
         Reach::Machine => context.out.warn(&format!(
             "the broker's address, {broker}, is good on this machine only, and so is this link. \
@@ -52,30 +86,20 @@ async fn make(context: &Context, peer: &Peer, args: &Invite) -> Result<Code, Fai
         Reach::Anywhere => {}
     }
     let link = invite.issued.link();
-    let code = if args.qr { Some(qr(&link)?) } else { None };
+    let code = if made.qr { Some(qr(&link)?) } else { None };
     let answer = json!({
         "link": link,
         "legacy_link": invite.issued.legacy_link(),
         "invite_id": invite.id,
         "expires_at": iso(invite.expires_at),
-        "uses": args.uses,
-        "role": role,
+        "uses": made.uses,
+        "role": made.role,
     });
     context.out.answer(&answer, || match code {
         Some(code) => format!("{link}\n\n{code}\n"),
         None => format!("{link}\n"),
     })?;
-    let times = match args.uses {
-        1 => "one".to_owned(),
-        n => n.to_string(),
-    };
-    context.out.note(&format!(
-        "Good for {times} to join as {role}, until {}. Whoever has it can join: hand it over with \
-         care.\nTo take it back: claudemesh invite close {}",
-        human_time(invite.expires_at),
-        short(&invite.id)
-    ));
-    Ok(Code::Ok)
+    Ok(())
 }
 
 fn qr(link: &str) -> Result<String, Failure> {

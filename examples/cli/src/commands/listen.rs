@@ -116,6 +116,12 @@ impl Told {
                 clean_line(name.as_str()),
                 key.short()
             )),
+            Event::RoleChanged { key, role } => {
+                out.note(&format!("{} is {role} now.", key.short()));
+            }
+            Event::OwnerChanged { key } => {
+                out.note(&format!("{} owns the mesh now.", key.short()));
+            }
             Event::MemberRemoved { key } => {
                 out.note(&format!("{} is not a member any more.", key.short()));
             }

@@ -37,7 +37,7 @@ async fn list(context: &Context, peer: &Peer, all: bool) -> Result<Code, Failure
             let to = name_of(&peer.members_and_former(), &message.to);
             let reason = row.reason.as_deref().unwrap_or("");
             vec![
-                message.id.to_string(),
+                message.id.base().to_string(),
                 clean_line(&to.unwrap_or_else(|| message.to.short())),
                 row.state.as_str().to_owned(),
                 human_time(message.created_at),
@@ -52,7 +52,7 @@ async fn list(context: &Context, peer: &Peer, all: bool) -> Result<Code, Failure
 fn as_json(peer: &Peer, row: &OutboxRow) -> Value {
     let message = &row.message;
     json!({
-        "message_id": message.id,
+        "message_id": message.id.base(),
         "to": { "name": name_of(&peer.members_and_former(), &message.to), "pubkey": message.to },
         "state": row.state.as_str(),
         "priority": message.priority,
@@ -78,17 +78,19 @@ async fn cancel(context: &Context, peer: &Peer, wanted: &str) -> Result<Code, Fa
 }
 
 fn find(rows: &[OutboxRow], wanted: &str) -> Result<MessageId, Failure> {
-    let ids = rows.iter().map(|row| &row.message.id);
-    let found: Vec<&MessageId> = ids.filter(|id| id.as_str().starts_with(wanted)).collect();
+    let ids = rows.iter().map(|row| row.message.id.base());
+    let mut found: Vec<MessageId> = ids.filter(|id| id.as_str().starts_with(wanted)).collect();
+    // A message to somebody with devices has a row for each.
+    found.dedup();
     match found.as_slice() {
-        [one] if !wanted.is_empty() => Ok((*one).clone()),
+        [one] if !wanted.is_empty() => Ok(one.clone()),
         [] => Err(Failure::new(
             Code::NotFound,
             format!("the outbox has no message {wanted:?}; `claudemesh outbox list` shows them"),
         )),
         many => {
             if let Some(whole) = many.iter().find(|id| id.as_str() == wanted) {
-                return Ok((*whole).clone());
+                return Ok(whole.clone());
             }
             let message = format!("{} messages begin with {wanted:?}; write more", many.len());
             Err(Failure::usage(message))

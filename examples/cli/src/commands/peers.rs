@@ -91,7 +91,7 @@ impl Row {
 
     fn offline(member: &MemberInfo, own: PublicKey) -> Self {
         Self {
-            name: member.name.as_str().to_owned(),
+            name: member.shown.clone(),
             pubkey: member.key,
             role: Some(member.role),
             verified: member.verified,

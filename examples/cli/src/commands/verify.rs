@@ -20,7 +20,7 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Code, Failure
         .map(|member| {
             json!({
                 "mesh": mesh.slug,
-                "peer": member.name,
+                "peer": member.shown,
                 "pubkey": member.key,
                 "verified": member.verified,
                 "safety_number": peer.safety_number(&member.key),
@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Code, Failure
         let lines = chosen.iter().map(|member| {
             format!(
                 "{} ({})\n  {}\n",
-                clean_line(member.name.as_str()),
+                clean_line(&member.shown),
                 member.key.short(),
                 peer.safety_number(&member.key)
             )

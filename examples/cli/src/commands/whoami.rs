@@ -16,7 +16,7 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     let removed = own.is_some_and(|member| member.removed);
     finish(&peer).await;
     let name = own
-        .map(|member| member.name.as_str())
+        .map(|member| member.shown.as_str())
         .or(mesh.display_name.as_deref())
         .unwrap_or_default();
     let path = context.config.path().unwrap_or_default();

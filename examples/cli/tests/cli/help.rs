@@ -2,10 +2,15 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 33] = [
     &[],
+    &["admit"],
     &["create"],
     &["demo"],
+    &["device"],
+    &["device", "add"],
+    &["device", "list"],
+    &["device", "remove"],
     &["doctor"],
     &["inbox"],
     &["invite"],
@@ -15,14 +20,20 @@ const COMMANDS: [&[&str]; 22] = [
     &["leave"],
     &["list"],
     &["listen"],
+    &["members"],
     &["outbox"],
     &["outbox", "cancel"],
     &["outbox", "flush"],
     &["outbox", "list"],
+    &["owner"],
+    &["owner", "recover"],
     &["peers"],
+    &["remove"],
+    &["role"],
     &["send"],
     &["status"],
     &["status", "set"],
+    &["trust"],
     &["verify"],
     &["whoami"],
 ];

@@ -1,0 +1,59 @@
+//! `claudemesh members`: who is in the mesh, as its membership log has it.
+
+use claudemesh_core::peer::MemberInfo;
+use serde_json::json;
+
+use crate::cli::Members;
+use crate::context::{Context, finish};
+use crate::exit::{Code, Failure};
+use crate::format::{clean_line, human_time, table};
+
+pub(super) async fn run(context: &Context, args: Members) -> Result<Code, Failure> {
+    let mesh = context.mesh()?;
+    let peer = context.open(&mesh, false).await?;
+    let fresh = peer.sync().await;
+    let mut members = if args.all {
+        peer.members_and_former()
+    } else {
+        peer.members()
+    };
+    let own = peer.key();
+    finish(&peer).await;
+    if let Err(error) = &fresh {
+        context
+            .out
+            .warn(&format!("this is what is known here: {error}"));
+    }
+    members.sort_by_key(|member| (member.removed, member.shown.to_lowercase(), member.key));
+    let answer: Vec<_> = members.iter().map(as_json).collect();
+    context.out.answer(&answer, || {
+        let rows = members.iter().map(|member| {
+            let mut name = clean_line(&member.shown);
+            if member.key == own {
+                name.push_str(" (you)");
+            }
+            let role = match member.removed {
+                true => "removed".to_owned(),
+                false => member.role.to_string(),
+            };
+            vec![name, member.key.short(), role, human_time(member.since)]
+        });
+        table(&["NAME", "KEY", "ROLE", "SINCE"], rows.collect())
+    })?;
+    Ok(match fresh {
+        Ok(()) => Code::Ok,
+        Err(_) => Code::Network,
+    })
+}
+
+/// A member, as JSON has it.
+pub(super) fn as_json(member: &MemberInfo) -> serde_json::Value {
+    json!({
+        "name": member.shown,
+        "pubkey": member.key,
+        "role": member.role,
+        "verified": member.verified,
+        "removed": member.removed,
+        "device_of": member.device_of,
+    })
+}

@@ -1,0 +1,80 @@
+//! `claudemesh owner`: taking a mesh back with its recovery key.
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
+
+use claudemesh_core::broker_url::BrokerUrl;
+use claudemesh_core::enroll::RecoveryKey;
+use claudemesh_core::id::MeshId;
+use serde_json::json;
+
+use crate::cli::{OwnerCommand, Recover};
+use crate::context::Context;
+use crate::exit::{Code, Failure};
+use crate::format::clean_line;
+
+/// Bytes that are read from stdin at most.
+const MAX_KEY: u64 = 4_096;
+
+pub(super) async fn run(context: &mut Context, command: OwnerCommand) -> Result<Code, Failure> {
+    match command {
+        OwnerCommand::Recover(args) => recover(context, args).await,
+    }
+}
+
+async fn recover(context: &mut Context, args: Recover) -> Result<Code, Failure> {
+    if args.key != "-" {
+        return Err(Failure::usage(
+            "the recovery key is read from stdin, never from the arguments, which others on this \
+             machine can see: --key -",
+        ));
+    }
+    let (mesh, broker) = match (args.mesh_id, args.broker) {
+        (Some(mesh), Some(broker)) => (mesh, broker),
+        (None, None) => {
+            let known = context.mesh()?;
+            let broker: BrokerUrl = known.broker_url.parse()?;
+            (known.mesh_id, broker)
+        }
+        _ => return Err(Failure::usage("--mesh-id and --broker go together")),
+    };
+    let mesh: MeshId = mesh;
+    let name = context.display_name(args.name.as_deref());
+    let key = RecoveryKey::parse(&secret()?).map_err(|_| {
+        Failure::usage("this is no recovery key: it is 128 digits, as `claudemesh create` showed")
+    })?;
+    let entry = context.config.recover(&mesh, &broker, &key, &name).await?;
+    let answer = json!({
+        "mesh": entry.slug,
+        "mesh_id": entry.mesh_id,
+        "broker": entry.broker_url,
+        "display_name": name,
+        "pubkey": entry.pubkey(),
+    });
+    context.out.answer(&answer, || {
+        format!(
+            "You own {} now, as {}. The owner before is out, with all devices, and every open \
+             link is closed.\nThe recovery key stays good: keep it as before.\n",
+            clean_line(&entry.slug),
+            clean_line(&name)
+        )
+    })?;
+    Ok(Code::Ok)
+}
+
+fn secret() -> Result<String, Failure> {
+    let mut stdin = std::io::stdin().lock();
+    let mut text = String::new();
+    let read = if stdin.is_terminal() {
+        crate::output::hint("Recovery key (it is shown as you paste it), then Enter:");
+        stdin.read_line(&mut text)
+    } else {
+        stdin.by_ref().take(MAX_KEY).read_to_string(&mut text)
+    };
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Failure::new(
+            Code::Io,
+            format!("the key on stdin cannot be read: {error}"),
+        )),
+    }
+}

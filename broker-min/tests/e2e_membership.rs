@@ -12,7 +12,7 @@ use claudemesh_core::id::{Name, PublicKey};
 use claudemesh_core::membership::{Role, RuleError};
 use claudemesh_core::session::SessionError;
 use claudemesh_core::{
-    Config, Event, InviteOptions, JoinError, MeshEntry, Peer, PeerError, SendError,
+    Config, Connection, Event, InviteOptions, JoinError, MeshEntry, Peer, PeerError, SendError,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ fn role(peer: &Peer, key: PublicKey) -> Option<Role> {
 
 async fn out(peer: &Peer) {
     soon(async {
-        while !peer.connection_text().contains("removed") {
+        while !matches!(peer.connection(), Connection::Removed(_)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })

@@ -141,12 +141,13 @@ impl Peer {
         self.inner.key.public()
     }
 
-    /// Sends a text of at most [`MAX_BODY`](crate::message::MAX_BODY) bytes. When it returns, the
-    /// message is in the outbox: with a durable store it survives a crash of this process, and goes
-    /// out as soon as the broker can be reached. It needs no connection, save to look up who is not
-    /// in the log as held.
+    /// Sends a text. When it returns, the message is in the outbox: with a durable store it
+    /// survives a crash of this process, and goes out as soon as the broker can be reached.
     ///
     /// Dropping the future before it returns may or may not have sent the message.
+    ///
+    /// A text has at most [`MAX_BODY`](crate::message::MAX_BODY) bytes. No connection is needed, save
+    /// to look up who is not in the log as held.
     ///
     /// # Errors
     /// [`SendError::Resolve`] if nobody, or more than one, is called so; [`SendError::Peer`] with
@@ -247,7 +248,6 @@ impl Peer {
     }
 
     /// Gives up a message that was never handed to the network. False if it was, or is unknown.
-    /// Needs no connection.
     ///
     /// # Errors
     /// [`PeerError::Closed`]; [`PeerError::Session`] with [`SessionError::Store`].

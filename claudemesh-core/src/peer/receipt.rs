@@ -62,9 +62,9 @@ impl Receipt {
     }
 
     /// Waits until the broker has committed the message. From then on it survives any crash.
-    /// Waits while the broker is away, until the message expires.
     ///
-    /// Dropping the future changes nothing; it can be asked for again.
+    /// Dropping the future changes nothing; it can be asked for again. There is no limit but the
+    /// message's own: it waits while the broker is away, until the message expires.
     ///
     /// # Errors
     /// [`ReceiptError::Failed`] if the broker refused it, or it was cancelled or expired before;
@@ -76,10 +76,10 @@ impl Receipt {
         })
     }
 
-    /// Waits until the recipient's client has stored the message; that is the broker's word. One that
-    /// expires before, after 7 days unless its sender said otherwise, has failed.
+    /// Waits until the recipient's client has stored the message. This is the broker's word.
     ///
-    /// Dropping the future changes nothing; it can be asked for again.
+    /// Dropping the future changes nothing; it can be asked for again. A message that expires before,
+    /// after 7 days unless its sender said otherwise, has failed.
     ///
     /// # Errors
     /// [`ReceiptError::Failed`] also if it expired, or the recipient was removed;

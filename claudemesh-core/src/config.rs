@@ -63,7 +63,9 @@ impl Config {
     /// Reads the configuration in `dir`. Where there is none it is empty, and nothing is created.
     ///
     /// # Errors
-    /// [`ConfigError`] where the file is there and cannot be read or understood.
+    /// Where the file is there: [`ConfigError::Read`], [`ConfigError::TooLarge`] (16 MiB),
+    /// [`ConfigError::Parse`], [`ConfigError::Malformed`], [`ConfigError::KeyMismatch`],
+    /// [`ConfigError::NewerVersion`].
     pub fn load(dir: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let dir = dir.as_ref();
         // A later change of the working directory must not move the file.
@@ -88,7 +90,7 @@ impl Config {
     /// Reads what [`Config::to_bytes`] gave, for applications that keep it in a keychain.
     ///
     /// # Errors
-    /// [`ConfigError`] where the bytes cannot be understood.
+    /// As [`Config::load`], save [`ConfigError::Read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
         let data = format::parse(bytes, &Place::Memory)?;
         Ok(Self { dir: None, data })
@@ -97,7 +99,7 @@ impl Config {
     /// The whole configuration as it would stand in the file, secret keys included.
     ///
     /// # Errors
-    /// [`ConfigError::TooLarge`].
+    /// [`ConfigError::TooLarge`]: more than 16 MiB.
     pub fn to_bytes(&self) -> Result<ExposedBytes, ConfigError> {
         let mut bytes = format::write(&self.data, &self.place())?;
         Ok(ExposedBytes::new(std::mem::take(&mut *bytes)))

@@ -159,10 +159,12 @@ struct Opened {
     fragment: Option<Fragment>,
 }
 
-/// Reads a link and verifies its token, without joining. A short code is exchanged at its host.
+/// Reads a link and verifies its token, without joining. Only a short code needs the network: it is
+/// exchanged at its host, within 15 s.
 ///
 /// # Errors
-/// [`JoinError`].
+/// [`JoinError::Invite`], [`JoinError::Name`] and [`JoinError::Broker`] for a link that cannot be
+/// used; for a code also [`JoinError::Transport`] and [`JoinError::Refused`].
 pub async fn preview(link: &str) -> Result<Preview, JoinError> {
     let opened = open(link).await?;
     Ok(Preview {
@@ -177,7 +179,8 @@ pub async fn preview(link: &str) -> Result<Preview, JoinError> {
 }
 
 impl Config {
-    /// Joins the mesh of a link under a name, and keeps the entry. Joining by the same link again
+    /// Joins the mesh of a link under a name (1–64 bytes), and keeps the entry. A link without its
+    /// secret part makes an unverified member, whose entry has no log. Joining by the same link again
     /// gives the same entry, also after a crash in between.
     ///
     /// Dropping the future may leave the join done at the broker; the same call finishes it.
@@ -205,12 +208,17 @@ impl Config {
         }
     }
 
-    /// Makes a mesh at a broker, with a fresh owner key, and keeps the entry.
+    /// Makes a mesh at a broker, with a fresh owner key, and keeps the entry. `slug` is 1–64 of
+    /// `a–z 0–9 . _ -`, the first a letter or digit; `name` is the owner's, 1–64 bytes. An entry of
+    /// another mesh that is called so keeps its name, and this one gets a number.
     ///
-    /// Dropping the future may leave a mesh at the broker that nobody owns; it does no harm.
+    /// Dropping the future may leave a mesh at the broker that nobody owns; it does no harm. So may
+    /// an error after the broker took it.
     ///
     /// # Errors
-    /// [`JoinError`].
+    /// [`JoinError::Name`] before anything is sent; [`JoinError::Transport`],
+    /// [`JoinError::Refused`]; [`JoinError::Config`], [`JoinError::Store`] if it could not be kept;
+    /// [`JoinError::System`].
     pub async fn create(
         &mut self,
         slug: &str,

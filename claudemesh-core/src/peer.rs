@@ -1,9 +1,9 @@
 //! The async handle of a peer.
 //!
 //! A [`Peer`] is one identity in one mesh. It is cheap to clone, may be used from any task, and
-//! works on any tokio runtime, also a current-thread one. One task and one thread for the store
-//! belong to it; both end with the last handle, the task also by [`Peer::close`]. Nothing is
-//! global: many peers live in one process.
+//! works on any tokio runtime, also a current-thread one. A task for the connection, one that
+//! writes to its socket, and a thread for the store belong to it; they end with the last handle,
+//! the tasks also by [`Peer::close`]. Nothing is global: many peers live in one process.
 
 mod builder;
 mod driver;
@@ -148,9 +148,15 @@ impl Peer {
     ///
     /// Dropping the future before it returns may or may not have sent the message.
     ///
+    /// A text has at most [`MAX_BODY`](crate::message::MAX_BODY) bytes. No connection is needed, save
+    /// to look up who is not in the log as held.
+    ///
     /// # Errors
-    /// [`SendError`]: nothing was sent; after [`PeerError::Closed`] and [`StoreError::Unknown`] the
-    /// message may be in the outbox all the same.
+    /// [`SendError::Resolve`] if nobody, or more than one, is called so; [`SendError::Peer`] with
+    /// [`SessionError::Message`] if it is too large, [`SessionError::NotAMember`],
+    /// [`SessionError::RecipientRemoved`] or [`SessionError::Removed`]. Nothing was sent then; after
+    /// [`PeerError::Closed`] and [`StoreError::Unknown`] the message may be in the outbox all the
+    /// same.
     pub async fn send(
         &self,
         to: impl Into<Recipient>,
@@ -162,7 +168,7 @@ impl Peer {
     /// As [`Peer::send`], with everything that can be said about a message.
     ///
     /// # Errors
-    /// [`SendError`]: nothing was sent.
+    /// As [`Peer::send`].
     pub async fn send_message(
         &self,
         to: impl Into<Recipient>,
@@ -189,7 +195,8 @@ impl Peer {
     }
 
     /// The key of who is called so: a name, a key, or an unambiguous prefix of a key (four digits
-    /// or more). If nobody is, the newest log is fetched once.
+    /// or more). If nobody is, the newest log is fetched once, which takes as long as
+    /// [`Peer::sync`] does.
     ///
     /// # Errors
     /// [`SendError::Resolve`] lists who could be meant.
@@ -217,19 +224,23 @@ impl Peer {
         }
     }
 
-    /// Fetches the newest membership log, waiting up to 5 s for the connection.
+    /// Fetches the newest membership log, waiting up to 5 s for the connection and up to 10 s for
+    /// each answer.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError::NotConnected`], [`PeerError::Removed`], [`PeerError::Closed`];
+    /// [`PeerError::Session`] with [`SessionError::Timeout`], or [`SessionError::LogUnusable`] if
+    /// what the broker shows is not this mesh's log.
     pub async fn sync(&self) -> Result<(), PeerError> {
         self.connected_within(PATIENCE).await?;
         self.command(Command::SyncLog).await.map(|_| ())
     }
 
-    /// The outbox: what is not final, oldest first; with `all`, final messages too.
+    /// The outbox: what is not final, oldest first, at most 10,000 messages; with `all`, final
+    /// messages too.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError::Closed`], [`PeerError::Store`].
     pub async fn outbox(&self, all: bool) -> Result<Vec<OutboxRow>, PeerError> {
         let query = Query::OutboxList { all, limit: 10_000 };
         match self.with_store(move |store| store.read(&query)).await? {
@@ -242,7 +253,7 @@ impl Peer {
     /// if one of them was, or if it is unknown.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError::Closed`]; [`PeerError::Session`] with [`SessionError::Store`].
     pub async fn cancel(&self, id: MessageId) -> Result<bool, PeerError> {
         let copies = self
             .outbox(false)
@@ -335,25 +346,29 @@ impl Peer {
         }
     }
 
-    /// The membership log as held, verified.
+    /// The membership log as held, verified. None in a mesh without one, and before it was fetched
+    /// for the first time.
     pub fn log(&self) -> Option<Arc<Log>> {
         self.inner.shared.log()
     }
 
-    /// The safety number of this peer and another member: the same digits on both sides.
+    /// The safety number of this peer and another member: six groups of five digits, the same on
+    /// both sides.
     pub fn safety_number(&self, other: &PublicKey) -> String {
         safety_number(&self.key(), other)
     }
 
-    /// What happens from now on, as a stream. One that is not read for long misses events.
+    /// What happens from now on, as a stream. One that is 1,024 events behind misses the oldest, and
+    /// is not told so.
     pub fn events(&self) -> Events {
         Events::new(self.inner.shared.events())
     }
 
-    /// Says how attentive this peer is: what is not urgent waits while it is not idle.
+    /// Says how attentive this peer is: what is not urgent waits while it is not idle. Needs no
+    /// connection: the broker is told now, or as soon as there is one.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError::Closed`].
     pub async fn set_status(&self, status: Status) -> Result<(), PeerError> {
         self.command(Command::SetStatus(status)).await.map(|_| ())
     }

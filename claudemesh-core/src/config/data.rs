@@ -28,9 +28,9 @@ pub struct MeshEntry {
     /// The name of the mesh for people.
     pub name: String,
     key: Arc<KeyPair>,
-    /// Where the broker listens.
+    /// Where the broker listens, as `ws://` or `wss://`; checked when a peer is made.
     pub broker_url: String,
-    /// When this machine joined, as ISO 8601.
+    /// When this machine joined, as ISO 8601 in UTC; not read by this library.
     pub joined_at: String,
     /// The mesh root key of invites of version 2: 32 bytes in unpadded base64url. Secret.
     pub root_key: Option<String>,
@@ -82,7 +82,7 @@ impl MeshEntry {
         &self.key
     }
 
-    /// Where this member's messages are kept, if the configuration is kept in a directory. It need
+    /// Where this member's messages are kept; none if the configuration is kept in memory. It need
     /// not be there yet.
     pub fn data_dir(&self) -> Option<&Path> {
         self.data_dir.as_deref()

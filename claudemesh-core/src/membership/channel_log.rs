@@ -1,10 +1,11 @@
 //! The log of one channel: who is in it.
 //!
-//! Implements docs/protocol.md, section "Channels". Its entries stand on the mesh's log. Each names the place there at which its signer's standing
-//! counts, and these places never run back: as soon as one entry stands on a place behind a
-//! removal, nothing that the removed one signs can follow any more. Until then the one who takes
-//! an entry refuses what its signer may not do *now*; see [`ChannelLog::merge`] for how history
-//! that such a signer made in good time is told apart.
+//! Implements docs/protocol.md, section "Channels". Its entries stand on the mesh's log. Each
+//! names the place there at which its signer's standing counts, and these places never run back:
+//! as soon as one entry stands on a place behind a removal, nothing that the removed one signs can
+//! follow any more. Until then the one who takes an entry refuses what its signer may not do
+//! *now*; see [`ChannelLog::merge`] for how history that such a signer made in good time is told
+//! apart.
 
 use std::collections::BTreeMap;
 

@@ -96,19 +96,21 @@ impl PeerBuilder {
         self
     }
 
-    /// Keeps messages in a folder of one's own instead of the configuration's.
+    /// Keeps messages in a folder of one's own instead of the configuration's. It is made if it is
+    /// not there; several processes of the same member may share it.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.kept = Kept::Dir(dir.into());
         self
     }
 
-    /// Gives the session a name: its reading position is kept under it over restarts.
+    /// Gives the session a name of 1–64 bytes without control characters: its reading position is
+    /// kept under it over restarts. Any other name is refused by [`PeerBuilder::connect`].
     pub fn session(mut self, name: impl Into<String>) -> Self {
         self.session = Some(name.into());
         self
     }
 
-    /// How attentive the peer is at the start.
+    /// How attentive the peer is at the start: [`Status::Idle`] by default.
     pub fn status(mut self, status: Status) -> Self {
         self.status = status;
         self
@@ -126,7 +128,7 @@ impl PeerBuilder {
         self
     }
 
-    /// When to try again after the connection was lost.
+    /// When to try again after the connection was lost: [`Retry::Backoff`] by default.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
@@ -143,7 +145,9 @@ impl PeerBuilder {
     /// Must be called within a tokio runtime. Dropping the future starts nothing.
     ///
     /// # Errors
-    /// [`ConnectError`].
+    /// [`ConnectError::Broker`] and [`ConnectError::SessionName`] for what was given;
+    /// [`ConnectError::Store`], [`ConnectError::Config`], [`ConnectError::Log`] and
+    /// [`ConnectError::System`] if what is kept cannot be opened, is damaged, or has no room.
     pub async fn connect(self) -> Result<Peer, ConnectError> {
         let broker: BrokerUrl = self.mesh.broker_url.parse()?;
         if let Some(name) = &self.session

@@ -33,7 +33,8 @@ impl From<String> for Recipient {
     }
 }
 
-/// A message to be sent, with everything that can be said about it.
+/// A message to be sent, with everything that can be said about it. Bounds are checked when it is
+/// sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     body: Vec<u8>,
@@ -45,12 +46,12 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Text.
+    /// Text, at most [`MAX_BODY`](crate::message::MAX_BODY) bytes of UTF-8.
     pub fn text(text: impl Into<String>) -> Self {
         Self::bytes(text.into(), TEXT)
     }
 
-    /// Bytes of a MIME type.
+    /// At most [`MAX_BODY`](crate::message::MAX_BODY) bytes, of a MIME type of at most 128 bytes.
     pub fn bytes(body: impl Into<Vec<u8>>, content_type: impl Into<String>) -> Self {
         Self {
             body: body.into(),
@@ -76,14 +77,15 @@ impl Outgoing {
         self
     }
 
-    /// For how long it waits for its recipient: 7 days by default, 30 days at most.
+    /// For how long it waits for its recipient: 7 days by default; more than 30 days is taken for
+    /// 30. A broker may allow less.
     #[must_use]
     pub fn expires_in(mut self, time: Duration) -> Self {
         self.expires_in = Some(time);
         self
     }
 
-    /// A `name=value` text that travels inside the message, sealed.
+    /// A `name=value` text that travels inside the message, sealed; at most 16 of them.
     #[must_use]
     pub fn attribute(mut self, text: impl Into<String>) -> Self {
         self.attributes.push(text.into());

@@ -11,6 +11,7 @@ impl Peer {
     ///
     /// # Errors
     /// [`PeerError::AlreadyReading`]: one stream at a time per peer and session name.
+    /// [`PeerError::Store`], [`PeerError::System`] if the reading position cannot be opened.
     pub async fn incoming(&self) -> Result<Incoming, PeerError> {
         let shared = &self.inner.shared;
         // Let go again if this future is dropped.
@@ -43,10 +44,11 @@ impl Peer {
         Ok(lock)
     }
 
-    /// What is unread now, in reading order, without taking it: at most `limit` messages.
+    /// What is unread now, in reading order, without taking it: at most `limit` messages. Needs no
+    /// connection: what waits at the broker is not among them, see [`Peer::caught_up`].
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError::Closed`], [`PeerError::Store`].
     pub async fn unread(&self, limit: u32) -> Result<Vec<Received>, PeerError> {
         let reader = self.inner.reader.clone();
         let start = if self.inner.resume {
@@ -80,10 +82,11 @@ impl Peer {
         incoming::take(self, &self.inner.reader, &messages).await
     }
 
-    /// The newest received messages, read or not, rejected ones too, in the order they came.
+    /// The newest received messages, at most `limit`, read or not, rejected ones too, in the order
+    /// they came. Takes nothing.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError::Closed`], [`PeerError::Store`].
     pub async fn history(&self, limit: u32) -> Result<Vec<Received>, PeerError> {
         let rows = self
             .with_store(move |store| store.read(&Query::Inbox { limit }))

@@ -56,17 +56,19 @@ impl Receipt {
         self.progress.borrow().state
     }
 
-    /// Why the message failed.
+    /// Why the message failed; none if it did not.
     pub fn reason(&self) -> Option<String> {
         self.progress.borrow().reason.clone()
     }
 
     /// Waits until the broker has committed the message, and its copies for devices. From then on it survives any crash.
     ///
-    /// Dropping the future changes nothing; it can be asked for again.
+    /// Dropping the future changes nothing; it can be asked for again. There is no limit but the
+    /// message's own: it waits while the broker is away, until the message expires.
     ///
     /// # Errors
-    /// [`ReceiptError`].
+    /// [`ReceiptError::Failed`] if the broker refused it, or it was cancelled or expired before;
+    /// [`ReceiptError::Closed`].
     pub async fn accepted(&self) -> Result<Accepted, ReceiptError> {
         let progress = self.wait(|state| state != SendState::Queued).await?;
         Ok(Accepted {
@@ -76,10 +78,12 @@ impl Receipt {
 
     /// Waits until the recipient's client, and each of its devices, has stored the message. This is the broker's word.
     ///
-    /// Dropping the future changes nothing; it can be asked for again.
+    /// Dropping the future changes nothing; it can be asked for again. A message that expires before,
+    /// after 7 days unless its sender said otherwise, has failed.
     ///
     /// # Errors
-    /// [`ReceiptError`].
+    /// [`ReceiptError::Failed`] also if it expired, or the recipient was removed;
+    /// [`ReceiptError::Closed`].
     pub async fn delivered(&self) -> Result<(), ReceiptError> {
         self.wait(SendState::is_final).await.map(|_| ())
     }

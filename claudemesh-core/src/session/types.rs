@@ -57,7 +57,8 @@ pub struct SessionConfig {
     pub name: Option<Name>,
     /// Where the broker is; the hello proof binds its host.
     pub broker: BrokerUrl,
-    /// By which this process is told from others of the same member.
+    /// By which this process is told from others of the same member. A newer connection with the
+    /// same one replaces the older.
     pub session_id: String,
     /// Whether messages are received.
     pub receive: bool,
@@ -121,15 +122,15 @@ pub enum In {
 pub struct Outgoing {
     /// To whom: a member's key.
     pub to: PublicKey,
-    /// What is said.
+    /// What is said, at most [`MAX_BODY`](crate::message::MAX_BODY) bytes.
     pub body: Vec<u8>,
-    /// MIME type of it.
+    /// MIME type of it, at most 128 bytes.
     pub content_type: String,
     /// How urgent.
     pub priority: Priority,
     /// The message it answers.
     pub reply_to: Option<MessageId>,
-    /// `name=value` texts.
+    /// `name=value` texts, at most 16.
     pub attributes: Vec<String>,
     /// Milliseconds for which it waits for its recipient; 7 days if none, 30 days at most.
     pub expires_in: Option<u64>,
@@ -209,7 +210,7 @@ pub enum SessionError {
     /// There is no connection to the broker.
     #[error("not connected to the broker: {0}")]
     NotConnected(String),
-    /// The broker did not answer in time.
+    /// The broker did not answer in time: 10 s for a question.
     #[error("the broker did not answer in time; try again")]
     Timeout,
     /// The broker refused.
@@ -226,7 +227,8 @@ pub enum SessionError {
     /// The mesh has no membership log, or it has forked.
     #[error("the membership log of this mesh cannot be added to: {0}")]
     LogUnusable(&'static str),
-    /// Too many others added to the log at the same time.
+    /// Too many others added to the log at the same time (it was tried five times), or too many
+    /// entries wait here.
     #[error("others keep changing the mesh at the same time; try again")]
     Contention,
     /// The store did not keep it.

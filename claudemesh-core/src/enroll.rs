@@ -3,7 +3,7 @@
 //! Implements docs/protocol.md, sections "Invites" and "Making a mesh". Keys are made here and
 //! stay here; what goes to the broker is signed log entries.
 
-mod http;
+pub(crate) mod http;
 mod recover;
 
 use std::sync::Arc;

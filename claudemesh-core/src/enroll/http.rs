@@ -50,12 +50,12 @@ pub(super) async fn fetch_log(
     Err(JoinError::DoesNotFit("the log is too long"))
 }
 
-pub(super) fn blob(entry: &SignedEntry) -> Value {
+pub(crate) fn blob(entry: &SignedEntry) -> Value {
     let blob = SignedBlob::new(&entry.bytes, &entry.signature, entry.cosignature.as_ref());
     serde_json::to_value(blob).unwrap_or_default()
 }
 
-pub(super) async fn post(broker: &BrokerUrl, path: &str, body: &Value) -> Result<Value, JoinError> {
+pub(crate) async fn post(broker: &BrokerUrl, path: &str, body: &Value) -> Result<Value, JoinError> {
     let answer = transport::call(broker, path, &[], Some(body.to_string())).await?;
     refused_or(&answer)
 }

@@ -112,7 +112,7 @@ pub(crate) enum Command {
     /// Add, list and remove further devices of yours
     #[command(after_help = DEVICE_HELP)]
     Device(Device),
-    /// Take the mesh back with its recovery key
+    /// Hand the mesh over, or take it back with its recovery key
     Owner(Owner),
     /// Show what this machine holds on to, whatever the broker says
     Trust,

@@ -120,6 +120,16 @@ pub(crate) enum OwnerCommand {
     /// Become the owner by the recovery key
     #[command(after_help = RECOVER_HELP)]
     Recover(Recover),
+    /// Offer the mesh to a member, who becomes its owner by `owner accept`; you stay an admin
+    Transfer {
+        /// To whom
+        peer: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Become the owner, if the owner has offered it
+    Accept,
 }
 
 #[derive(Debug, Args)]

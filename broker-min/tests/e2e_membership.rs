@@ -453,3 +453,29 @@ async fn three_devices_of_one_person_write_to_each_other_and_lose_one() {
     assert!(ben.cancel(receipt.id().clone()).await.unwrap());
     assert!(ben.outbox(false).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_mesh_is_handed_over_only_if_both_agree() {
+    let mesh = TestMesh::start().await.unwrap();
+    let (owner, ana, ben) = (
+        mesh.peer("owner").await.unwrap(),
+        mesh.peer("ana").await.unwrap(),
+        mesh.peer("ben").await.unwrap(),
+    );
+    assert!(ana.accept_ownership().await.is_err(), "nobody offered it");
+    assert!(ana.transfer_owner(ben.key()).await.is_err(), "not hers");
+    // An offer ends when the log grows.
+    let receipt = owner.transfer_owner(ana.key()).await.unwrap();
+    soon(receipt.delivered()).await.unwrap();
+    owner.invite(InviteOptions::default()).await.unwrap();
+    let late = ana.accept_ownership().await;
+    assert_eq!(late, Err(PeerError::Session(SessionError::Contention)));
+    let receipt = owner.transfer_owner(ana.key()).await.unwrap();
+    soon(receipt.delivered()).await.unwrap();
+    assert!(ben.accept_ownership().await.is_err(), "not for him");
+    ana.accept_ownership().await.unwrap();
+    sees(&owner, |owner| role(owner, ana.key()) == Some(Role::Owner)).await;
+    assert_eq!(role(&owner, owner.key()), Some(Role::Admin));
+    assert!(owner.is_connected());
+    ana.set_role(owner.key(), Role::Member).await.unwrap();
+}

@@ -3,6 +3,7 @@
 //! Implements docs/protocol.md, sections "Invites" and "Making a mesh". Keys are made here and
 //! stay here; what goes to the broker is signed log entries.
 
+pub(crate) mod http;
 mod recover;
 
 use std::collections::BTreeMap;
@@ -11,22 +12,19 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use self::http::{answer_json, blob, fetch_log, member_id, post};
 use crate::broker_url::{BrokerUrl, BrokerUrlError};
 use crate::config::{Config, ConfigError, MeshEntry};
 use crate::crypto::{ExposedText, KeyError, KeyPair};
 use crate::id::{IdError, InviteId, MemberId, MeshId, MeshSlug, Name, PublicKey};
-use crate::identity::log_read_proof;
 use crate::invite::{Fragment, InviteError, InviteToken, Link, LinkParts, TokenRole, parse_link};
 use crate::membership::{Body, Draft, Log, LogError, Role, RuleError, SignedEntry};
 use crate::peer::{PeerError, random};
 use crate::store::StoreError;
-use crate::transport::{self, Answer, TransportError};
-use crate::wire::{HEADER_PROOF, SignedBlob};
+use crate::transport::{self, TransportError};
 
 /// How often a join is signed anew after someone else was faster.
 const MAX_TRIES: usize = 8;
-/// Pages of a log that are fetched at most: 64 MiB.
-const MAX_PAGES: usize = 1_400;
 /// Where in the configuration the keys of joins stand whose end is not known yet.
 const PENDING: &str = "claudemeshPendingJoins";
 /// Invite id in hex → secret key in hex.
@@ -521,42 +519,6 @@ fn check_link(log: &Log, opened: &Opened, fragment: &Fragment) -> Result<(), Joi
     Ok(())
 }
 
-/// Fetches what is missing of the log behind `entries`.
-async fn fetch_log(
-    mesh: &MeshId,
-    broker: &BrokerUrl,
-    key: &KeyPair,
-    entries: &mut Vec<SignedEntry>,
-) -> Result<(), JoinError> {
-    for _ in 0..MAX_PAGES {
-        let path = format!("/mesh/{mesh}/log?from={}", entries.len());
-        let proof = log_read_proof(mesh, key, unix_ms());
-        let answer = transport::call(broker, &path, &[(HEADER_PROOF, proof)], None).await?;
-        let json = refused_or(&answer)?;
-        let page = json
-            .get("entries")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let head = json.pointer("/head/seq").and_then(Value::as_u64);
-        let bad = || JoinError::DoesNotFit("the broker's answer is no log");
-        for entry in &page {
-            let text = |name: &str| entry.get(name).and_then(Value::as_str);
-            let (e, sig) = text("e").zip(text("sig")).ok_or_else(bad)?;
-            let signed = SignedEntry::from_text(e, sig, text("cosig")).map_err(|_| bad())?;
-            entries.push(signed);
-        }
-        let head = head.ok_or_else(bad)?;
-        if entries.len() as u64 > head {
-            return Ok(());
-        }
-        if page.is_empty() {
-            return Err(bad());
-        }
-    }
-    Err(JoinError::DoesNotFit("the log is too long"))
-}
-
 fn join_request(opened: &Opened, key: &PublicKey, name: &Name) -> Value {
     json!({
         "invite_token": opened.text,
@@ -564,65 +526,6 @@ fn join_request(opened: &Opened, key: &PublicKey, name: &Name) -> Value {
         "peer_pubkey": key,
         "display_name": name,
     })
-}
-
-fn blob(entry: &SignedEntry) -> Value {
-    let blob = SignedBlob::new(&entry.bytes, &entry.signature, entry.cosignature.as_ref());
-    serde_json::to_value(blob).unwrap_or_default()
-}
-
-async fn post(broker: &BrokerUrl, path: &str, body: &Value) -> Result<Value, JoinError> {
-    let answer = transport::call(broker, path, &[], Some(body.to_string())).await?;
-    refused_or(&answer)
-}
-
-fn answer_json(answer: &Answer) -> Result<Value, JoinError> {
-    serde_json::from_slice(&answer.body).map_err(|_| JoinError::Refused {
-        status: answer.status,
-        code: "not_a_broker".to_owned(),
-        message: format!(
-            "what answers there is no claudemesh broker (HTTP {}); check the address",
-            answer.status
-        ),
-    })
-}
-
-fn refused_or(answer: &Answer) -> Result<Value, JoinError> {
-    let json = answer_json(answer)?;
-    let clean = |name: &str| -> Option<String> {
-        let text = json.get(name)?.as_str()?;
-        Some(text.chars().filter(|c| !c.is_control()).take(256).collect())
-    };
-    if answer.status == 200 && json.get("ok") == Some(&Value::Bool(true)) {
-        return Ok(json);
-    }
-    let code = clean("error").unwrap_or_else(|| "unknown".to_owned());
-    let message = clean("message").unwrap_or_else(|| explain(&code).to_owned());
-    Err(JoinError::Refused {
-        status: answer.status,
-        code,
-        message,
-    })
-}
-
-/// What a code of the existing broker means, which sends no words with it.
-fn explain(code: &str) -> &'static str {
-    match code {
-        "invite_expired" => "this invite has expired; ask for a new link",
-        "invite_exhausted" => "this invite is used up; ask for a new link",
-        "invite_revoked" => "this invite was taken back; ask for a new link",
-        "invite_not_found" => "the broker knows no such invite; paste the whole link",
-        "mesh_not_found" => "the broker knows no such mesh; is it the right broker?",
-        _ => "see the code",
-    }
-}
-
-fn member_id(answer: &Value, field: &str) -> Result<MemberId, JoinError> {
-    let text = answer
-        .get(field)
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    Ok(MemberId::new(text)?)
 }
 
 fn unix_ms() -> u64 {

@@ -8,6 +8,7 @@
 mod builder;
 mod driver;
 mod events;
+mod handover;
 mod incoming;
 mod info;
 mod lanes;
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use builder::{ConnectError, PeerBuilder};
 pub use events::Events;
+pub use handover::OWNER_TRANSFER;
 pub use incoming::{Incoming, Received, Sender};
 pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use membership::{InviteOptions, NewInvite};

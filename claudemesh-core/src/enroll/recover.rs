@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{
-    JoinError, MAX_TRIES, RecoveryKey, blob, fetch_log, member_id, now_iso, post, unix_ms,
-};
+use super::http::{blob, fetch_log, member_id, post};
+use super::{JoinError, MAX_TRIES, RecoveryKey, now_iso, unix_ms};
 use crate::broker_url::BrokerUrl;
 use crate::config::{Config, MeshEntry};
 use crate::crypto::KeyPair;

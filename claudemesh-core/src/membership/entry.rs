@@ -120,6 +120,19 @@ pub struct Draft<'a> {
 impl Draft<'_> {
     /// Signs the entry, and cosigns it where a cosigner is given.
     pub fn sign(&self, signer: &KeyPair, cosigner: Option<&KeyPair>) -> SignedEntry {
+        let entry = self.signed(signer, cosigner.map(KeyPair::public));
+        match cosigner {
+            Some(cosigner) => entry.cosign(cosigner),
+            None => entry,
+        }
+    }
+
+    /// Signs an entry that another key is to cosign.
+    pub fn propose(&self, signer: &KeyPair, cosigner: PublicKey) -> SignedEntry {
+        self.signed(signer, Some(cosigner))
+    }
+
+    fn signed(&self, signer: &KeyPair, cosigner: Option<PublicKey>) -> SignedEntry {
         let header = Header {
             mesh: self.mesh.map_or("", MeshId::as_str),
             channel: "",
@@ -128,15 +141,14 @@ impl Draft<'_> {
             at: self.at,
             kind: self.body.kind(),
             signer: signer.public(),
-            cosigner: cosigner.map(KeyPair::public),
+            cosigner,
         };
         let bytes = self.body.encode(header.encode()).finish();
         let signature = signer.sign(&bytes);
-        let cosignature = cosigner.map(|pair| pair.sign(&bytes));
         SignedEntry {
             bytes,
             signature,
-            cosignature,
+            cosignature: None,
         }
     }
 }
@@ -215,6 +227,13 @@ impl SignedEntry {
     /// The entry's hash. Signatures are not part of it.
     pub fn hash(&self) -> Hash {
         sha256(&self.bytes)
+    }
+
+    /// Adds the cosigner's signature.
+    #[must_use]
+    pub fn cosign(mut self, cosigner: &KeyPair) -> Self {
+        self.cosignature = Some(cosigner.sign(&self.bytes));
+        self
     }
 
     /// The entry's bytes as they travel.

@@ -1,24 +1,86 @@
-//! `claudemesh owner`: taking a mesh back with its recovery key.
+//! `claudemesh owner`: taking a mesh back with its recovery key, or handing it over.
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::time::Duration;
 
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::enroll::RecoveryKey;
 use claudemesh_core::id::MeshId;
+use claudemesh_core::peer::Peer;
 use serde_json::json;
 
 use crate::cli::{OwnerCommand, Recover};
-use crate::context::Context;
+use crate::context::{Context, ask, finish, is_interactive, name_of, resolve};
 use crate::exit::{Code, Failure};
 use crate::format::clean_line;
 
 /// Bytes that are read from stdin at most.
 const MAX_KEY: u64 = 4_096;
+/// How long the broker is waited for.
+const WAIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(context: &mut Context, command: OwnerCommand) -> Result<Code, Failure> {
     match command {
         OwnerCommand::Recover(args) => recover(context, args).await,
+        OwnerCommand::Transfer { peer, yes } => transfer(context, &peer, yes).await,
+        OwnerCommand::Accept => accept(context).await,
     }
+}
+
+async fn transfer(context: &Context, wanted: &str, yes: bool) -> Result<Code, Failure> {
+    let mesh = context.mesh()?;
+    let peer = context.open(&mesh, false).await?;
+    let result = offer(context, &peer, wanted, yes).await;
+    finish(&peer).await;
+    result
+}
+
+async fn offer(context: &Context, peer: &Peer, wanted: &str, yes: bool) -> Result<Code, Failure> {
+    let key = resolve(peer, wanted).await?;
+    let name = name_of(&peer.members(false), &key).unwrap_or_else(|| key.short());
+    let name = clean_line(&name);
+    let what = format!(
+        "{name} ({}) would own the mesh, and you be an admin",
+        key.short()
+    );
+    if !yes {
+        if !is_interactive(&context.out) {
+            return Err(Failure::usage(format!("{what}. Say --yes to do it")));
+        }
+        if !ask(&format!("{what}. Offer it?")).await? {
+            return Err(Failure::new(Code::Failed, "not offered"));
+        }
+    }
+    let receipt = peer.transfer_owner(key).await?;
+    if let Ok(Err(error)) = tokio::time::timeout(WAIT, receipt.accepted()).await {
+        return Err(Failure::new(Code::Failed, error.to_string()));
+    }
+    let answer = json!({ "name": name, "pubkey": key, "state": receipt.state().as_str() });
+    context.out.answer(&answer, || {
+        format!(
+            "Offered to {name}, who accepts with `claudemesh owner accept`. The offer ends when \
+             the members or links of the mesh change.\n"
+        )
+    })?;
+    Ok(Code::Ok)
+}
+
+async fn accept(context: &Context) -> Result<Code, Failure> {
+    let mesh = context.mesh()?;
+    let peer = context.open(&mesh, true).await?;
+    // The offer may be waiting at the broker.
+    drop(peer.caught_up(WAIT).await);
+    let result = peer.accept_ownership().await;
+    finish(&peer).await;
+    result?;
+    let answer = json!({ "mesh": mesh.slug, "mesh_id": mesh.mesh_id, "pubkey": peer.key() });
+    context.out.answer(&answer, || {
+        format!(
+            "You own {} now. Its recovery key is the one that was made with it.\n",
+            clean_line(&mesh.slug)
+        )
+    })?;
+    Ok(Code::Ok)
 }
 
 async fn recover(context: &mut Context, args: Recover) -> Result<Code, Failure> {

@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 35] = [
     &[],
     &["admit"],
     &["create"],
@@ -26,7 +26,9 @@ const COMMANDS: [&[&str]; 33] = [
     &["outbox", "flush"],
     &["outbox", "list"],
     &["owner"],
+    &["owner", "accept"],
     &["owner", "recover"],
+    &["owner", "transfer"],
     &["peers"],
     &["remove"],
     &["role"],

@@ -160,3 +160,20 @@ fn a_lost_owner_key_is_replaced_and_the_key_is_never_an_argument() {
     let again = ana.run_with_stdin(&["owner", "recover", "--key", "-"], key);
     assert_eq!(again.code, 0, "{again:?}");
 }
+
+#[test]
+fn a_mesh_is_handed_over() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    assert_eq!(bob.run(&["owner", "accept"]).code, 1);
+    assert_eq!(
+        ana.run(&["owner", "transfer", "bob"]).code,
+        3,
+        "not without --yes"
+    );
+    ana.json(0, &["owner", "transfer", "bob", "--yes"]);
+    bob.json(0, &["owner", "accept"]);
+    let members = ana.json(0, &["members"]);
+    assert_eq!(named(&members, "bob")["role"], "owner");
+    assert_eq!(named(&members, "ana")["role"], "admin");
+}

@@ -98,7 +98,7 @@ pub(crate) async fn run(socket: WebSocket, context: Context) {
         let _ = socket.tell(In::Closed { conn }).await;
         tracing::debug!(conn, "closed");
     }
-    socket.goodbye(end).await;
+    Box::pin(socket.goodbye(end)).await;
 }
 
 struct Socket {
@@ -135,7 +135,7 @@ impl Socket {
                     None => Err(End::Gone),
                 },
                 message = self.ws.next(), if self.reading => self.message(message).await,
-                () = sleep_until(timer) => self.timer().await,
+                () = sleep_until(timer) => Box::pin(self.timer()).await,
             };
             if let Err(end) = step {
                 return end;
@@ -240,9 +240,10 @@ impl Socket {
             None => ClientFrame::decode(text),
         };
         match frame {
-            Err(error) => self.bad_frame(&error.to_string()).await,
+            Err(error) => Box::pin(self.bad_frame(&error.to_string())).await,
             Ok(frame @ (ClientFrame::Hello(_) | ClientFrame::SessionHello(_))) => {
-                self.hello(text, &frame).await
+                // Boxed: every idle connection would keep the room for it.
+                Box::pin(self.hello(text, &frame)).await
             }
             Ok(frame) if self.open => {
                 self.tell(In::Frame {

@@ -37,7 +37,7 @@ async fn transfer(context: &Context, wanted: &str, yes: bool) -> Result<Code, Fa
 
 async fn offer(context: &Context, peer: &Peer, wanted: &str, yes: bool) -> Result<Code, Failure> {
     let key = resolve(peer, wanted).await?;
-    let name = name_of(&peer.members(false), &key).unwrap_or_else(|| key.short());
+    let name = name_of(&peer.members(), &key).unwrap_or_else(|| key.short());
     let name = clean_line(&name);
     let what = format!(
         "{name} ({}) would own the mesh, and you be an admin",

@@ -12,6 +12,8 @@ mod sign;
 
 pub use direct::{BoxError, DirectKey, NONCE_LEN, TAG_LEN, X25519Secret, to_x25519_public};
 pub use drbg::Drbg;
-pub use exposed::{ExposedBytes, ExposedKey, ExposedText};
+#[cfg(feature = "config")]
+pub use exposed::ExposedBytes;
+pub use exposed::{ExposedKey, ExposedText};
 pub use secret::SecretKey;
 pub use sign::{KeyError, KeyPair, verify};

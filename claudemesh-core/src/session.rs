@@ -9,6 +9,7 @@
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
 mod answers;
+mod gossip;
 mod inbox;
 mod keep;
 mod link;
@@ -86,6 +87,7 @@ pub struct Session {
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
     log: log::LogSync,
+    gossip: gossip::Gossip,
     requests: requests::Requests,
     keep: keep::Keep,
     settling: VecDeque<CommandId>,
@@ -112,6 +114,7 @@ impl Session {
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
             log: log::LogSync::new(log),
+            gossip: gossip::Gossip::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             settling: VecDeque::new(),
@@ -155,6 +158,7 @@ impl Session {
             self.outbox.deadline(self.link.is_ready()),
             self.inbox.deadline(),
             self.requests.deadline(),
+            self.gossip.deadline(),
             self.keep.deadline(),
         ]
         .into_iter()
@@ -182,6 +186,7 @@ impl Session {
     fn tick(&mut self) {
         self.tick_link();
         self.tick_requests();
+        self.tick_gossip();
         self.tick_keep();
         self.tick_outbox();
     }

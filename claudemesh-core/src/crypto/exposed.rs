@@ -38,6 +38,7 @@ exposed!(
     String,
     str
 );
+#[cfg(feature = "config")]
 exposed!(
     /// Secret bytes of any length.
     ExposedBytes,

@@ -199,6 +199,9 @@ impl Session {
             let opened = self
                 .open_envelope(push, sender, &sealed)
                 .map_err(|e| e.to_string())?;
+            if let Some(head) = opened.head.filter(|_| verified) {
+                self.head_claimed(sender, head);
+            }
             return Ok(self.row(push, &opened, name, verified));
         }
         self.open_text(push, sender, name, &sealed)

@@ -337,6 +337,7 @@ impl Session {
         self.outbox.connection_closed();
         self.inbox.connection_closed();
         self.log.connection_closed();
+        self.gossip.connection_closed();
         self.fail_requests(reason);
     }
 }

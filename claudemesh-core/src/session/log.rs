@@ -179,6 +179,7 @@ impl Session {
     }
 
     fn log_settled(&mut self) {
+        self.compare_claims();
         self.judge_unknown_senders();
         self.pump_appends();
     }

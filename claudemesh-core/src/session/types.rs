@@ -260,6 +260,24 @@ pub enum Lie {
     /// It shows no log for a mesh that has one.
     #[error("the broker shows no membership log for this mesh, which has one")]
     LogMissing,
+    /// A member knows entries of the log that the broker has not shown for 30 s. Either the
+    /// broker holds them back, or that member claims what is not there.
+    #[error("{peer} knows the membership log up to entry {seq}; the broker does not show it")]
+    LogWithheld {
+        /// Who knows of it.
+        peer: PublicKey,
+        /// The entry.
+        seq: u64,
+    },
+    /// A member holds another log than this peer: the broker shows them different ones, or that
+    /// member claims what is not so.
+    #[error("{peer} holds another membership log than this peer at entry {seq}")]
+    HeadMismatch {
+        /// Who holds it.
+        peer: PublicKey,
+        /// The entry.
+        seq: u64,
+    },
     /// It sent no challenge although it did before.
     #[error("the broker sent no challenge although it did before; no hello was sent")]
     ChallengeMissing,

@@ -1,7 +1,7 @@
 //! The membership log: extended, never taken back, never replaced.
 
 use claudemesh_core::id::Hash;
-use claudemesh_core::membership::Body;
+use claudemesh_core::membership::{Body, Head};
 use claudemesh_core::session::{Command, Event, In, Lie, Reply, SessionError};
 use claudemesh_core::store::{PeerStore, Query, Rows};
 use claudemesh_core::wire::{
@@ -271,4 +271,73 @@ fn a_member_can_leave() {
             .any(|e| matches!(e, Event::Removed { .. }))
     );
     assert_eq!(kept(&rig), grown.entries.len());
+}
+
+/// The head of a mesh, as its members name it in messages.
+fn head(mesh: &Mesh) -> Head {
+    let head = mesh.head();
+    let hash = head.hash().unwrap();
+    Head {
+        seq: head.seq,
+        hash,
+    }
+}
+
+#[test]
+fn what_a_member_knows_and_the_broker_does_not_show_is_told() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    grown.remove(ANA, CEM);
+    let claim = Some(head(&grown));
+    rig.forget();
+    rig.frame(push_with(&rig.mesh, BEN, ANA, "newer", NOW, claim));
+    assert_eq!(rig.log_gets().len(), 1, "it is asked for at once");
+    assert_eq!(rig.inbox().len(), 1, "a claim stops nothing");
+    let held = rig.mesh.clone();
+    page(&mut rig, held.head().seq, &held);
+    rig.pass(15_000);
+    assert!(told(&rig).is_empty());
+    page(&mut rig, held.head().seq, &held);
+    rig.pass(15_000);
+    let (peer, seq) = (key(BEN), grown.head().seq);
+    assert_eq!(told(&rig), [Lie::LogWithheld { peer, seq }]);
+    rig.frame(push_with(&rig.mesh, BEN, ANA, "again", NOW, claim));
+    rig.pass(60_000);
+    assert_eq!(told(&rig).len(), 1, "once a connection");
+}
+
+#[test]
+fn what_a_member_knows_is_fetched() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    grown.remove(ANA, CEM);
+    let claim = Some(head(&grown));
+    rig.forget();
+    rig.frame(push_with(&rig.mesh, BEN, ANA, "newer", NOW, claim));
+    let from = rig.log_gets()[0].from;
+    page(&mut rig, from, &grown);
+    assert_eq!(kept(&rig), grown.entries.len());
+    rig.pass(60_000);
+    assert!(told(&rig).is_empty());
+}
+
+#[test]
+fn a_member_with_another_log_is_told_of() {
+    let mut rig = rig();
+    let mut other = head(&rig.mesh);
+    other.hash = Hash([7; 32]);
+    rig.frame(push_with(&rig.mesh, BEN, ANA, "other", NOW, Some(other)));
+    let (peer, seq) = (key(BEN), other.seq);
+    assert_eq!(told(&rig), [Lie::HeadMismatch { peer, seq }]);
+    assert_eq!(rig.inbox().len(), 1);
+    // Somebody ahead whose entry turns out another one.
+    let mut grown = rig.mesh.clone();
+    grown.remove(ANA, BEN);
+    let mut ahead = head(&grown);
+    ahead.hash = Hash([8; 32]);
+    rig.frame(push_with(&rig.mesh, CEM, ANA, "ahead", NOW, Some(ahead)));
+    let from = rig.log_gets()[0].from;
+    page(&mut rig, from, &grown);
+    let (peer, seq) = (key(CEM), ahead.seq);
+    assert_eq!(told(&rig)[1], Lie::HeadMismatch { peer, seq });
 }

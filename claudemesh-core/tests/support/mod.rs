@@ -10,7 +10,7 @@ use claudemesh_core::crypto::{DirectKey, KeyPair, X25519Secret};
 use claudemesh_core::id::{
     Hash, MemberId, MeshId, MeshSlug, MessageId, Name, Priority, PublicKey, Status,
 };
-use claudemesh_core::membership::{Body, Draft, Log, Role, SignedEntry};
+use claudemesh_core::membership::{Body, Draft, Head, Log, Role, SignedEntry};
 use claudemesh_core::message::{Content, FORM, TEXT, seal_direct};
 use claudemesh_core::session::{
     About, Command, Event, In, Now, Out, Outgoing, Reply, Retry, Session, SessionConfig,
@@ -144,6 +144,18 @@ pub fn config(mesh: &Mesh, member: u8, durable: bool) -> SessionConfig {
 
 /// A message as the broker would push it.
 pub fn push(mesh: &Mesh, from: u8, to: u8, id: &str, sent_at: u64) -> Push {
+    push_with(mesh, from, to, id, sent_at, None)
+}
+
+/// As [`push`], by a sender who names the newest entry of the log that it holds.
+pub fn push_with(
+    mesh: &Mesh,
+    from: u8,
+    to: u8,
+    id: &str,
+    sent_at: u64,
+    head: Option<Head>,
+) -> Push {
     let (from, to) = (pair(from), key(to));
     let shared = DirectKey::agree(&X25519Secret::of(&from), &to).unwrap();
     let content = Content {
@@ -158,7 +170,7 @@ pub fn push(mesh: &Mesh, from: u8, to: u8, id: &str, sent_at: u64) -> Push {
         .0
         .first_chunk()
         .unwrap();
-    let sealed = seal_direct(&mesh.id(), &from, &to, None, &content, &shared, nonce).unwrap();
+    let sealed = seal_direct(&mesh.id(), &from, &to, head, &content, &shared, nonce).unwrap();
     Push {
         message_id: format!("broker-{id}"),
         mesh_id: mesh.id().as_str().to_owned(),

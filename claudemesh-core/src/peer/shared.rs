@@ -84,10 +84,12 @@ impl Shared {
         if !matches!(connection, Connection::Connected) {
             self.caught_up.send_replace(false);
         }
-        if connection.is_ended() {
+        let ended = connection.is_ended();
+        self.connection.send_replace(connection);
+        // After that: who waited for a receipt asks at once why there will be none.
+        if ended {
             self.receipts.ended();
         }
-        self.connection.send_replace(connection);
     }
 
     pub(super) fn connection(&self) -> watch::Receiver<Connection> {

@@ -90,17 +90,18 @@ async fn recover(context: &mut Context, args: Recover) -> Result<Code, Failure> 
              machine can see: --key -",
         ));
     }
-    let (mesh, broker) = match (args.mesh_id, args.broker) {
-        (Some(mesh), Some(broker)) => (mesh, broker),
+    let (mesh, broker, called) = match (args.mesh_id, args.broker) {
+        (Some(mesh), Some(broker)) => (mesh, broker, None),
         (None, None) => {
             let known = context.mesh()?;
             let broker: BrokerUrl = known.broker_url.parse()?;
-            (known.mesh_id, broker)
+            (known.mesh_id, broker, known.display_name)
         }
         _ => return Err(Failure::usage("--mesh-id and --broker go together")),
     };
     let mesh: MeshId = mesh;
-    let name = context.display_name(args.name.as_deref());
+    // Who was known here by a name stays known by it.
+    let name = context.display_name(args.name.or(called).as_deref());
     let key = RecoveryKey::parse(&secret()?).map_err(|_| {
         Failure::usage("this is no recovery key: it is 128 digits, as `claudemesh create` showed")
     })?;

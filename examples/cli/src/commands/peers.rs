@@ -1,5 +1,6 @@
 //! `claudemesh peers`: who is in the mesh, and who is there now.
 
+use claudemesh_core::PeerError;
 use claudemesh_core::id::PublicKey;
 use claudemesh_core::membership::Role;
 use claudemesh_core::peer::{MemberInfo, PeerInfo};
@@ -65,10 +66,10 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
             lines,
         )
     })?;
-    Ok(if asked.is_ok() {
-        Code::Ok
-    } else {
-        Code::Network
+    Ok(match asked {
+        Ok(_) => Code::Ok,
+        Err(PeerError::Removed(_)) => Code::Auth,
+        Err(_) => Code::Network,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
 
-use claudemesh_core::peer::{Outgoing, Peer, Receipt, ReceiptError};
+use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError};
 use claudemesh_core::store::SendState;
 use serde_json::json;
 
@@ -72,6 +72,13 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
                 .warn(&format!("{name} will not get it: {reason}"));
             let code = reason.split(':').next().unwrap_or_default();
             Ok(refused_code(code))
+        }
+        (SendState::Queued, _) if matches!(peer.connection(), Connection::Removed(_)) => {
+            let why = clean_line(&peer.connection().to_string());
+            context
+                .out
+                .warn(&format!("the message is kept here and goes nowhere: {why}"));
+            Ok(Code::Auth)
         }
         (SendState::Queued, _) => {
             context.out.warn(&format!(

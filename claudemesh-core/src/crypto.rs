@@ -7,6 +7,7 @@
 mod direct;
 mod drbg;
 mod exposed;
+mod hash;
 mod secret;
 mod sign;
 
@@ -15,5 +16,6 @@ pub use drbg::Drbg;
 #[cfg(feature = "config")]
 pub use exposed::ExposedBytes;
 pub use exposed::{ExposedKey, ExposedText};
+pub use hash::sha256;
 pub use secret::SecretKey;
 pub use sign::{KeyError, KeyPair, verify};

@@ -5,9 +5,6 @@
 //! from JSON, so two programs cannot disagree about what was signed.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
-use sha2::{Digest, Sha256};
-
-use crate::id::Hash;
 
 /// Why bytes or text could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -209,11 +206,6 @@ fn take_prefixed<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let (field, after) = after.split_at(len);
     *rest = after;
     Ok(field)
-}
-
-/// SHA-256, the `H` of docs/protocol.md.
-pub fn sha256(bytes: &[u8]) -> Hash {
-    Hash(Sha256::digest(bytes).into())
 }
 
 /// Lower-case hex.

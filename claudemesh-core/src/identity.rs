@@ -2,8 +2,8 @@
 //!
 //! Implements docs/protocol.md, sections "Hello" and "Safety numbers".
 
-use crate::crypto::{KeyPair, verify};
-use crate::encoding::{Encoder, sha256};
+use crate::crypto::{KeyPair, sha256, verify};
+use crate::encoding::Encoder;
 use crate::id::{Hash, MeshId, PublicKey, Signature};
 
 /// Milliseconds by which a hello's timestamp may differ from the broker's clock.

@@ -17,8 +17,8 @@ mod channels;
 
 use std::path::PathBuf;
 
-use claudemesh_core::crypto::{DirectKey, KeyPair, X25519Secret, verify};
-use claudemesh_core::encoding::{base64, base64url, hex, sha256, unbase64, unbase64url, unhex};
+use claudemesh_core::crypto::{DirectKey, KeyPair, X25519Secret, sha256, verify};
+use claudemesh_core::encoding::{base64, base64url, hex, unbase64, unbase64url, unhex};
 use claudemesh_core::id::{Hash, MeshId, MeshSlug, MessageId, Name, PublicKey, Signature};
 use claudemesh_core::identity::{
     hello_proof_bytes, log_read_bytes, log_read_proof, prove_hello, split_proof,

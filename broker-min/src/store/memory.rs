@@ -5,7 +5,8 @@ mod load;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use claudemesh_core::encoding::{hex, sha256};
+use claudemesh_core::crypto::sha256;
+use claudemesh_core::encoding::hex;
 use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
 

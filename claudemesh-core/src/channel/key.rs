@@ -1,8 +1,8 @@
 //! The signed statement that makes an epoch of a channel, and the rules by which a peer takes it.
 
 use super::root::{LINK_LEN, Root};
-use crate::crypto::{DirectKey, KeyPair, X25519Secret, verify};
-use crate::encoding::{DecodeError, Decoder, Encoder, sha256};
+use crate::crypto::{DirectKey, KeyPair, X25519Secret, sha256, verify};
+use crate::encoding::{DecodeError, Decoder, Encoder};
 use crate::id::{ChannelName, Hash, KeyId, MeshId, PublicKey, Signature};
 use crate::membership::{ChannelLog, Head, Log};
 

@@ -2,8 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{BoxError, DirectKey, Drbg, NONCE_LEN, SecretKey, TAG_LEN};
-use crate::encoding::{Encoder, sha256};
+use crate::crypto::{BoxError, DirectKey, Drbg, NONCE_LEN, SecretKey, TAG_LEN, sha256};
+use crate::encoding::Encoder;
 use crate::id::{Hash, KeyId, PublicKey};
 
 /// Bytes of one member's copy of a root: a box around it.

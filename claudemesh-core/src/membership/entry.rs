@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
-use crate::crypto::{KeyPair, verify};
-use crate::encoding::{DecodeError, Decoder, Encoder, base64url, sha256, unbase64url};
+use crate::crypto::{KeyPair, sha256, verify};
+use crate::encoding::{DecodeError, Decoder, Encoder, base64url, unbase64url};
 use crate::id::{Hash, MeshId, PublicKey, Signature};
 
 /// Bytes of an entry at most.

@@ -61,7 +61,7 @@ impl Lanes {
         // Names come from callers: only their hash becomes part of a path.
         self.try_lock(&format!(
             "reader-{}",
-            crate::encoding::sha256(name.as_bytes())
+            crate::crypto::sha256(name.as_bytes())
         ))
     }
 

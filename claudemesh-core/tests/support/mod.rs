@@ -166,7 +166,7 @@ pub fn push_with(
         attributes: Vec::new(),
         body: id.as_bytes().to_vec(),
     };
-    let nonce = *claudemesh_core::encoding::sha256(id.as_bytes())
+    let nonce = *claudemesh_core::crypto::sha256(id.as_bytes())
         .0
         .first_chunk()
         .unwrap();

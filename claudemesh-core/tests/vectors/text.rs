@@ -1,7 +1,8 @@
 //! Safety numbers, and how strictly text is decoded.
 
+use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::{
-    DecodeError, base64, base64url, hex, sha256, unbase64, unbase64url, unhex,
+    DecodeError, base64, base64url, hex, unbase64, unbase64url, unhex,
 };
 use claudemesh_core::id::PublicKey;
 use claudemesh_core::identity::safety_number;

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use claudemesh_core::encoding::sha256;
+use claudemesh_core::crypto::sha256;
 use claudemesh_core::id::{MeshId, PublicKey};
 use rusqlite::{Connection, OptionalExtension};
 

@@ -1,5 +1,6 @@
 //! Making a peer.
 
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ pub enum ConnectError {
 enum Kept {
     Default,
     Memory,
+    #[cfg(feature = "sqlite")]
     Dir(PathBuf),
     Store(Box<dyn PeerStore>),
 }
@@ -98,6 +100,7 @@ impl PeerBuilder {
 
     /// Keeps messages in a folder of one's own instead of the configuration's. It is made if it is
     /// not there; several processes of the same member may share it.
+    #[cfg(feature = "sqlite")]
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.kept = Kept::Dir(dir.into());
         self
@@ -261,15 +264,20 @@ impl Open {
         let (mut store, lanes) = match self.kept {
             Kept::Store(store) => (store, None),
             Kept::Memory => memory(),
+            #[cfg(feature = "sqlite")]
             Kept::Dir(dir) => {
                 std::fs::create_dir_all(&dir)
                     .map_err(|error| PeerError::System(format!("{}: {error}", dir.display())))?;
                 durable(&dir)?
             }
+            #[cfg(feature = "sqlite")]
             Kept::Default => match self.mesh.ensure_data_dir()? {
                 Some(dir) => durable(&dir)?,
                 None => memory(),
             },
+            // Without the feature there is nothing that could keep messages.
+            #[cfg(not(feature = "sqlite"))]
+            Kept::Default => memory(),
         };
         store.apply(&[PeerOp::Prune {
             now: super::driver::unix_ms(),
@@ -312,11 +320,6 @@ fn durable(dir: &std::path::Path) -> Result<(Box<dyn PeerStore>, Option<Lanes>),
     let lanes = Lanes::new(dir)
         .map_err(|error| PeerError::System(format!("{}: {error}", dir.display())))?;
     Ok((Box::new(store), Some(lanes)))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn durable(_: &std::path::Path) -> Result<(Box<dyn PeerStore>, Option<Lanes>), ConnectError> {
-    Ok(memory())
 }
 
 /// Reads and verifies the log that is kept: a file that somebody changed is not believed.

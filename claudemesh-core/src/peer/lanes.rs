@@ -6,7 +6,9 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::path::PathBuf;
 
 /// Processes of one member at the same time at most.
 const MAX_LANES: u32 = 1_024;
@@ -26,6 +28,7 @@ pub(super) struct Held {
 }
 
 impl Lanes {
+    #[cfg(feature = "sqlite")]
     pub(super) fn new(data_dir: &Path) -> io::Result<Self> {
         let dir = data_dir.join("lanes");
         let mut builder = std::fs::DirBuilder::new();

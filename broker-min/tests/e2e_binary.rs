@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use broker_min::testing::{TestMesh, http};
+use claudemesh_core::{Config, InviteOptions, Peer};
 use support::*;
 
 struct Program {
@@ -145,4 +146,55 @@ fn wrong_flags_are_refused() {
     let output = limits.args(["--mailbox-rows", "many"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(!dir.exists());
+}
+
+/// With everything logged that can be logged, from real peers over a whole life.
+#[tokio::test]
+async fn no_log_line_has_a_text_a_secret_or_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("broker");
+    let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_broker-min"));
+    program.args(["--listen", "127.0.0.1:0", "--log", "trace", "--data"]);
+    program.arg(&data).stdout(Stdio::piped()).stderr(log);
+    let mut child = program.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let url = line.trim_end().strip_prefix("listening on ").unwrap();
+    let url = url.parse().unwrap();
+
+    let soon = std::time::Duration::from_secs(10);
+    let mut ana = Config::load(dir.path().join("ana")).unwrap();
+    let created = ana.create("team", &url, "ana").await.unwrap();
+    let owner = Peer::connect(&created.mesh).await.unwrap();
+    let invite = owner.invite(InviteOptions::default()).await.unwrap();
+    let link = invite.issued.link();
+    let mut bob = Config::load(dir.path().join("bob")).unwrap();
+    let entry = bob.join(&link, "bob").await.unwrap();
+    // The second one is refused, and what it tried is not logged either.
+    let mut eve = Config::load(dir.path().join("eve")).unwrap();
+    eve.join(&link, "eve").await.unwrap_err();
+    let peer = Peer::connect(&entry).await.unwrap();
+    let canary = "canary-in-the-logs-51c0";
+    let receipt = owner.send("bob", canary).await.unwrap();
+    tokio::time::timeout(soon, receipt.delivered())
+        .await
+        .unwrap()
+        .unwrap();
+    peer.close(soon).await;
+    owner.close(soon).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(text.contains("hello"), "it does log what happens");
+    let (address, fragment) = link.split_once('#').unwrap();
+    let token = address.rsplit('/').next().unwrap();
+    let secret = created.recovery_key.expose().to_string();
+    let key = created.mesh.key_pair().expose_secret_hex().to_string();
+    for secret in [canary, fragment, token, &secret[..64], &key[..64]] {
+        assert!(!text.contains(secret), "{secret} is in the log");
+    }
 }

@@ -9,6 +9,7 @@
 //! Validity depends on the log's bytes only, never on a clock, so all peers agree.
 
 mod body;
+mod chain;
 mod channel_entry;
 mod channel_log;
 mod entry;

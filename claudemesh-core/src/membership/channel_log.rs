@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use super::chain::Chain;
 use super::channel_entry::{ChannelBody, ChannelDraft, ChannelEntry};
 use super::entry::{EntryError, Role, SignedEntry};
 use super::log::{Head, Log, Merge};
@@ -77,7 +78,7 @@ pub struct ChannelLog {
     channel: ChannelName,
     public: bool,
     /// The hash of the entry that created the channel, then those of its own entries.
-    hashes: Vec<Hash>,
+    chain: Chain,
     /// On which place of the mesh's log each of them stands.
     standings: Vec<u64>,
     at: u64,
@@ -96,7 +97,7 @@ impl ChannelLog {
             mesh: mesh.mesh().clone(),
             channel: channel.clone(),
             public: created.public,
-            hashes: vec![created.created],
+            chain: Chain::begin(created.created),
             standings: vec![created.seq],
             at: created.at,
             listed: BTreeMap::from([(created.lead, vec![(0, Some(true))])]),
@@ -127,7 +128,7 @@ impl ChannelLog {
     /// # Errors
     /// [`ChannelLogError`] of the first entry that does not follow.
     pub fn merge(&mut self, from: u64, entries: &[SignedEntry], mesh: &Log) -> Taken<Merge> {
-        let next = self.hashes.len() as u64;
+        let next = self.chain.next_seq();
         if from == 0 || from > next {
             return Err(ChannelLogError::NotNext { seq: next });
         }
@@ -181,7 +182,7 @@ impl ChannelLog {
         if *mesh.mesh() != self.mesh {
             return Err(ChannelLogError::UnknownChannel);
         }
-        let seq = self.hashes.len() as u64;
+        let seq = self.chain.next_seq();
         let entry = signed
             .open_channel()
             .map_err(|source| ChannelLogError::Entry { seq, source })?;
@@ -274,7 +275,7 @@ impl ChannelLog {
         };
         let listings = self.listed.entry(entry.body.key()).or_default();
         listings.push((entry.seq, now));
-        self.hashes.push(hash);
+        self.chain.push(hash);
         self.standings.push(entry.standing);
         self.at = entry.at;
     }
@@ -284,7 +285,7 @@ impl ChannelLog {
         ChannelDraft {
             mesh: &self.mesh,
             channel: &self.channel,
-            seq: self.hashes.len() as u64,
+            seq: self.chain.next_seq(),
             prev: self.head().hash,
             at: now.max(self.at),
             standing: mesh.head().seq,
@@ -304,19 +305,12 @@ impl ChannelLog {
 
     /// The newest entry; at seq 0 the one that created the channel.
     pub fn head(&self) -> Head {
-        let hash = self.hashes.last().copied().unwrap_or(Hash::ZERO);
-        Head {
-            seq: (self.hashes.len() as u64).saturating_sub(1),
-            hash,
-        }
+        self.chain.head()
     }
 
     /// The hash of the entry at `seq`, if it is held.
     pub fn hash_at(&self, seq: u64) -> Option<Hash> {
-        usize::try_from(seq)
-            .ok()
-            .and_then(|seq| self.hashes.get(seq))
-            .copied()
+        self.chain.hash_at(seq)
     }
 
     /// The place of the mesh's log on which the entry at `seq` stands.

@@ -1,6 +1,7 @@
 //! The log itself: a chain that only grows.
 
 use super::body::Body;
+use super::chain::Chain;
 use super::entry::{Draft, Entry, EntryError, SignedEntry};
 use super::roster::{Roster, RuleError};
 use crate::id::{Hash, MeshId};
@@ -65,7 +66,7 @@ pub enum Merge {
 #[derive(Debug, Clone)]
 pub struct Log {
     mesh: MeshId,
-    hashes: Vec<Hash>,
+    chain: Chain,
     at: u64,
     roster: Roster,
 }
@@ -82,7 +83,7 @@ impl Log {
         let roster = Roster::begin(&entry).map_err(|source| LogError::Rule { seq: 0, source })?;
         Ok(Self {
             mesh: first.mesh_id(),
-            hashes: vec![first.hash()],
+            chain: Chain::begin(first.hash()),
             at: entry.at,
             roster,
         })
@@ -113,7 +114,7 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn append(&mut self, signed: &SignedEntry) -> Result<Entry, LogError> {
-        let seq = self.hashes.len() as u64;
+        let seq = self.chain.next_seq();
         let entry = signed
             .open()
             .map_err(|source| LogError::Entry { seq, source })?;
@@ -128,7 +129,7 @@ impl Log {
         self.roster
             .apply(hash, &entry)
             .map_err(|source| LogError::Rule { seq, source })?;
-        self.hashes.push(hash);
+        self.chain.push(hash);
         self.at = entry.at;
         Ok(entry)
     }
@@ -141,7 +142,7 @@ impl Log {
     /// # Errors
     /// [`LogError`] of the first entry that does not follow.
     pub fn merge(&mut self, from: u64, entries: &[SignedEntry]) -> Result<Merge, LogError> {
-        let next = self.hashes.len() as u64;
+        let next = self.chain.next_seq();
         // `from` is the broker's word; a gap cannot be filled, and counting on from it could
         // overflow.
         if from > next {
@@ -166,7 +167,7 @@ impl Log {
     pub fn draft(&self, now: u64, body: Body) -> Draft<'_> {
         Draft {
             mesh: Some(&self.mesh),
-            seq: self.hashes.len() as u64,
+            seq: self.chain.next_seq(),
             prev: self.head().hash,
             at: now.max(self.at),
             body,
@@ -180,19 +181,12 @@ impl Log {
 
     /// The newest entry.
     pub fn head(&self) -> Head {
-        let hash = self.hashes.last().copied().unwrap_or(Hash::ZERO);
-        Head {
-            seq: (self.hashes.len() as u64).saturating_sub(1),
-            hash,
-        }
+        self.chain.head()
     }
 
     /// The hash of the entry at `seq`, if it is held.
     pub fn hash_at(&self, seq: u64) -> Option<Hash> {
-        usize::try_from(seq)
-            .ok()
-            .and_then(|seq| self.hashes.get(seq))
-            .copied()
+        self.chain.hash_at(seq)
     }
 
     /// Time of the newest entry, unix ms.

@@ -284,7 +284,7 @@ pub(crate) struct Leave {
 pub(crate) struct Send {
     /// To whom
     pub(crate) to: String,
-    /// What to say; '-' reads it from stdin
+    /// What to say; '-' reads it from stdin, without its last line end
     pub(crate) text: String,
     /// How urgent: now (even if busy), next (when idle) or low (when asked for)
     #[arg(long, default_value = "next")]

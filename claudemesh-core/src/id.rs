@@ -317,6 +317,67 @@ impl ChannelName {
     }
 }
 
+/// To whom a message goes: one peer, or a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// The peer with this key.
+    Peer(PublicKey),
+    /// All who are in this channel.
+    Channel(ChannelName),
+}
+
+impl Target {
+    /// The peer, if it is one.
+    pub const fn peer(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Peer(key) => Some(key),
+            Self::Channel(_) => None,
+        }
+    }
+
+    /// The channel, if it is one.
+    pub const fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::Peer(_) => None,
+            Self::Channel(channel) => Some(channel),
+        }
+    }
+}
+
+/// As in a frame's `targetSpec`: the key in lower-case hex, or the channel's name.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(key) => key.fmt(f),
+            Self::Channel(channel) => channel.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.starts_with(['*', '@', '#', '$']) {
+            ChannelName::new(text).map(Self::Channel)
+        } else {
+            PublicKey::from_hex(text).map(Self::Peer)
+        }
+    }
+}
+
+impl From<PublicKey> for Target {
+    fn from(key: PublicKey) -> Self {
+        Self::Peer(key)
+    }
+}
+
+impl From<ChannelName> for Target {
+    fn from(channel: ChannelName) -> Self {
+        Self::Channel(channel)
+    }
+}
+
 impl MeshId {
     /// The id of a mesh with a membership log: base32 (RFC 4648, lower-case, unpadded) of the
     /// first 20 bytes of its first entry's hash; 32 characters.

@@ -210,7 +210,8 @@ impl Session {
             BrokerFrame::LogAppended(appended) => self.log_appended(&appended),
             BrokerFrame::PeersList(list) => self.peers_list(list),
             BrokerFrame::CaughtUp(_) => self.caught_up(),
-            BrokerFrame::Unknown(_) => {}
+            // What was not asked for changes nothing.
+            _ => {}
         }
     }
 

@@ -19,6 +19,7 @@
 //! # Ok::<(), claudemesh_core::wire::WireError>(())
 //! ```
 
+mod channel;
 mod close;
 mod codec;
 mod delivery;
@@ -28,8 +29,13 @@ mod limits;
 mod log;
 mod presence;
 mod push;
+mod schedule;
 mod send;
+mod values;
 
+pub use channel::{
+    HistoryGet, HistoryPage, KeyCopies, KeyPublished, KeyRecord, Keys, KeysGet, NewKey, PublishKey,
+};
 pub use close::{CloseCode, reason};
 pub use codec::{Extra, UnknownFrame, WireError, check_size};
 pub use delivery::{
@@ -42,7 +48,15 @@ pub use limits::*;
 pub use log::{LogAppend, LogAppended, LogEntries, LogGet, LogHead, SignedBlob};
 pub use presence::{ListPeers, MemberRecord, PeerRecord, PeersList, SetStatus};
 pub use push::{Push, SUBTYPE_SYSTEM, SUBTYPE_WEBHOOK, join_push, push_tail};
+pub use schedule::{
+    CancelScheduled, CancelScheduledAck, ListScheduled, Schedule, ScheduleDue, ScheduleTaken,
+    ScheduledAck, ScheduledList, ScheduledRecord,
+};
 pub use send::{Ack, Acks, Send, SendRef, decode_send};
+pub use values::{
+    Forget, GetState, ListState, MemoryRecord, MemoryResults, MemoryStored, Recall, Remember,
+    SetState, SetSummary, StateChange, StateEntry, StateList, StateResult, StateSaved,
+};
 
 codec::frames! {
     /// What a peer sends. A broker with many sends to read tries [`decode_send`] first.
@@ -67,6 +81,36 @@ codec::frames! {
         LogGet(LogGet) = "log_get",
         /// Adds to a log.
         LogAppend(LogAppend) = "log_append",
+        /// Brings copies of a channel's new key.
+        KeyCopies(KeyCopies) = "channel_key_copies",
+        /// Makes a channel's new key.
+        PublishKey(PublishKey) = "channel_key",
+        /// Asks for keys of a channel.
+        KeysGet(KeysGet) = "channel_get",
+        /// Asks for what was said in a topic.
+        HistoryGet(HistoryGet) = "channel_history",
+        /// Keeps a value.
+        SetState(SetState) = "set_state",
+        /// Asks for a value.
+        GetState(GetState) = "get_state",
+        /// Asks for all values.
+        ListState(ListState) = "list_state",
+        /// Keeps a memory.
+        Remember(Remember) = "remember",
+        /// Asks for memories.
+        Recall(Recall) = "recall",
+        /// Forgets a memory.
+        Forget(Forget) = "forget",
+        /// Says what the session does.
+        SetSummary(SetSummary) = "set_summary",
+        /// Sends later.
+        Schedule(Schedule) = "schedule",
+        /// Asks for own schedules.
+        ListScheduled(ListScheduled) = "list_scheduled",
+        /// Gives up a schedule.
+        CancelScheduled(CancelScheduled) = "cancel_scheduled",
+        /// A due message was taken over.
+        ScheduleTaken(ScheduleTaken) = "schedule_taken",
     }
 }
 
@@ -95,5 +139,33 @@ codec::frames! {
         LogAppended(LogAppended) = "log_appended",
         /// All that waited for this connection was pushed.
         CaughtUp(CaughtUp) = "caught_up",
+        /// A channel's key was taken.
+        KeyPublished(KeyPublished) = "channel_key_ok",
+        /// A channel has a new key.
+        NewKey(NewKey) = "channel_key",
+        /// Keys of a channel.
+        Keys(Keys) = "channel_keys",
+        /// What was said in a topic.
+        HistoryPage(HistoryPage) = "channel_messages",
+        /// A value is kept.
+        StateSaved(StateSaved) = "state_saved",
+        /// A value.
+        StateResult(StateResult) = "state_result",
+        /// All values.
+        StateList(StateList) = "state_list",
+        /// A value has changed.
+        StateChange(StateChange) = "state_change",
+        /// A memory is kept.
+        MemoryStored(MemoryStored) = "memory_stored",
+        /// Memories.
+        MemoryResults(MemoryResults) = "memory_results",
+        /// A schedule is kept.
+        ScheduledAck(ScheduledAck) = "scheduled_ack",
+        /// Own schedules.
+        ScheduledList(ScheduledList) = "scheduled_list",
+        /// Whether a schedule was given up.
+        CancelScheduledAck(CancelScheduledAck) = "cancel_scheduled_ack",
+        /// A schedule of the peer's own is due.
+        ScheduleDue(ScheduleDue) = "schedule_due",
     }
 }

@@ -20,6 +20,16 @@ const OURS: &[&str] = &[
     "log_entries",
     "log_appended",
     "caught_up",
+    "channel_key_copies",
+    "channel_key",
+    "channel_get",
+    "channel_history",
+    "channel_key_ok",
+    "channel_keys",
+    "channel_messages",
+    "state_saved",
+    "schedule_due",
+    "schedule_taken",
 ];
 
 fn records() -> Vec<Value> {

@@ -106,6 +106,7 @@ frame!(hello() -> Hello {
     role: of(text()),
     protocol_version: of(number()),
     capabilities: of(vec(text(), 0..3)),
+    statement: of(signed_blob()),
     durable: of(any::<bool>()),
     receive: of(any::<bool>()),
     presence: of(any::<bool>()),
@@ -132,6 +133,7 @@ frame!(session_hello() -> SessionHello {
     groups: of(value()),
     role: of(text()),
     capabilities: of(vec(text(), 0..3)),
+    statement: of(signed_blob()),
     durable: of(any::<bool>()),
     receive: of(any::<bool>()),
     presence: of(any::<bool>()),
@@ -269,6 +271,7 @@ frame!(peer_record() -> PeerRecord {
     stats: of(value()),
     visible: of(any::<bool>()),
     profile: of(value()),
+    statement: of(signed_blob()),
     extra: map(),
 });
 
@@ -354,6 +357,214 @@ frame!(log_appended() -> LogAppended {
     req_id: of(text()),
 });
 
+frame!(key_copies() -> KeyCopies {
+    key_id: text(),
+    copies: text(),
+    req_id: of(text()),
+});
+
+frame!(publish_key() -> PublishKey {
+    statement: signed_blob(),
+    after: of(text()),
+    req_id: of(text()),
+});
+
+frame!(key_published() -> KeyPublished {
+    channel: text(),
+    key_id: text(),
+    req_id: of(text()),
+});
+
+frame!(key_record() -> KeyRecord {
+    statement: signed_blob(),
+    copy: of(text()),
+});
+
+frame!(new_key() -> NewKey {
+    channel: text(),
+    key: key_record(),
+});
+
+frame!(keys_get() -> KeysGet {
+    channel: text(),
+    key_ids: of(vec(text(), 0..3)),
+    req_id: of(text()),
+});
+
+frame!(keys() -> Keys {
+    channel: text(),
+    current: of(text()),
+    keys: vec(key_record(), 0..3),
+    req_id: of(text()),
+});
+
+frame!(history_get() -> HistoryGet {
+    channel: text(),
+    before: of(text()),
+    limit: of(any::<u32>()),
+    req_id: of(text()),
+});
+
+frame!(history_page() -> HistoryPage {
+    channel: text(),
+    messages: vec(push(), 0..3),
+    more: any::<bool>(),
+    req_id: of(text()),
+});
+
+frame!(set_state() -> SetState {
+    key: text(),
+    value: value(),
+    version: of(any::<u64>()),
+    if_version: of(any::<u64>()),
+    client_message_id: of(text()),
+    req_id: of(text()),
+});
+
+frame!(state_saved() -> StateSaved {
+    key: text(),
+    req_id: of(text()),
+});
+
+frame!(get_state() -> GetState {
+    key: text(),
+    req_id: of(text()),
+});
+
+frame!(state_entry() -> StateEntry {
+    key: text(),
+    value: value(),
+    updated_by: text(),
+    updated_at: text(),
+    version: of(any::<u64>()),
+});
+
+frame!(state_result() -> StateResult {
+    entry: state_entry(),
+    req_id: of(text()),
+});
+
+frame!(list_state() -> ListState {
+    after: of(text()),
+    req_id: of(text()),
+});
+
+frame!(state_list() -> StateList {
+    entries: vec(state_entry(), 0..3),
+    more: of(any::<bool>()),
+    req_id: of(text()),
+});
+
+frame!(state_change() -> StateChange {
+    key: text(),
+    value: value(),
+    updated_by: text(),
+    version: of(any::<u64>()),
+});
+
+frame!(remember() -> Remember {
+    content: text(),
+    tags: of(vec(text(), 0..3)),
+    id: of(text()),
+    req_id: of(text()),
+});
+
+frame!(memory_stored() -> MemoryStored {
+    id: text(),
+    req_id: of(text()),
+});
+
+frame!(recall() -> Recall {
+    query: text(),
+    all: of(any::<bool>()),
+    after: of(text()),
+    req_id: of(text()),
+});
+
+frame!(memory_record() -> MemoryRecord {
+    id: text(),
+    content: text(),
+    tags: vec(text(), 0..3),
+    remembered_by: text(),
+    remembered_at: text(),
+});
+
+frame!(memory_results() -> MemoryResults {
+    memories: vec(memory_record(), 0..3),
+    more: of(any::<bool>()),
+    req_id: of(text()),
+});
+
+frame!(forget() -> Forget {
+    memory_id: text(),
+    req_id: of(text()),
+});
+
+frame!(set_summary() -> SetSummary {
+    summary: text(),
+});
+
+frame!(schedule() -> Schedule {
+    to: text(),
+    message: of(text()),
+    deliver_at: of(any::<u64>()),
+    subtype: of(text()),
+    cron: of(text()),
+    send: of(send().prop_map(Box::new)),
+    sealed: of(text()),
+    id: of(text()),
+    req_id: of(text()),
+});
+
+frame!(scheduled_ack() -> ScheduledAck {
+    scheduled_id: text(),
+    deliver_at: any::<u64>(),
+    cron: of(text()),
+    req_id: of(text()),
+});
+
+frame!(list_scheduled() -> ListScheduled {
+    req_id: of(text()),
+});
+
+frame!(scheduled_record() -> ScheduledRecord {
+    id: text(),
+    to: text(),
+    message: text(),
+    deliver_at: any::<u64>(),
+    created_at: any::<u64>(),
+    cron: of(text()),
+    fired_count: of(any::<u64>()),
+});
+
+frame!(scheduled_list() -> ScheduledList {
+    messages: vec(scheduled_record(), 0..3),
+    req_id: of(text()),
+});
+
+frame!(cancel_scheduled() -> CancelScheduled {
+    scheduled_id: text(),
+    req_id: of(text()),
+});
+
+frame!(cancel_scheduled_ack() -> CancelScheduledAck {
+    scheduled_id: text(),
+    ok: any::<bool>(),
+    req_id: of(text()),
+});
+
+frame!(schedule_due() -> ScheduleDue {
+    scheduled_id: text(),
+    to: text(),
+    due: any::<u64>(),
+    sealed: text(),
+});
+
+frame!(schedule_taken() -> ScheduleTaken {
+    scheduled_id: text(),
+    due: any::<u64>(),
+});
+
 frame!(error_frame() -> ErrorFrame {
     code: text(),
     message: text(),
@@ -376,6 +587,21 @@ fn client_frame() -> BoxedStrategy<ClientFrame> {
         outcomes().prop_map(ClientFrame::from),
         log_get().prop_map(ClientFrame::from),
         log_append().prop_map(ClientFrame::from),
+        key_copies().prop_map(ClientFrame::from),
+        publish_key().prop_map(ClientFrame::from),
+        keys_get().prop_map(ClientFrame::from),
+        history_get().prop_map(ClientFrame::from),
+        set_state().prop_map(ClientFrame::from),
+        get_state().prop_map(ClientFrame::from),
+        list_state().prop_map(ClientFrame::from),
+        remember().prop_map(ClientFrame::from),
+        recall().prop_map(ClientFrame::from),
+        forget().prop_map(ClientFrame::from),
+        set_summary().prop_map(ClientFrame::from),
+        schedule().prop_map(ClientFrame::from),
+        list_scheduled().prop_map(ClientFrame::from),
+        cancel_scheduled().prop_map(ClientFrame::from),
+        schedule_taken().prop_map(ClientFrame::from),
     ]
     .boxed()
 }
@@ -392,6 +618,20 @@ fn broker_frame() -> BoxedStrategy<BrokerFrame> {
         outcomes_result().prop_map(BrokerFrame::from),
         log_entries().prop_map(BrokerFrame::from),
         log_appended().prop_map(BrokerFrame::from),
+        key_published().prop_map(BrokerFrame::from),
+        new_key().prop_map(BrokerFrame::from),
+        keys().prop_map(BrokerFrame::from),
+        history_page().prop_map(BrokerFrame::from),
+        state_saved().prop_map(BrokerFrame::from),
+        state_result().prop_map(BrokerFrame::from),
+        state_list().prop_map(BrokerFrame::from),
+        state_change().prop_map(BrokerFrame::from),
+        memory_stored().prop_map(BrokerFrame::from),
+        memory_results().prop_map(BrokerFrame::from),
+        scheduled_ack().prop_map(BrokerFrame::from),
+        scheduled_list().prop_map(BrokerFrame::from),
+        cancel_scheduled_ack().prop_map(BrokerFrame::from),
+        schedule_due().prop_map(BrokerFrame::from),
     ]
     .boxed()
 }

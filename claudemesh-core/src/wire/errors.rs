@@ -101,6 +101,23 @@ pub mod code {
     pub const SLOW: &str = "slow";
     /// The log has grown since the entry was signed: fetch, decide and sign anew.
     pub const LOG_CONFLICT: &str = "log_conflict";
+    /// Another key of the channel is the current one by now: fetch it, and try again with it.
+    pub const KEY_CONFLICT: &str = "key_conflict";
+    /// Somebody who could read what is sealed under this key is in the channel no longer: fetch
+    /// the logs, make or take a new key, and seal anew under the same id.
+    pub const STALE_EPOCH: &str = "stale_epoch";
+    /// The value has another version by now: read it, decide, and set it anew.
+    pub const STATE_CONFLICT: &str = "state_conflict";
+    /// Known to others, not to this broker.
+    pub const UNSUPPORTED: &str = "unsupported";
+    /// The recipient was removed.
+    pub const REMOVED: &str = "removed";
+    /// The broker could not read or write its store; try again.
+    pub const STORE_UNAVAILABLE: &str = "store_unavailable";
+    /// Another member has or had this session key.
+    pub const SESSION_KEY_TAKEN: &str = "session_key_taken";
+    /// The mesh's log in the broker's store does not verify.
+    pub const MESH_DAMAGED: &str = "mesh_damaged";
 }
 
 /// A session key of the wrong shape; see [`code::BAD_SESSION_PUBKEY`].

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::codec::Extra;
-use super::log::LogHead;
+use super::log::{LogHead, SignedBlob};
 
 /// `hello`: a member opens a connection with its member key.
 ///
@@ -62,6 +62,9 @@ pub struct Hello {
     /// What the peer can do, for example [`CAP_DELIVERY`](super::CAP_DELIVERY).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Vec<String>>,
+    /// The member's word for this session, passed on to others as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<SignedBlob>,
     /// Whether the peer keeps what it is given over a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,
@@ -108,6 +111,7 @@ impl Hello {
             role: None,
             protocol_version: None,
             capabilities: None,
+            statement: None,
             durable: None,
             receive: None,
             presence: None,
@@ -188,6 +192,9 @@ pub struct SessionHello {
     /// What the peer can do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Vec<String>>,
+    /// As in [`Hello`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<SignedBlob>,
     /// As in [`Hello`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,

@@ -44,6 +44,24 @@ pub const CAP_ENVELOPE: &str = "envelope/1";
 /// The signed membership log (`log_get`, `log_append`).
 pub const CAP_LOG: &str = "log/1";
 
+/// Channels with logs and keys, and sends to them.
+pub const CAP_CHANNELS: &str = "channels/1";
+
+/// Sealed state, memory, summaries and schedules.
+pub const CAP_VALUES: &str = "values/1";
+
+/// Session statements, passed on as they are.
+pub const CAP_STATEMENTS: &str = "session/1";
+
+/// The most copies of a channel's key in one frame; 80 bytes each.
+pub const MAX_COPIES_PER_FRAME: usize = 500;
+
+/// The most keys that one `channel_get` asks for.
+pub const MAX_KEYS_PER_FRAME: usize = 32;
+
+/// The most messages that one `channel_history` asks for.
+pub const MAX_HISTORY_PAGE: u32 = 200;
+
 /// Header of the broker's upgrade response: the challenge that a hello's proof answers.
 pub const HEADER_CHALLENGE: &str = "claudemesh-challenge";
 

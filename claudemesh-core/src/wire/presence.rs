@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::codec::{Extra, present};
+use super::log::SignedBlob;
 use crate::id::{IdError, Status};
 
 /// `set_status`: the session says whether it may be disturbed. No answer.
@@ -106,6 +107,9 @@ pub struct PeerRecord {
     /// What the session tells about itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Value>,
+    /// The member's word for the session, as it came in its hello.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<SignedBlob>,
     /// Fields without a name here.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -6,8 +6,6 @@
 //! to the root. Each member gets the root in a box of its own. Every peer computes the audience
 //! itself, so a broker adds no reader; everybody who holds the statement and a copy knows whether
 //! the copy is the same root.
-//!
-//! Pure logic so far: the broker serves no channels, and no peer sends to one.
 
 mod key;
 mod keyring;

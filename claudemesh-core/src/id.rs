@@ -306,6 +306,16 @@ text_id!(
 );
 
 impl ChannelName {
+    /// `*`: all verified members.
+    pub fn everyone() -> Self {
+        Self("*".into())
+    }
+
+    /// `$state`: what sealed state, memories and summaries are sealed for; nobody sends there.
+    pub fn state() -> Self {
+        Self("$state".into())
+    }
+
     /// Whether it is a group: `@…`.
     pub fn is_group(&self) -> bool {
         self.as_str().starts_with('@')

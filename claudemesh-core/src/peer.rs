@@ -6,6 +6,7 @@
 //! the tasks also by [`Peer::close`]. Nothing is global: many peers live in one process.
 
 mod builder;
+mod channel;
 mod driver;
 mod events;
 mod handover;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use builder::{ConnectError, PeerBuilder};
+pub use channel::ChannelInfo;
 pub use events::Events;
 pub use handover::OWNER_TRANSFER;
 pub use incoming::{Incoming, Received, Sender};
@@ -38,7 +40,7 @@ pub use trust::Pinned;
 use crate::broker_url::BrokerUrl;
 use crate::config::MeshEntry;
 use crate::crypto::KeyPair;
-use crate::id::{MessageId, PublicKey, Status};
+use crate::id::{ChannelName, IdError, MessageId, PublicKey, Status, Target};
 use crate::identity::safety_number;
 use crate::membership::Log;
 use crate::session::{Command, Reply, SessionError};
@@ -86,6 +88,9 @@ pub enum SendError {
     /// The recipient is not known, or not one.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// Not the name of a channel.
+    #[error(transparent)]
+    Channel(#[from] IdError),
     /// Anything else.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -177,23 +182,44 @@ impl Peer {
         message: Outgoing,
     ) -> Result<Receipt, SendError> {
         let to = match to.into() {
-            Recipient::Key(key) => key,
-            Recipient::Text(text) => self.resolve(&text).await?,
+            Recipient::Key(key) => Target::Peer(key),
+            Recipient::Channel(name) => Target::Channel(name),
+            Recipient::Text(text) => self.target(&text).await?,
         };
         let outgoing = message.to(to);
         let mut reply = self
             .command(Command::Send(Box::new(outgoing.clone())))
             .await;
         // Who is not in the log as held may be in what was added since.
-        if matches!(&reply, Err(PeerError::Session(SessionError::NotAMember(_))))
-            && self.sync().await.is_ok()
-        {
+        let unknown = matches!(
+            &reply,
+            Err(PeerError::Session(
+                SessionError::NotAMember(_) | SessionError::NoSuchChannel(_)
+            ))
+        );
+        if unknown && self.sync().await.is_ok() {
             reply = self.command(Command::Send(Box::new(outgoing))).await;
         }
         match reply? {
             Reply::Queued(id, _) => Ok(self.inner.shared.receipts.take(id)),
             _ => Err(PeerError::Closed.into()),
         }
+    }
+
+    /// To whom a text sends: a channel, if it begins with `#`, `@` or is `*` (`@all` is `*`), else who
+    /// is called so, as [`Peer::resolve`] finds it.
+    ///
+    /// # Errors
+    /// As [`Peer::resolve`]; [`SendError::Channel`] if it is no name of a channel.
+    pub async fn target(&self, wanted: &str) -> Result<Target, SendError> {
+        let text = wanted.trim();
+        if text == "@all" {
+            return Ok(Target::Channel(ChannelName::everyone()));
+        }
+        if text.starts_with(['#', '@', '*', '$']) {
+            return Ok(Target::Channel(ChannelName::new(text)?));
+        }
+        self.resolve(text).await.map(Target::Peer)
     }
 
     /// The key of who is called so: a name, a key, or an unambiguous prefix of a key (four digits

@@ -9,6 +9,7 @@
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
 mod answers;
+mod channels;
 mod gossip;
 mod inbox;
 mod keep;
@@ -22,14 +23,14 @@ mod types;
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
-    About, Command, CommandId, Event, In, Lie, Now, Out, Outgoing, Reply, Retry, SessionConfig,
-    SessionError, StoreToken,
+    About, ChannelView, Command, CommandId, Event, In, Lie, Now, Out, Outgoing, Reply, Retry, Said,
+    SessionConfig, SessionError, StoreToken,
 };
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::crypto::{DirectKey, Drbg, KeyError, X25519Secret};
-use crate::id::{PublicKey, Status};
+use crate::id::{KeyId, PublicKey, Status};
 use crate::membership::Log;
 use crate::store::{OutboxRow, Outcome, PeerOp, Pin, Query, Rows, StoreError};
 use crate::wire::{BrokerFrame, ClientFrame, Push};
@@ -55,6 +56,7 @@ enum StoreWork {
     },
     Adopted(CommandId),
     Requeued,
+    Redrafted,
     Answered(CommandId, Reply),
     /// Must be kept in the end: tried again if it fails.
     Kept(Vec<PeerOp>),
@@ -68,6 +70,8 @@ enum LoadWork {
     /// How far these messages are is to be told.
     Tell,
     Refresh(CommandId),
+    /// Locked messages under this key; none: all, whose keys are to be asked for.
+    Locked(Option<KeyId>),
 }
 
 /// The machine. See the module's text.
@@ -90,6 +94,7 @@ pub struct Session {
     gossip: gossip::Gossip,
     requests: requests::Requests,
     keep: keep::Keep,
+    channels: channels::Channels,
     settling: VecDeque<CommandId>,
 }
 
@@ -117,6 +122,7 @@ impl Session {
             gossip: gossip::Gossip::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
+            channels: channels::Channels::default(),
             settling: VecDeque::new(),
             config,
         }
@@ -160,6 +166,7 @@ impl Session {
             self.requests.deadline(),
             self.gossip.deadline(),
             self.keep.deadline(),
+            self.channels.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -188,6 +195,7 @@ impl Session {
         self.tick_requests();
         self.tick_gossip();
         self.tick_keep();
+        self.tick_channels();
         self.tick_outbox();
     }
 
@@ -210,6 +218,10 @@ impl Session {
             BrokerFrame::LogAppended(appended) => self.log_appended(&appended),
             BrokerFrame::PeersList(list) => self.peers_list(list),
             BrokerFrame::CaughtUp(_) => self.caught_up(),
+            BrokerFrame::Keys(keys) => self.keys_came(&keys),
+            BrokerFrame::NewKey(new) => self.new_key(&new),
+            BrokerFrame::KeyPublished(published) => self.key_published(&published),
+            BrokerFrame::HistoryPage(page) => self.history_page(page),
             // What was not asked for changes nothing.
             _ => {}
         }
@@ -221,6 +233,13 @@ impl Session {
             Command::ListPeers => self.list_peers(id),
             Command::SyncLog => self.sync_log(Some(id)),
             Command::Append { body, invite_token } => self.append(id, body, invite_token),
+            Command::SyncChannel(name) => self.sync_channel(id, &name),
+            Command::AppendChannel { channel, body } => self.append_channel(id, &channel, body),
+            Command::History {
+                channel,
+                before,
+                limit,
+            } => self.history(id, &channel, before, limit),
             Command::SetStatus(status) => self.set_status(id, status),
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {
@@ -279,6 +298,7 @@ impl Session {
                 self.done(command, result.map(|_| Reply::Done).map_err(Into::into));
             }
             StoreWork::Requeued => self.requeued(result),
+            StoreWork::Redrafted => self.redrafted(result),
             StoreWork::Answered(command, reply) => {
                 self.done(command, result.map(|_| reply).map_err(Into::into));
             }
@@ -294,6 +314,7 @@ impl Session {
             (LoadWork::OutboxPage(scan), result) => self.outbox_page(scan, result),
             (LoadWork::Marked(page), result) => self.marked_rows(&page, result),
             (LoadWork::Accepted(asking), result) => self.accepted_rows(asking, result),
+            (LoadWork::Locked(key_id), result) => self.locked_rows(key_id, result),
             (LoadWork::Tell, Ok(Rows::Outbox(rows))) => self.tell_rows(&rows),
             (LoadWork::Refresh(id), Ok(Rows::Outbox(rows))) => {
                 self.tell_rows(&rows);
@@ -316,6 +337,9 @@ impl Session {
         self.event(Event::Connected);
         self.outbox.connection_opened();
         self.load_accepted(answers::Asking::default());
+        if self.link.has_channels() {
+            self.ask_for_locked();
+        }
     }
 
     fn broker_event(&mut self, push: &Push) {

@@ -1,4 +1,4 @@
-//! What a peer keeps: outbox, inbox, reading positions, membership log, pins.
+//! What a peer keeps: outbox, inbox, reading positions, membership log, channels, pins.
 //!
 //! A store is a plain object that applies operations in one transaction and answers queries. It
 //! knows nothing of networks or keys. Every implementation passes the one suite in
@@ -12,13 +12,13 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use rows::{
-    Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Pin, ReaderName, ReaderStart,
-    SendState, StoredEntry,
+    Delivery, InboxRow, KeptRoot, Kind, LockedRow, NewInbox, NewLocked, NewOutbox, OutboxRow, Pin,
+    ReaderName, ReaderStart, SeenValue, SendState, StoredChannelEntry, StoredEntry, StoredKey,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
-use crate::id::{MessageId, Priority, PublicKey};
+use crate::id::{KeyId, MessageId, Priority, Target};
 
 /// How long settled rows are kept: as long as a broker may deliver a message again.
 const KEEP_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
@@ -30,6 +30,8 @@ const PRUNE_STEP: u64 = 10_000;
 const MAX_NUMBER: u64 = i64::MAX.unsigned_abs();
 /// Why a cancelled message failed.
 const CANCELLED: &str = "cancelled";
+/// Locked messages that are kept at most.
+const MAX_LOCKED: u64 = 10_000;
 
 /// Why a store did not do what it was asked.
 ///
@@ -125,6 +127,15 @@ pub enum PeerOp {
         /// Unix ms.
         at: u64,
     },
+    /// Replaces the frame of a queued message, which was sealed now, or sealed anew after a refusal:
+    /// it counts as not sent. Outcome: [`Outcome::Done`], or [`Outcome::NotThere`] if it is unknown
+    /// or not queued.
+    Seal {
+        /// The message.
+        id: MessageId,
+        /// The `send` frame's text from now on.
+        frame: String,
+    },
     /// Takes over the queued rows of another lane; they keep their places. Outcome:
     /// [`Outcome::Count`].
     Adopt {
@@ -136,6 +147,13 @@ pub enum PeerOp {
     /// A message that was received. Outcome: [`Outcome::Row`], or [`Outcome::Duplicate`] if one
     /// with the same sender and dedupe key is there.
     Insert(Box<NewInbox>),
+    /// A message to a channel that cannot be opened yet. Outcome: [`Outcome::Row`],
+    /// [`Outcome::Duplicate`] if one with the same broker's id is there, or [`Outcome::NotThere`] if
+    /// 10,000 are there, or there is no room for more: then it is not kept.
+    Lock(Box<NewLocked>),
+    /// Takes out the locked message at this place: it was opened, which inserts it in the same
+    /// call, or it never will be. Outcome: [`Outcome::Done`] or [`Outcome::NotThere`].
+    Unlock(u64),
     /// Makes a reading position, or moves an existing one as `start` says. A reader that was not
     /// opened is treated as if it were opened with [`ReaderStart::Resume`] at its first offer or
     /// take. Outcome: [`Outcome::Done`].
@@ -169,12 +187,21 @@ pub enum PeerOp {
     /// not changed. Outcome: [`Outcome::Done`], or [`Outcome::NotThere`] if the entry before it is
     /// missing; then it is not kept.
     Log(Box<StoredEntry>),
+    /// A verified entry of a channel's log; the entries of a channel come in order from 1. One that
+    /// is there is not changed. Outcome: as [`PeerOp::Log`]; nothing is kept at place 0.
+    ChannelLog(Box<StoredChannelEntry>),
+    /// A verified statement of a channel's key. One that is there is not changed, save that a root
+    /// is added where there was none. Outcome: [`Outcome::Done`].
+    ChannelKey(Box<StoredKey>),
+    /// The newest version of a value that was seen; replaces what is kept for it. Outcome:
+    /// [`Outcome::Done`].
+    Value(Box<SeenValue>),
     /// Remembers a fact under a name. Outcome: [`Outcome::Done`].
     Pin(Pin),
     /// Forgets what is no longer needed, 10,000 rows at most: outbox rows final for 31 days, inbox
-    /// rows received 31 days ago that every reader has passed, rejected ones of that age. What no
-    /// reader has taken is never forgotten. Outcome: [`Outcome::Count`] of these rows; 10,000
-    /// means that there may be more.
+    /// rows received 31 days ago that every reader has passed, rejected and locked ones of that
+    /// age. What no reader has taken is never forgotten. Outcome: [`Outcome::Count`] of these rows;
+    /// 10,000 means that there may be more.
     ///
     /// A reader that was neither opened, offered anything nor took anything for 31 days (as seen
     /// by these calls) would hold up everything: where others are ahead of it, its position goes,
@@ -211,8 +238,8 @@ pub enum Query {
         lane: u32,
         /// Only rows after this place.
         after: u64,
-        /// Recipients to leave out for now.
-        except: Vec<PublicKey>,
+        /// Targets to leave out for now.
+        except: Vec<Target>,
         /// Rows at most.
         limit: u32,
     },
@@ -254,6 +281,20 @@ pub enum Query {
         /// Entries at most.
         limit: u32,
     },
+    /// Locked messages in the order they came: those under one key, or all.
+    Locked {
+        /// Only those under this key.
+        key_id: Option<KeyId>,
+        /// Rows at most.
+        limit: u32,
+    },
+    /// The entries of all channels' logs, by channel and seq.
+    ChannelLogs,
+    /// The keys of all channels, by channel and epoch; those of one epoch in the order they were
+    /// kept.
+    ChannelKeys,
+    /// The versions of values that were seen, by what they are and name.
+    Values,
     /// All remembered facts, by name.
     Pins,
 }
@@ -270,6 +311,14 @@ pub enum Rows {
     Lanes(Vec<u32>),
     /// Log entries.
     Log(Vec<StoredEntry>),
+    /// Locked messages.
+    Locked(Vec<LockedRow>),
+    /// Entries of channels' logs.
+    ChannelLogs(Vec<StoredChannelEntry>),
+    /// Keys of channels.
+    ChannelKeys(Vec<StoredKey>),
+    /// Versions of values.
+    Values(Vec<SeenValue>),
     /// Facts.
     Pins(Vec<Pin>),
 }

@@ -7,6 +7,8 @@
 mod crash;
 #[path = "store/file.rs"]
 mod file;
+#[path = "store/migrate.rs"]
+mod migrate;
 #[path = "store/model.rs"]
 mod model;
 
@@ -16,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use claudemesh_core::id::{MessageId, Priority, PublicKey};
 use claudemesh_core::store::{
-    Delivery, InboxRow, Kind, MemoryStore, NewInbox, PeerOp, PeerStore, Query, Rows, SqliteStore,
-    conformance,
+    Delivery, InboxRow, KeptRoot, Kind, MemoryStore, NewInbox, PeerOp, PeerStore, Query, Rows,
+    SqliteStore, conformance,
 };
 
 #[test]
@@ -40,6 +42,14 @@ fn sqlite_conforms() {
 fn sqlite_is_durable_and_shared() {
     let dir = tempfile::tempdir().unwrap();
     conformance::run_durable(|| Box::new(open(&dir.path().join("peer.db"))));
+}
+
+/// Operations and rows are printed where something went wrong.
+#[test]
+fn a_root_is_not_shown() {
+    let root = KeptRoot::new([0xab; 32]);
+    assert_eq!(format!("{root:?}"), "KeptRoot");
+    assert_eq!(root.expose(), &[0xab; 32]);
 }
 
 /// Ten that write without a pause: none waits until it gives up.
@@ -75,6 +85,7 @@ fn open(path: &Path) -> SqliteStore {
 fn incoming(dedupe: &str, body: Vec<u8>) -> NewInbox {
     NewInbox {
         kind: Kind::Direct,
+        channel: None,
         sender: PublicKey([1; 32]),
         sender_name: None,
         verified: true,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::key::{KeyStatement, SignedKeyStatement, StatementError};
 use super::root::Root;
 use crate::crypto::{KeyPair, SecretKey};
-use crate::id::{ChannelName, KeyId, MeshId, PublicKey};
+use crate::id::{ChannelName, KeyId, MeshId, PublicKey, Signature};
 use crate::membership::{ChannelLog, Log};
 
 /// So many ids are remembered of keys that wait for a log.
@@ -49,6 +49,7 @@ pub enum Missing {
 
 pub(super) struct Held {
     pub(super) statement: KeyStatement,
+    signed: SignedKeyStatement,
     /// Whether this peer was in the audience.
     mine: bool,
     pub(super) withheld: bool,
@@ -125,6 +126,7 @@ impl Keyring {
         let newest = self.newest_epoch();
         let held = Held {
             mine: audience.binary_search(&self.me).is_ok(),
+            signed: signed.clone(),
             statement,
             withheld: false,
             root: None,
@@ -248,6 +250,11 @@ impl Keyring {
         newest.root.as_ref().map(|(_, key)| (id, key))
     }
 
+    /// The newest key, whether this peer holds its root or not.
+    pub fn newest_key(&self) -> Option<&KeyId> {
+        self.newest().map(|(id, _)| id)
+    }
+
     /// The key with this id, to open a message with.
     ///
     /// # Errors
@@ -279,6 +286,18 @@ impl Keyring {
     /// The statement with this id.
     pub fn statement(&self, id: &KeyId) -> Option<&KeyStatement> {
         self.held.get(id).map(|held| &held.statement)
+    }
+
+    /// The statement with this id as it travels: its bytes and signature.
+    pub fn signed(&self, id: &KeyId) -> Option<(Vec<u8>, Signature)> {
+        let held = self.held.get(id)?;
+        Some((held.signed.bytes.clone(), held.signed.signature))
+    }
+
+    /// The ids of all keys whose root this peer holds, in no order.
+    pub fn rooted(&self) -> impl Iterator<Item = &KeyId> {
+        let rooted = self.held.iter().filter(|(_, held)| held.root.is_some());
+        rooted.map(|(id, _)| id)
     }
 
     /// The epochs of which there is more than one statement, and their keys.

@@ -104,6 +104,21 @@ impl ChannelLog {
         })
     }
 
+    /// Puts together what a store kept of a log that was taken before. Who has lost the right to
+    /// say something since had it when that was taken, so it is not asked again.
+    ///
+    /// # Errors
+    /// [`ChannelLogError`] of the first entry that does not follow; the store was changed by
+    /// somebody else, or belongs to another mesh.
+    pub fn restore(mesh: &Log, channel: &ChannelName, entries: &[SignedEntry]) -> Taken<Self> {
+        let mut log = Self::begin(mesh, channel)?;
+        for signed in entries {
+            let entry = log.check(signed, mesh)?;
+            log.apply(&entry, signed.hash());
+        }
+        Ok(log)
+    }
+
     /// Checks `signed` against head and rules, and takes it. Its signer must have the right at
     /// the place the entry names, and by all that the mesh's log says now. On an error nothing
     /// has changed.
@@ -330,10 +345,20 @@ impl ChannelLog {
         self.lead_at(key, u64::MAX)
     }
 
+    /// Whether this peer, or the member whose device it is, was in the channel up to `seq`.
+    pub fn was_in(&self, roster: &Roster, key: &PublicKey, seq: u64) -> bool {
+        self.lead_at(&roster.person(key), seq).is_some()
+    }
+
     fn lead_at(&self, key: &PublicKey, seq: u64) -> Option<bool> {
         let listings = self.listed.get(key)?;
         let held = listings.iter().rev().find(|(since, _)| *since <= seq);
         held.and_then(|(_, lead)| *lead)
+    }
+
+    /// Whether anybody may join by itself.
+    pub const fn is_public(&self) -> bool {
+        self.public
     }
 
     /// Who is in by this log, and whether it leads, in ascending order. Who was removed from the

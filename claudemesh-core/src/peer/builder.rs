@@ -17,7 +17,10 @@ use crate::encoding::hex;
 use crate::id::{Name, Status};
 use crate::membership::{Log, LogError, SignedEntry};
 use crate::session::{About, Retry, Session, SessionConfig};
-use crate::store::{MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, StoreError};
+use crate::store::{
+    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, StoreError, StoredChannelEntry,
+    StoredKey,
+};
 
 /// Requests that wait for the driver at most; more wait at their callers.
 const QUEUE: usize = 256;
@@ -210,7 +213,8 @@ impl PeerBuilder {
             about: self.about,
             status: self.status,
         };
-        let session = Session::new(config, random()?, opened.log.clone(), opened.pins);
+        let mut session = Session::new(config, random()?, opened.log.clone(), opened.pins);
+        session.restore_channels(opened.channel_logs, opened.channel_keys);
         let (store, from_store) = StoreHandle::start(opened.store)
             .map_err(|error| PeerError::System(error.to_string()))?;
         let shared = Arc::new(Shared::new(store, opened.log));
@@ -249,6 +253,8 @@ struct Opened {
     store: Box<dyn PeerStore>,
     lanes: Option<Lanes>,
     log: Option<Log>,
+    channel_logs: Vec<StoredChannelEntry>,
+    channel_keys: Vec<StoredKey>,
     pins: Vec<Pin>,
     /// This store's own id, by which the broker tells its sessions from others.
     id: String,
@@ -283,6 +289,14 @@ impl Open {
             now: super::driver::unix_ms(),
         }])?;
         let log = read_log(store.as_ref(), &self.mesh)?;
+        let channel_logs = match store.read(&Query::ChannelLogs)? {
+            Rows::ChannelLogs(entries) => entries,
+            _ => Vec::new(),
+        };
+        let channel_keys = match store.read(&Query::ChannelKeys)? {
+            Rows::ChannelKeys(keys) => keys,
+            _ => Vec::new(),
+        };
         let mut pins = match store.read(&Query::Pins)? {
             Rows::Pins(pins) => pins,
             _ => Vec::new(),
@@ -304,6 +318,8 @@ impl Open {
             store,
             lanes,
             log,
+            channel_logs,
+            channel_keys,
             pins,
             id,
         })

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::shared::{Connection, Reading};
 use super::store_thread::Watch;
 use super::{Peer, PeerError, Receipt, SendError};
-use crate::id::{MessageId, Name, Priority, PublicKey};
+use crate::id::{ChannelName, MessageId, Name, Priority, PublicKey};
 use crate::session::Command;
 use crate::store::{InboxRow, Kind, PeerOp, Query, ReaderName, Rows, StoreError};
 
@@ -41,6 +41,8 @@ pub struct Received {
     pub from: Sender,
     /// What it is.
     pub kind: Kind,
+    /// The channel it was said in; none for a message to this peer alone.
+    pub channel: Option<ChannelName>,
     /// What was said.
     pub body: Vec<u8>,
     /// MIME type of the body; `text/plain` for text.
@@ -87,6 +89,7 @@ impl Received {
                 verified: message.verified,
             },
             kind: message.kind,
+            channel: message.channel,
             body: message.body,
             content_type: message.content_type,
             reply_to: message.reply_to,
@@ -118,13 +121,27 @@ impl Received {
         take(&self.peer, &self.reader, &[self]).await
     }
 
-    /// Answers the sender. The answer names this message.
+    /// Answers where it was said: in the channel, or to the sender. The answer names this message.
     ///
     /// Dropping the future: as [`Peer::send`].
     ///
     /// # Errors
     /// [`SendError`].
     pub async fn reply(&self, text: impl Into<String>) -> Result<Receipt, SendError> {
+        let outgoing = super::Outgoing::text(text).reply_to(self.id.clone());
+        match &self.channel {
+            Some(channel) => self.peer.send_message(channel.clone(), outgoing).await,
+            None => self.peer.send_message(self.from.key, outgoing).await,
+        }
+    }
+
+    /// Answers the sender alone, also if it was said in a channel. The answer names this message.
+    ///
+    /// Dropping the future: as [`Peer::send`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn reply_directly(&self, text: impl Into<String>) -> Result<Receipt, SendError> {
         let outgoing = super::Outgoing::text(text).reply_to(self.id.clone());
         self.peer.send_message(self.from.key, outgoing).await
     }

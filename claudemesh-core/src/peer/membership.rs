@@ -266,7 +266,7 @@ impl Peer {
         .await
     }
 
-    async fn append(&self, body: Body) -> Result<(), PeerError> {
+    pub(super) async fn append(&self, body: Body) -> Result<(), PeerError> {
         self.connected_within(PATIENCE).await?;
         self.command(Command::Append {
             body,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::id::{MessageId, Priority, PublicKey};
+use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::message::TEXT;
 use crate::session;
 
@@ -11,8 +11,25 @@ use crate::session;
 pub enum Recipient {
     /// A member's key.
     Key(PublicKey),
+    /// A channel.
+    Channel(ChannelName),
     /// What a person wrote.
     Text(String),
+}
+
+impl From<ChannelName> for Recipient {
+    fn from(name: ChannelName) -> Self {
+        Self::Channel(name)
+    }
+}
+
+impl From<Target> for Recipient {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Peer(key) => Self::Key(key),
+            Target::Channel(name) => Self::Channel(name),
+        }
+    }
 }
 
 impl From<PublicKey> for Recipient {
@@ -93,7 +110,7 @@ impl Outgoing {
     }
 
     /// As the session takes it.
-    pub(super) fn to(self, to: PublicKey) -> session::Outgoing {
+    pub(super) fn to(self, to: Target) -> session::Outgoing {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         session::Outgoing {
             to,

@@ -2,7 +2,7 @@
 
 use super::requests::Asked;
 use super::{Event, LoadWork, Session, StoreWork, clean};
-use crate::id::{MessageId, PublicKey};
+use crate::id::{MessageId, Target};
 use crate::store::{OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::{
     Ack, OutcomeState, Outcomes, OutcomesResult, Receipt, ReceiptState, errors::code,
@@ -42,6 +42,9 @@ impl Session {
             };
             if ack.queued {
                 self.outbox.refusals.remove(&sent.to);
+                if let Some(name) = sent.to.channel() {
+                    self.channel_works(name);
+                }
                 self.know_accepted(&ack.message_id, &id);
                 if ack.duplicate == Some(true) {
                     // It may have come to its end while nobody was there to be told.
@@ -57,6 +60,11 @@ impl Session {
                     reason: None,
                     recipients: ack.recipients,
                 });
+                continue;
+            }
+            let stale = ack.code.as_deref() == Some(code::STALE_EPOCH);
+            if stale && let Some(message) = sent.message.filter(|m| m.expires_at > self.now.wall) {
+                self.stale(&message);
                 continue;
             }
             let reason = if !is_retryable(ack) {
@@ -103,18 +111,18 @@ impl Session {
     }
 
     /// A recipient for whom the broker takes nothing now: later rows for it wait, others go on.
-    fn hold(&mut self, to: PublicKey, ack: &Ack) {
+    fn hold(&mut self, to: Target, ack: &Ack) {
         let asked = ack.retry_after_ms.unwrap_or(0).min(MAX_HOLD_MS);
         if let Some(until) = self.outbox.held.get_mut(&to) {
             // The rest of what was on its way when the first refusal came.
             *until = (*until).max(self.now.mono + asked);
             return;
         }
-        let tries = self.outbox.refusals.entry(to).or_insert(0);
+        let tries = self.outbox.refusals.entry(to.clone()).or_insert(0);
         let pause = (500u64 << (*tries).min(7)).min(MAX_HOLD_MS);
         *tries = tries.saturating_add(1);
         let in_ms = pause.max(asked) + self.rng.below(pause / 4 + 1);
-        self.outbox.held.insert(to, self.now.mono + in_ms);
+        self.outbox.held.insert(to.clone(), self.now.mono + in_ms);
         let reason = refusal(ack);
         self.event(Event::Held { to, reason, in_ms });
     }
@@ -306,7 +314,7 @@ fn is_retryable(ack: &Ack) -> bool {
         code::RATE_LIMIT,
         code::QUEUE_FULL,
         code::BUSY,
-        "store_unavailable",
+        code::STORE_UNAVAILABLE,
     ];
     match ack.code.as_deref() {
         Some(code) => retryable.contains(&code),

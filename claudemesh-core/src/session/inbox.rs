@@ -1,13 +1,16 @@
 //! Receiving: open and check, store, then acknowledge.
 
+mod direct;
+
 use std::collections::HashMap;
 
+use super::channels::{Unopened, is_to_channel};
 use super::keep::Pause;
 use super::{Event, Session, StoreWork};
-use crate::id::{MessageId, Name, Priority, PublicKey};
-use crate::message::{Expected, FORM, MessageError, Opened, SealedText, open_bare, open_direct};
-use crate::store::{Delivery, Kind, NewInbox, Outcome, PeerOp, StoreError};
+use crate::id::{KeyId, PublicKey};
+use crate::store::{Kind, NewInbox, NewLocked, Outcome, PeerOp, StoreError};
 use crate::wire::{ClientAck, MAX_IDS_PER_FRAME, Push};
+use direct::claimed_sender;
 
 /// Messages that are held in memory at most. A broker keeps to a window of 256.
 const MAX_PENDING: usize = 1_024;
@@ -35,12 +38,44 @@ struct Receipt {
     client_id: Option<String>,
 }
 
+impl Receipt {
+    fn of(push: &Push) -> Self {
+        Self {
+            broker_id: push.message_id.clone(),
+            client_id: push.client_message_id.clone(),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// It was opened, or refused.
+    Row(Box<NewInbox>),
+    /// Its key is not here.
+    Locked(Box<NewLocked>),
+    /// It was locked in the store at this place.
+    Unlocked(Box<NewInbox>, u64),
+}
+
 #[derive(Debug)]
 struct Pending {
-    row: NewInbox,
-    receipt: Receipt,
+    entry: Entry,
+    /// None if the broker was told already.
+    receipt: Option<Receipt>,
     /// Of the frame it came in.
     bytes: usize,
+}
+
+impl Pending {
+    fn ops(&self) -> Vec<PeerOp> {
+        match &self.entry {
+            Entry::Row(row) => vec![PeerOp::Insert(row.clone())],
+            Entry::Locked(message) => vec![PeerOp::Lock(message.clone())],
+            Entry::Unlocked(row, place) => {
+                vec![PeerOp::Insert(row.clone()), PeerOp::Unlock(*place)]
+            }
+        }
+    }
 }
 
 /// By which the store knows a message again.
@@ -69,6 +104,10 @@ pub(super) struct Inbox {
     /// first told; and which message a row's broker id means.
     untaken: HashMap<Key, Receipt>,
     untaken_ids: HashMap<String, Key>,
+    /// Without a durable store: what the broker is told of locked messages once they are taken.
+    locked: HashMap<String, Receipt>,
+    /// A key whose locked messages are looked up once more after those under way.
+    unlock_next: Option<KeyId>,
     /// Rejected messages kept since then, in ms of the clock.
     rejected: (u64, u32),
     caught_up: bool,
@@ -113,6 +152,9 @@ impl Session {
         if inbox.untaken.len() + inbox.pending.len() >= MAX_UNTAKEN {
             return;
         }
+        if is_to_channel(&push.ciphertext) {
+            return self.take_from_channel(push, bytes);
+        }
         let known = claimed_sender(&push).is_none_or(|key| {
             self.log
                 .roster()
@@ -131,30 +173,106 @@ impl Session {
     pub(super) fn judge_unknown_senders(&mut self) {
         for (push, bytes) in std::mem::take(&mut self.inbox.unknown_sender) {
             self.inbox.bytes -= bytes;
-            self.take(push, bytes);
+            if is_to_channel(&push.ciphertext) {
+                self.take_from_channel(push, bytes);
+            } else {
+                self.take(push, bytes);
+            }
         }
     }
 
-    fn take(&mut self, push: Push, bytes: usize) {
-        let receipt = Receipt {
-            broker_id: push.message_id.clone(),
-            client_id: push.client_message_id.clone(),
-        };
-        let sender = claimed_sender(&push).unwrap_or(PublicKey([0; 32]));
-        let row = match self.open(&push, sender) {
-            Ok(row) => row,
-            Err(reason) if self.may_keep_rejected() => self.rejected(&push, sender, &reason),
-            Err(reason) => {
-                self.event(Event::Rejected { sender, reason });
-                return self.acknowledge_receipts(vec![receipt]);
+    /// A message to a channel: its sender stands inside.
+    fn take_from_channel(&mut self, push: Push, bytes: usize) {
+        let receipt = Some(Receipt::of(&push));
+        let entry = match self.open_channel_push(&push, self.now.wall) {
+            Ok(row) => Entry::Row(Box::new(row)),
+            Err(Unopened::UnknownSender) => {
+                self.inbox.bytes += bytes;
+                self.inbox.unknown_sender.push((push, bytes));
+                return self.sync_log(None);
+            }
+            Err(Unopened::Rejected(sender, reason)) => {
+                return self.reject(&push, sender, reason, bytes);
+            }
+            Err(Unopened::Locked {
+                channel,
+                key_id,
+                why,
+            }) => {
+                let message = NewLocked {
+                    broker_id: push.message_id.clone(),
+                    key_id,
+                    channel: channel.clone(),
+                    frame: push.encode(),
+                    received_at: self.now.wall,
+                };
+                self.event(Event::Locked {
+                    channel: channel.clone(),
+                    key_id,
+                    reason: super::channels::in_words(why),
+                });
+                self.want_key(&channel, key_id);
+                Entry::Locked(Box::new(message))
             }
         };
         self.inbox.bytes += bytes;
         self.inbox.pending.push(Pending {
-            row,
+            entry,
             receipt,
             bytes,
         });
+    }
+
+    /// A message that was locked is opened, or never will be: it moves into the inbox.
+    pub(super) fn take_unlocked(&mut self, row: NewInbox, push: &Push, place: u64, bytes: usize) {
+        let receipt = self.inbox.locked.remove(&push.message_id);
+        self.inbox.bytes += bytes;
+        self.inbox.pending.push(Pending {
+            entry: Entry::Unlocked(Box::new(row), place),
+            receipt,
+            bytes,
+        });
+    }
+
+    /// What stands there is no frame.
+    pub(super) fn drop_locked(&mut self, place: u64) {
+        self.keep(vec![PeerOp::Unlock(place)]);
+    }
+
+    /// There may be more under this key once those under way are moved.
+    pub(super) fn inbox_unlock_next(&mut self, key_id: KeyId) {
+        self.inbox.unlock_next = Some(key_id);
+    }
+
+    fn reject(&mut self, push: &Push, sender: PublicKey, reason: String, bytes: usize) {
+        let receipt = Receipt::of(push);
+        if self.may_keep_rejected() {
+            let row = self.rejected(push, sender, &reason);
+            self.inbox.bytes += bytes;
+            self.inbox.pending.push(Pending {
+                entry: Entry::Row(Box::new(row)),
+                receipt: Some(receipt),
+                bytes,
+            });
+        } else {
+            self.event(Event::Rejected { sender, reason });
+            self.acknowledge_receipts(vec![receipt]);
+        }
+    }
+
+    fn take(&mut self, push: Push, bytes: usize) {
+        let sender = claimed_sender(&push).unwrap_or(PublicKey([0; 32]));
+        match self.open(&push, sender) {
+            Ok(row) => {
+                self.inbox.bytes += bytes;
+                self.inbox.pending.push(Pending {
+                    entry: Entry::Row(Box::new(row)),
+                    receipt: Some(Receipt::of(&push)),
+                    bytes,
+                });
+            }
+            Err(reason) => self.reject(&push, sender, reason, bytes),
+        }
     }
 
     fn may_keep_rejected(&mut self) -> bool {
@@ -166,166 +284,6 @@ impl Session {
         *count <= MAX_REJECTED
     }
 
-    /// Opens a message by the form that its sender must use, or says why it is not taken.
-    fn open(&mut self, push: &Push, sender: PublicKey) -> Result<NewInbox, String> {
-        if push.mesh_id != self.config.mesh.as_str() {
-            return Err("made for another mesh".to_owned());
-        }
-        let member = self
-            .log
-            .roster()
-            .and_then(|roster| roster.member_or_former(&sender));
-        let (name, logged, verified) = match member {
-            Some(member) if member.removed_at.is_some() => {
-                return Err("sender_removed".to_owned());
-            }
-            Some(member) => {
-                let roster = self.log.roster();
-                let name = roster.map(|roster| roster.shown_name(member));
-                (name, true, member.is_verified())
-            }
-            None => (
-                push.sender_name.as_deref().and_then(|n| Name::new(n).ok()),
-                false,
-                false,
-            ),
-        };
-        let sealed = SealedText {
-            nonce: push.nonce.clone(),
-            ciphertext: push.ciphertext.clone(),
-        };
-        // A member with a log entry speaks in envelopes only: bare text from it is an error.
-        if logged || push.form.as_deref() == Some(FORM) {
-            let opened = self
-                .open_envelope(push, sender, &sealed)
-                .map_err(|e| e.to_string())?;
-            if let Some(head) = opened.head.filter(|_| verified) {
-                self.head_claimed(sender, head);
-            }
-            return Ok(self.row(push, &opened, name, verified));
-        }
-        self.open_text(push, sender, name, &sealed)
-            .map_err(|error| error.to_string())
-    }
-
-    fn open_envelope(
-        &mut self,
-        push: &Push,
-        sender: PublicKey,
-        sealed: &SealedText,
-    ) -> Result<Opened, MessageError> {
-        let (mesh, recipient) = (self.config.mesh.clone(), self.config.key.public());
-        let now = self.now.wall;
-        let key = self
-            .direct_key(&sender)
-            .map_err(|_| MessageError::BadSignature)?;
-        let frame_id = push.client_message_id.as_deref();
-        let expected = Expected {
-            mesh: &mesh,
-            recipient: &recipient,
-            sender: &sender,
-            frame_id,
-            now,
-        };
-        let opened = open_direct(expected, key, sealed)?;
-        let time = opened.due.unwrap_or(opened.content.sent_at);
-        if time < now.saturating_sub(MAX_AGE_MS) {
-            return Err(MessageError::Time);
-        }
-        Ok(opened)
-    }
-
-    fn row(&self, push: &Push, opened: &Opened, name: Option<Name>, verified: bool) -> NewInbox {
-        let content = opened.content.clone();
-        NewInbox {
-            kind: Kind::Direct,
-            sender: opened.sender,
-            sender_name: name,
-            verified,
-            delivery: Delivery {
-                broker_id: push.message_id.clone(),
-                dedupe: format!("id:{}", content.id),
-            },
-            id: content.id,
-            priority: push.priority().unwrap_or_default(),
-            content_type: content.content_type,
-            body: content.body,
-            attributes: content.attributes,
-            reply_to: content.reply_to,
-            sent_at: content.sent_at,
-            received_at: self.now.wall,
-        }
-    }
-
-    /// The bare form of a member without a log entry. The sender is who the broker says it is.
-    fn open_text(
-        &mut self,
-        push: &Push,
-        sender: PublicKey,
-        name: Option<Name>,
-        sealed: &SealedText,
-    ) -> Result<NewInbox, MessageError> {
-        let routing = PublicKey::from_hex(&push.sender_pubkey).unwrap_or(sender);
-        let key = self
-            .direct_key(&routing)
-            .map_err(|_| MessageError::BadSignature)?;
-        let text = open_bare(key, sealed)?;
-        Ok(NewInbox {
-            kind: Kind::Direct,
-            sender,
-            sender_name: name,
-            verified: false,
-            id: self.frame_id(push),
-            delivery: Delivery {
-                broker_id: push.message_id.clone(),
-                dedupe: format!("nonce:{}", push.nonce),
-            },
-            priority: push.priority().unwrap_or_default(),
-            content_type: crate::message::TEXT.to_owned(),
-            body: text.into_bytes(),
-            attributes: Vec::new(),
-            reply_to: None,
-            sent_at: self.now.wall,
-            received_at: self.now.wall,
-        })
-    }
-
-    fn rejected(&mut self, push: &Push, sender: PublicKey, reason: &str) -> NewInbox {
-        let wall = self.now.wall;
-        let broker_id: String = push.message_id.chars().take(128).collect();
-        NewInbox {
-            kind: Kind::Rejected,
-            sender,
-            sender_name: None,
-            verified: false,
-            id: self.frame_id(push),
-            delivery: Delivery {
-                dedupe: format!("broker:{broker_id}"),
-                broker_id,
-            },
-            priority: Priority::Low,
-            content_type: crate::message::TEXT.to_owned(),
-            body: reason.as_bytes().to_vec(),
-            attributes: Vec::new(),
-            reply_to: None,
-            sent_at: wall,
-            received_at: wall,
-        }
-    }
-
-    fn frame_id(&mut self, push: &Push) -> MessageId {
-        let named = push
-            .client_message_id
-            .as_deref()
-            .unwrap_or(&push.message_id);
-        MessageId::new(named)
-            .or_else(|_| MessageId::new(&push.message_id))
-            .map_or_else(
-                |_| MessageId::from_parts(self.now.wall, self.rng.bytes()),
-                |id| id.base(),
-            )
-    }
-
     /// Writes what has gathered, unless a batch is being written: then it gathers on.
     pub(super) fn flush_inbox(&mut self) {
         self.inbox.retry.over(self.now.mono);
@@ -335,10 +293,7 @@ impl Session {
         let count = self.inbox.pending.len().min(BATCH);
         let pending: Vec<Pending> = self.inbox.pending.drain(..count).collect();
         self.inbox.bytes -= pending.iter().map(|p| p.bytes).sum::<usize>();
-        let ops = pending
-            .iter()
-            .map(|p| PeerOp::Insert(Box::new(p.row.clone())))
-            .collect();
+        let ops = pending.iter().flat_map(Pending::ops).collect();
         self.inbox.writing = true;
         let batch = Batch {
             pending,
@@ -365,17 +320,23 @@ impl Session {
         self.inbox.retry.worked();
         let mut received = false;
         let mut settled = Vec::new();
-        for (Pending { row, receipt, .. }, outcome) in batch.pending.into_iter().zip(outcomes) {
-            let new = matches!(outcome, Outcome::Row(_));
-            let direct = row.kind == Kind::Direct;
-            received |= new && direct;
-            if new && !direct {
-                let reason = String::from_utf8_lossy(&row.body).into_owned();
-                let sender = row.sender;
-                self.event(Event::Rejected { sender, reason });
+        let mut outcomes = outcomes.into_iter();
+        for pending in batch.pending {
+            let outcome = outcomes.next();
+            if matches!(pending.entry, Entry::Unlocked(..)) {
+                outcomes.next();
             }
-            if self.config.durable || !direct || self.is_taken(new, row, &receipt) {
-                settled.push(receipt);
+            let Pending { entry, receipt, .. } = pending;
+            let new = matches!(outcome, Some(Outcome::Row(_)));
+            match entry {
+                Entry::Locked(message) => {
+                    let full = outcome == Some(Outcome::NotThere);
+                    settled.extend(self.locked(&message, receipt, full));
+                }
+                Entry::Row(row) | Entry::Unlocked(row, _) => {
+                    received |= new && row.kind != Kind::Rejected;
+                    settled.extend(self.inserted_row(new, *row, receipt));
+                }
             }
         }
         if same_connection {
@@ -384,6 +345,50 @@ impl Session {
         if received {
             self.event(Event::Received);
         }
+        if let Some(key_id) = self.inbox.unlock_next.take() {
+            self.unlock(key_id);
+        }
+    }
+
+    /// What the broker is told now that a row is kept.
+    fn inserted_row(
+        &mut self,
+        new: bool,
+        row: NewInbox,
+        receipt: Option<Receipt>,
+    ) -> Option<Receipt> {
+        let rejected = row.kind == Kind::Rejected;
+        if new && rejected {
+            let reason = String::from_utf8_lossy(&row.body).into_owned();
+            let sender = row.sender;
+            self.event(Event::Rejected { sender, reason });
+        }
+        let receipt = receipt?;
+        let done = self.config.durable || rejected || self.is_taken(new, row, &receipt);
+        done.then_some(receipt)
+    }
+
+    /// What the broker is told now that a message is kept locked.
+    fn locked(
+        &mut self,
+        message: &NewLocked,
+        receipt: Option<Receipt>,
+        full: bool,
+    ) -> Option<Receipt> {
+        let receipt = receipt?;
+        if full {
+            let sender = PublicKey([0; 32]);
+            let reason = "too many messages wait for keys that are not here".to_owned();
+            self.event(Event::Rejected { sender, reason });
+            return Some(receipt);
+        }
+        // The key may have come while this was written.
+        self.unlock(message.key_id);
+        if self.config.durable {
+            return Some(receipt);
+        }
+        self.inbox.locked.insert(message.broker_id.clone(), receipt);
+        None
     }
 
     /// Without a durable store a message is acknowledged when it was taken, however often it is
@@ -471,13 +476,4 @@ impl Session {
             self.event(Event::CaughtUp);
         }
     }
-}
-
-/// The member key that the frame names as the sender's. Only what opens under it is believed.
-fn claimed_sender(push: &Push) -> Option<PublicKey> {
-    let text = push
-        .sender_member_pubkey
-        .as_deref()
-        .unwrap_or(&push.sender_pubkey);
-    PublicKey::from_hex(text).ok()
 }

@@ -5,8 +5,8 @@ use crate::id::Status;
 use crate::identity::{hello_bytes, prove_hello};
 use crate::message::FORM;
 use crate::wire::{
-    CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientFrame, CloseCode, ErrorFrame, Fetch, Hello,
-    HelloAck, SetStatus, errors::code,
+    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientFrame, CloseCode, ErrorFrame, Fetch,
+    Hello, HelloAck, SetStatus, errors::code,
 };
 
 /// Milliseconds until the hello must be answered.
@@ -56,6 +56,8 @@ pub(super) struct Link {
     delivery: bool,
     /// Whether the broker serves the membership log.
     log: bool,
+    /// Whether it serves channels.
+    channels: bool,
     /// When the status is said again.
     status_at: Option<u64>,
 }
@@ -70,6 +72,7 @@ impl Default for Link {
             refusal: None,
             delivery: false,
             log: false,
+            channels: false,
             status_at: None,
         }
     }
@@ -101,6 +104,10 @@ impl Link {
 
     pub(super) fn has_log(&self) -> bool {
         self.log
+    }
+
+    pub(super) fn has_channels(&self) -> bool {
+        self.channels
     }
 
     pub(super) fn has_delivery(&self) -> bool {
@@ -192,7 +199,7 @@ impl Session {
         hello.channel.clone_from(&config.about.channel);
         hello.model.clone_from(&config.about.model);
         hello.capabilities = Some(
-            [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG]
+            [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_CHANNELS]
                 .map(str::to_owned)
                 .to_vec(),
         );
@@ -212,6 +219,7 @@ impl Session {
         self.link.refusal = None;
         self.link.delivery = ack.has(CAP_DELIVERY);
         self.link.log = ack.has(CAP_LOG);
+        self.link.channels = ack.has(CAP_CHANNELS);
         if let Some(broker) = &ack.broker {
             let store = clean(&broker.store, MAX_STORE_NAME);
             if self.pins.get(PIN_STORE).is_some_and(|held| *held != store) {
@@ -339,5 +347,6 @@ impl Session {
         self.log.connection_closed();
         self.gossip.connection_closed();
         self.fail_requests(reason);
+        self.channels.connection_closed();
     }
 }

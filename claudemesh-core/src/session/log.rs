@@ -58,6 +58,19 @@ impl LogSync {
         !self.current && !self.forked
     }
 
+    pub(super) fn is_forked(&self) -> bool {
+        self.forked
+    }
+
+    pub(super) fn is_syncing(&self) -> bool {
+        self.syncing
+    }
+
+    /// Somebody knows more than is held here.
+    pub(super) fn is_behind(&mut self) {
+        self.current = false;
+    }
+
     pub(super) fn connection_closed(&mut self) {
         self.syncing = false;
         self.current = false;
@@ -131,8 +144,10 @@ impl Session {
     }
 
     pub(super) fn log_entries(&mut self, page: &LogEntries) {
-        if !matches!(self.requests.take(page.req_id.as_deref()), Some(Asked::Log)) {
-            return;
+        match self.requests.take(page.req_id.as_deref()) {
+            Some(Asked::Log) => {}
+            Some(Asked::ChannelLog(name)) => return self.channel_log_page(&name, page),
+            _ => return,
         }
         let before = self.log.held().map(|log| log.head().seq);
         let entries: Result<Vec<SignedEntry>, _> = page.entries.iter().map(signed).collect();
@@ -182,6 +197,7 @@ impl Session {
         self.compare_claims();
         self.judge_unknown_senders();
         self.pump_appends();
+        self.drive_channels();
     }
 
     /// Verifies entries, keeps the new ones, tells what they say.
@@ -338,7 +354,7 @@ impl Session {
 
     pub(super) fn log_appended(&mut self, appended: &LogAppended) {
         if !appended.channel.is_empty() {
-            return;
+            return self.channel_appended(appended);
         }
         if matches!(
             self.requests.take(appended.req_id.as_deref()),
@@ -373,7 +389,8 @@ impl Session {
             return;
         };
         // The place that it was signed for: it may be held already, by a page that came before.
-        let seq = entry.decode().map_or(0, |entry| entry.seq);
+        let decoded = entry.decode();
+        let seq = decoded.as_ref().map_or(0, |entry| entry.seq);
         let hash = entry.hash();
         if let Err(lie) = self.take_entries(seq, &[entry]) {
             self.event(Event::LiedTo(lie));
@@ -385,6 +402,9 @@ impl Session {
                 Vec::new(),
                 StoreWork::Answered(command, Reply::Appended { seq, hash }),
             );
+            if let Ok(entry) = decoded {
+                self.strike_off_by(&entry);
+            }
         }
         self.pump_appends();
     }
@@ -402,7 +422,7 @@ impl Session {
     }
 }
 
-fn signed(blob: &SignedBlob) -> Result<SignedEntry, Lie> {
+pub(super) fn signed(blob: &SignedBlob) -> Result<SignedEntry, Lie> {
     SignedEntry::from_text(&blob.e, &blob.sig, blob.cosig.as_deref())
         .map_err(|source| Lie::BadEntry(crate::membership::LogError::Entry { seq: 0, source }))
 }

@@ -3,11 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::channels::is_to_channel;
 use super::keep::Pause;
 use super::{CommandId, Event, LoadWork, Outgoing, Reply, Session, SessionError, StoreWork};
-use crate::id::{MessageId, PublicKey};
+use crate::channel::key_id_of;
+use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::membership::Head;
-use crate::message::{Content, FORM, MessageError, seal_direct};
+use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::{ClientFrame, MAX_FRAME, Send};
 
@@ -43,9 +45,55 @@ pub(super) struct Page {
 pub(super) struct Scan(u64);
 
 pub(super) struct Unanswered {
-    pub(super) to: PublicKey,
+    pub(super) to: Target,
     pub(super) expires_at: u64,
     since: u64,
+    /// The message, if it is for a channel: it may have to be sealed anew.
+    pub(super) message: Option<Box<NewOutbox>>,
+}
+
+/// What a `send` frame says beside the sealed message.
+pub(super) struct Framing {
+    pub(super) priority: Priority,
+    pub(super) expires_at: u64,
+    pub(super) form: &'static str,
+}
+
+impl Framing {
+    pub(super) fn of(message: &Outgoing, wall: u64) -> Self {
+        let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
+        Self {
+            priority: message.priority,
+            expires_at: wall.saturating_add(lasts),
+            form: FORM,
+        }
+    }
+}
+
+/// The text of a `send` frame.
+pub(super) fn send_frame(
+    target: &str,
+    id: &MessageId,
+    framing: &Framing,
+    sealed: SealedText,
+    size: usize,
+) -> Result<String, SessionError> {
+    let frame = ClientFrame::from(Send {
+        id: Some(id.as_str().to_owned()),
+        target_spec: target.to_owned(),
+        priority: Some(framing.priority.as_str().to_owned()),
+        nonce: sealed.nonce,
+        ciphertext: sealed.ciphertext,
+        client_message_id: Some(id.as_str().to_owned()),
+        expires_at: Some(framing.expires_at),
+        form: Some(framing.form.to_owned()),
+        ..Send::default()
+    })
+    .encode();
+    if frame.len() > MAX_FRAME {
+        return Err(MessageError::TooLarge(size).into());
+    }
+    Ok(frame)
 }
 
 /// What is under way from the outbox.
@@ -62,10 +110,12 @@ pub(super) struct Outbox {
     loading: bool,
     marking: bool,
     enqueuing: usize,
-    /// Recipients for whom the broker took nothing, until when in ms of the clock.
-    pub(super) held: HashMap<PublicKey, u64>,
+    /// Targets for which the broker took nothing, until when in ms of the clock.
+    pub(super) held: HashMap<Target, u64>,
     /// How often in a row that was so.
-    pub(super) refusals: HashMap<PublicKey, u32>,
+    pub(super) refusals: HashMap<Target, u32>,
+    /// Channels whose key is not here yet, or no longer good.
+    waiting: HashSet<ChannelName>,
     pub(super) accepted: HashMap<String, MessageId>,
     /// Broker ids of messages that it had before they were sent again.
     pub(super) doubtful: Vec<String>,
@@ -91,6 +141,7 @@ impl Default for Outbox {
             enqueuing: 0,
             held: HashMap::new(),
             refusals: HashMap::new(),
+            waiting: HashSet::new(),
             accepted: HashMap::new(),
             doubtful: Vec::new(),
             answered: HashSet::new(),
@@ -111,6 +162,7 @@ impl Outbox {
         self.unanswered.clear();
         self.held.clear();
         self.refusals.clear();
+        self.waiting.clear();
         self.doubtful.clear();
         // The next connection asks for every answer anyway.
         self.recover.worked();
@@ -132,6 +184,14 @@ impl Outbox {
             && !self.behind
             && !self.recover.is_on()
             && self.held.is_empty()
+            && self.waiting.is_empty()
+    }
+
+    /// What waits for this channel's key is looked at again.
+    pub(super) fn release(&mut self, channel: &ChannelName) {
+        if self.waiting.remove(channel) {
+            self.rescan();
+        }
     }
 
     /// Answers are awaited only on a connection that stands.
@@ -155,8 +215,9 @@ impl Outbox {
     }
 
     /// Whether what is stored next is next in line, too.
-    fn in_line(&self, to: &PublicKey) -> bool {
-        !self.behind && !self.loading && !self.marking && !self.held.contains_key(to)
+    fn in_line(&self, to: &Target) -> bool {
+        let waits = to.channel().is_some_and(|name| self.waiting.contains(name));
+        !self.behind && !self.loading && !self.marking && !waits && !self.held.contains_key(to)
     }
 }
 
@@ -164,15 +225,20 @@ impl Session {
     pub(super) fn send(&mut self, command: CommandId, message: &Outgoing) {
         match self.seal_all(message) {
             Ok(mut rows) => {
-                let outbox = &mut self.outbox;
                 for row in &mut rows {
                     // Only what would be next in line goes out right away.
+                    let ready = match &row.to {
+                        Target::Peer(_) => true,
+                        Target::Channel(name) => self.is_sealed_for_now(name, &row.frame),
+                    };
+                    let outbox = &mut self.outbox;
                     row.sent = self.link.is_ready()
+                        && ready
                         && outbox.in_line(&row.to)
                         && outbox.unanswered.len() + outbox.enqueuing < MAX_UNANSWERED;
                     outbox.enqueuing += 1;
                 }
-                let connection = outbox.connection;
+                let connection = self.outbox.connection;
                 let ops = rows.iter().cloned().map(Box::new).map(PeerOp::Enqueue);
                 let ops = ops.collect();
                 let work = Enqueued {
@@ -186,13 +252,38 @@ impl Session {
         }
     }
 
-    /// The message for its recipient, and a copy for each of its devices. None goes to this
-    /// process itself, if it is one of them.
+    /// Whether a frame is sealed under the channel's newest key, and that is good.
+    fn is_sealed_for_now(&mut self, name: &ChannelName, frame: &str) -> bool {
+        let key = self.is_channel_ready(name);
+        key.is_some() && key == sealed_under(frame)
+    }
+
     fn seal_all(&mut self, message: &Outgoing) -> Result<Vec<NewOutbox>, SessionError> {
         if self.link.is_ended() {
             return Err(self.link.ended());
         }
-        let to = message.to;
+        let content = Content {
+            id: MessageId::from_parts(self.now.wall, self.rng.bytes()),
+            sent_at: self.now.wall,
+            reply_to: message.reply_to.as_ref().map(MessageId::base),
+            content_type: message.content_type.clone(),
+            attributes: message.attributes.clone(),
+            body: message.body.clone(),
+        };
+        match &message.to {
+            Target::Peer(to) => self.seal_for_peer(message, *to, &content),
+            Target::Channel(name) => Ok(vec![self.row_for_channel(message, name, &content)?]),
+        }
+    }
+
+    /// The message for its recipient, and a copy for each of its devices. None goes to this
+    /// process itself, if it is one of them.
+    fn seal_for_peer(
+        &mut self,
+        message: &Outgoing,
+        to: PublicKey,
+        content: &Content,
+    ) -> Result<Vec<NewOutbox>, SessionError> {
         let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
         match log.roster().member_or_former(&to) {
             None => return Err(SessionError::NotAMember(to)),
@@ -205,31 +296,23 @@ impl Session {
         let own = self.config.key.public();
         let devices = log.roster().devices(&to).map(|device| device.key);
         let devices: Vec<PublicKey> = devices.filter(|key| *key != own).collect();
-        let id = MessageId::from_parts(self.now.wall, self.rng.bytes());
-        let content = Content {
-            id: id.clone(),
-            sent_at: self.now.wall,
-            reply_to: message.reply_to.as_ref().map(MessageId::base),
-            content_type: message.content_type.clone(),
-            attributes: message.attributes.clone(),
-            body: message.body.clone(),
-        };
-        let mut rows = vec![self.seal(message, &content, id.clone(), to, head)?];
+        let framing = Framing::of(message, self.now.wall);
+        let id = content.id.clone();
+        let mut rows = vec![self.seal(&framing, content, id.clone(), to, head)?];
         for device in devices {
-            rows.push(self.seal(message, &content, id.for_device(&device), device, head)?);
+            rows.push(self.seal(&framing, content, id.for_device(&device), device, head)?);
         }
         Ok(rows)
     }
 
     fn seal(
         &mut self,
-        message: &Outgoing,
+        framing: &Framing,
         content: &Content,
         id: MessageId,
         to: PublicKey,
         head: Head,
     ) -> Result<NewOutbox, SessionError> {
-        let wall = self.now.wall;
         let nonce = self.rng.bytes();
         let mesh = self.config.mesh.clone();
         let (pair, lane) = (Arc::clone(&self.config.key), self.config.lane);
@@ -237,30 +320,14 @@ impl Session {
             .direct_key(&to)
             .map_err(|_| SessionError::NotAMember(to))?;
         let sealed = seal_direct(&mesh, &pair, &to, Some(head), content, key, nonce)?;
-        let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
-        let expires_at = wall.saturating_add(lasts);
-        let frame = ClientFrame::from(Send {
-            id: Some(id.as_str().to_owned()),
-            target_spec: to.to_hex(),
-            priority: Some(message.priority.as_str().to_owned()),
-            nonce: sealed.nonce,
-            ciphertext: sealed.ciphertext,
-            client_message_id: Some(id.as_str().to_owned()),
-            expires_at: Some(expires_at),
-            form: Some(FORM.to_owned()),
-            ..Send::default()
-        })
-        .encode();
-        if frame.len() > MAX_FRAME {
-            return Err(MessageError::TooLarge(message.body.len()).into());
-        }
+        let frame = send_frame(&to.to_hex(), &id, framing, sealed, content.body.len())?;
         Ok(NewOutbox {
             id,
-            to,
+            to: Target::Peer(to),
             frame,
-            priority: message.priority,
-            created_at: wall,
-            expires_at,
+            priority: framing.priority,
+            created_at: self.now.wall,
+            expires_at: framing.expires_at,
             lane,
             sent: false,
         })
@@ -301,10 +368,12 @@ impl Session {
     }
 
     fn hand_over(&mut self, row: &NewOutbox) {
+        let to_channel = row.to.channel().is_some();
         let sent = Unanswered {
-            to: row.to,
+            to: row.to.clone(),
             expires_at: row.expires_at,
             since: self.now.mono,
+            message: to_channel.then(|| Box::new(row.clone())),
         };
         self.outbox.unanswered.insert(row.id.clone(), sent);
         self.out.push_back(super::Out::Transmit(row.frame.clone()));
@@ -345,7 +414,8 @@ impl Session {
         }
         outbox.loading = true;
         outbox.answered.clear();
-        let except = outbox.held.keys().copied().collect();
+        let waiting = outbox.waiting.iter().cloned().map(Target::Channel);
+        let except = outbox.held.keys().cloned().chain(waiting).collect();
         let limit = u32::try_from(room.min(PAGE)).unwrap_or(1);
         let query = Query::Outbox {
             lane: self.config.lane,
@@ -390,6 +460,7 @@ impl Session {
             (row.message.id, SendState::Failed, reason)
         });
         self.finish(expired.collect());
+        let (rows, mut ops) = self.prepare(rows);
         let fresh: Vec<MessageId> = (rows.iter())
             .filter(|row| !row.message.sent)
             .map(|row| row.message.id.clone())
@@ -403,13 +474,90 @@ impl Session {
             self.hand_over_page(&page);
         } else {
             self.outbox.marking = true;
-            self.store(vec![PeerOp::Sent(fresh)], StoreWork::SentMarked(page));
+            ops.push(PeerOp::Sent(fresh));
+            self.store(ops, StoreWork::SentMarked(page));
         }
+    }
+
+    /// Leaves out what waits for its channel's key, and seals what is a draft or was sealed under
+    /// an earlier one; the operations store that before it goes out.
+    fn prepare(&mut self, rows: Vec<OutboxRow>) -> (Vec<OutboxRow>, Vec<PeerOp>) {
+        let (mut ready, mut ops, mut ends) =
+            (Vec::with_capacity(rows.len()), Vec::new(), Vec::new());
+        for mut row in rows {
+            let Target::Channel(name) = &row.message.to else {
+                ready.push(row);
+                continue;
+            };
+            // What was handed over once goes again as it was: the broker knows it by its bytes.
+            if row.message.sent {
+                ready.push(row);
+                continue;
+            }
+            let name = name.clone();
+            if let Some(why) = self.channel_verdict(&name) {
+                ends.push((row.message.id, SendState::Failed, Some(why)));
+                continue;
+            }
+            let Some(key_id) = self.is_channel_ready(&name) else {
+                self.outbox.waiting.insert(name);
+                continue;
+            };
+            if sealed_under(&row.message.frame) != Some(key_id) {
+                match self.reseal(&row.message, &name, &key_id) {
+                    Ok(frame) => row.message.frame = frame,
+                    Err(error) => {
+                        ends.push((row.message.id, SendState::Failed, Some(error.to_string())));
+                        continue;
+                    }
+                }
+                let (id, frame) = (row.message.id.clone(), row.message.frame.clone());
+                ops.push(PeerOp::Seal { id, frame });
+            }
+            ready.push(row);
+        }
+        self.finish(ends);
+        let waiting: Vec<ChannelName> = self.outbox.waiting.iter().cloned().collect();
+        for name in waiting {
+            self.want_channel(&name);
+        }
+        (ready, ops)
+    }
+
+    /// The broker says that a message is sealed for somebody who is in the channel no longer: it
+    /// is sealed anew, under the same id, once the next key is there.
+    pub(super) fn stale(&mut self, row: &NewOutbox) {
+        let Some(name) = row.to.channel().cloned() else {
+            return;
+        };
+        match self.redraft(row, &name) {
+            Ok(frame) => {
+                let id = row.id.clone();
+                self.outbox.enqueuing += 1;
+                self.store(vec![PeerOp::Seal { id, frame }], StoreWork::Redrafted);
+            }
+            Err(error) => {
+                let why = Some(error.to_string());
+                self.finish(vec![(row.id.clone(), SendState::Failed, why)]);
+            }
+        }
+        self.channel_stale(&name);
+    }
+
+    pub(super) fn redrafted(&mut self, result: Result<Vec<Outcome>, StoreError>) {
+        self.outbox.enqueuing = self.outbox.enqueuing.saturating_sub(1);
+        if let Err(error) = result {
+            // It stands there as it was sent; the broker says once more that it is stale.
+            self.outbox.retry.failed(self.now.mono);
+            self.event(Event::StoreFailed(error));
+        }
+        self.outbox.rescan();
     }
 
     pub(super) fn sent_marked(&mut self, page: Page, result: Result<Vec<Outcome>, StoreError>) {
         match result {
-            Ok(outcomes) if outcomes.first() == Some(&Outcome::NotThere) => {
+            // The last operation marks them; those before it sealed some.
+            Ok(outcomes) if outcomes.last() == Some(&Outcome::NotThere) => {
                 // Some were given up while they were on their way here; which, the store knows.
                 let ids = page.rows.iter().map(|row| row.message.id.clone());
                 let query = Query::OutboxById(ids.collect());
@@ -459,4 +607,17 @@ impl Session {
             }
         }
     }
+}
+
+/// The key of a channel that a frame's message is sealed under; none if it is a draft.
+fn sealed_under(frame: &str) -> Option<crate::id::KeyId> {
+    let send = crate::wire::decode_send(frame)?.ok()?;
+    if !is_to_channel(&send.ciphertext) {
+        return None;
+    }
+    key_id_of(&SealedText {
+        nonce: String::new(),
+        ciphertext: send.ciphertext.into_owned(),
+    })
+    .ok()
 }

@@ -4,17 +4,25 @@ use std::collections::HashMap;
 
 use super::answers::Asking;
 use super::{CommandId, Reply, Session, SessionError, clean};
-use crate::id::Status;
+use crate::id::{ChannelName, KeyId, Status};
 use crate::wire::{ErrorFrame, ListPeers, PeersList};
 
 /// Milliseconds until a question must be answered.
 const ANSWER_MS: u64 = 10_000;
+/// Milliseconds for which a broker may ask a question to wait, at most: an hour.
+const MAX_RETRY_MS: u64 = 3_600_000;
 
 /// What was asked.
 pub(super) enum Asked {
     Peers(CommandId),
     Log,
     Append,
+    ChannelLog(ChannelName),
+    ChannelAppend(ChannelName),
+    /// Which; none: the newest.
+    Keys(ChannelName, Vec<KeyId>),
+    Publish(ChannelName),
+    History(CommandId, ChannelName),
     /// And where the next page begins, if there may be one.
     Outcomes(Option<Asking>),
 }
@@ -80,7 +88,7 @@ impl Session {
             message: clean(&error.message, 256),
         };
         if let Some(asked) = asked {
-            self.answer_failed(asked, refused);
+            self.answer_failed(asked, refused, error.retry_after_ms);
         }
     }
 
@@ -92,23 +100,38 @@ impl Session {
             .collect();
         for id in late {
             if let Some(asked) = self.requests.take(Some(&id)) {
-                self.answer_failed(asked, SessionError::Timeout);
+                self.answer_failed(asked, SessionError::Timeout, None);
             }
         }
     }
 
     pub(super) fn fail_requests(&mut self, reason: &str) {
         for (_, (asked, _)) in std::mem::take(&mut self.requests.open) {
-            self.answer_failed(asked, SessionError::NotConnected(reason.to_owned()));
+            let error = SessionError::NotConnected(reason.to_owned());
+            match asked {
+                // What is known of channels was forgotten with the connection.
+                Asked::ChannelLog(_)
+                | Asked::ChannelAppend(_)
+                | Asked::Keys(..)
+                | Asked::Publish(_) => {}
+                asked => self.answer_failed(asked, error, None),
+            }
         }
         self.log_commands_failed(reason);
+        self.channel_commands_failed(reason);
     }
 
-    fn answer_failed(&mut self, asked: Asked, error: SessionError) {
+    fn answer_failed(&mut self, asked: Asked, error: SessionError, retry_after: Option<u64>) {
+        let retry_after = retry_after.map(|ms| ms.min(MAX_RETRY_MS));
         match asked {
             Asked::Peers(command) => self.done(command, Err(error)),
             Asked::Log => self.log_failed(error),
             Asked::Append => self.append_refused(error),
+            Asked::ChannelLog(name) => self.channel_log_failed(&name, &error, retry_after),
+            Asked::ChannelAppend(name) => self.channel_append_refused(&name, error),
+            Asked::Keys(name, _) => self.keys_failed(&name, &error, retry_after),
+            Asked::Publish(name) => self.publish_failed(&name, &error, retry_after),
+            Asked::History(command, _) => self.done(command, Err(error)),
             Asked::Outcomes(_) => self.outcomes_failed(),
         }
     }

@@ -14,10 +14,14 @@ impl Session {
         for entry in entries {
             events_of(roster, entry, &mut events);
         }
+        let people = !events.is_empty();
         for event in events {
             self.event(event);
         }
         self.judge_own_standing();
+        if people {
+            self.state_audience_changed();
+        }
     }
 
     /// This member may be out by an entry that does not name it: with its member, or with an

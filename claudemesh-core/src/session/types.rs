@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use crate::broker_url::BrokerUrl;
+use crate::channel::StatementError;
 use crate::crypto::KeyPair;
-use crate::id::{Hash, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status};
-use crate::membership::{Body, Head, LogError, Role};
+use crate::id::{
+    ChannelName, Hash, KeyId, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status,
+    Target,
+};
+use crate::membership::{Body, ChannelBody, ChannelLogError, Head, LogError, Role};
 use crate::message::MessageError;
-use crate::store::{OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
+use crate::store::{NewInbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::PeersList;
 
 /// The time, given with every input.
@@ -120,8 +124,8 @@ pub enum In {
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// To whom: a member's key.
-    pub to: PublicKey,
+    /// To whom.
+    pub to: Target,
     /// What is said, at most [`MAX_BODY`](crate::message::MAX_BODY) bytes.
     pub body: Vec<u8>,
     /// MIME type of it, at most 128 bytes.
@@ -152,6 +156,24 @@ pub enum Command {
         body: Body,
         /// The token of an issued invite.
         invite_token: Option<String>,
+    },
+    /// Get the newest log of a channel. Answer: [`Reply::Channel`].
+    SyncChannel(ChannelName),
+    /// Add to a channel's log. Answer: [`Reply::Appended`].
+    AppendChannel {
+        /// Which.
+        channel: ChannelName,
+        /// What to say.
+        body: ChannelBody,
+    },
+    /// What was said in a topic. Answer: [`Reply::History`].
+    History {
+        /// The topic.
+        channel: ChannelName,
+        /// The broker's id of a message: only older ones; none: the newest.
+        before: Option<String>,
+        /// Messages at most, 200.
+        limit: u32,
     },
     /// Say how attentive this session is. Answer: [`Reply::Done`].
     SetStatus(Status),
@@ -189,6 +211,38 @@ pub enum Reply {
     },
     /// Whether the message was given up.
     Cancelled(bool),
+    /// A channel as its log has it.
+    Channel(Box<ChannelView>),
+    /// What was said in a topic, newest first.
+    History {
+        /// The messages.
+        messages: Vec<Said>,
+        /// Whether there are older ones.
+        more: bool,
+    },
+}
+
+/// A channel as its log, and the mesh's, have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelView {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Whether anybody may join by itself.
+    pub public: bool,
+    /// Who is in, and whether it leads, in ascending order of keys; without those who are out of
+    /// the mesh, and without devices, which come with their members.
+    pub members: Vec<(PublicKey, bool)>,
+    /// The newest epoch that this peer knows of; 0: none.
+    pub epoch: u64,
+}
+
+/// A message of a topic's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The broker's id of it.
+    pub broker_id: String,
+    /// The message, or why it is not shown.
+    pub message: Result<Box<NewInbox>, String>,
 }
 
 /// Why a command failed.
@@ -207,6 +261,21 @@ pub enum SessionError {
     /// This member itself was removed.
     #[error("this member was removed from the mesh; ask its owner for a new invite")]
     Removed,
+    /// The mesh's log has no such channel.
+    #[error("this mesh has no channel {0}")]
+    NoSuchChannel(ChannelName),
+    /// This peer is not in the channel.
+    #[error("you are not in {0}; join it, or ask one of its leads to add you")]
+    NotInChannel(ChannelName),
+    /// The channel's log does not allow it.
+    #[error(transparent)]
+    ChannelLog(#[from] ChannelLogError),
+    /// The next key of a channel cannot be made.
+    #[error(transparent)]
+    ChannelKey(#[from] StatementError),
+    /// The broker serves no channels; what is sent to one never goes out in plain instead.
+    #[error("this broker serves no encrypted channels; nothing was sent")]
+    ChannelsUnserved,
     /// There is no connection to the broker.
     #[error("not connected to the broker: {0}")]
     NotConnected(String),
@@ -278,6 +347,46 @@ pub enum Lie {
         /// The entry.
         seq: u64,
     },
+    /// It shows a channel's log that is shorter than this peer holds.
+    #[error("the broker shows a log of {channel} of {shown} entries; this peer holds {held}")]
+    ChannelRollback {
+        /// The channel.
+        channel: ChannelName,
+        /// Entries held.
+        held: u64,
+        /// Entries shown.
+        shown: u64,
+    },
+    /// It shows another log of a channel than this peer holds.
+    #[error("the broker shows another log of {channel} from entry {seq} on")]
+    ChannelLogFork {
+        /// The channel.
+        channel: ChannelName,
+        /// The first entry that differs.
+        seq: u64,
+    },
+    /// It shows an entry of a channel's log that is not valid.
+    #[error("the broker shows a log of {channel} with an invalid entry: {error}")]
+    BadChannelEntry {
+        /// The channel.
+        channel: ChannelName,
+        /// Why.
+        error: ChannelLogError,
+    },
+    /// It shows a channel's key that is not valid.
+    #[error("the broker shows a key of {channel} that is not valid: {error}")]
+    BadChannelKey {
+        /// The channel.
+        channel: ChannelName,
+        /// Why.
+        error: StatementError,
+    },
+    /// It keeps this peer's copy of a channel's key to itself.
+    #[error("the broker does not hand over this peer's copy of the key of {channel}")]
+    CopyWithheld {
+        /// The channel.
+        channel: ChannelName,
+    },
     /// It sent no challenge although it did before.
     #[error("the broker sent no challenge although it did before; no hello was sent")]
     ChallengeMissing,
@@ -333,7 +442,7 @@ pub enum Event {
     /// A send was refused for now; it is tried again by itself.
     Held {
         /// To whom.
-        to: PublicKey,
+        to: Target,
         /// What the broker said.
         reason: String,
         /// Milliseconds until the next try.
@@ -378,6 +487,49 @@ pub enum Event {
     MemberRemoved {
         /// Who.
         key: PublicKey,
+    },
+    /// A channel's log has grown: someone joined, was added, or left.
+    ChannelChanged {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// A channel has a new key; everything from here on is sealed for those who are in it now.
+    ChannelRekeyed {
+        /// The channel.
+        channel: ChannelName,
+        /// The number of the key.
+        epoch: u64,
+    },
+    /// A channel has two keys of one number: somebody lies, or a broker let two authors win. Each
+    /// opens what was sealed under it.
+    ChannelFork {
+        /// The channel.
+        channel: ChannelName,
+        /// The number.
+        epoch: u64,
+    },
+    /// The author of a channel's key gave this peer a copy that does not fit: it lies, or is
+    /// broken. This peer makes the next key before it sends.
+    KeyWithheld {
+        /// The channel.
+        channel: ChannelName,
+        /// Who.
+        author: PublicKey,
+    },
+    /// Others keep making keys of a channel at the same time; what is to be sent waits a moment.
+    ChannelContention {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// A message to a channel was received whose key is not here yet. It is kept, and shows up in
+    /// the inbox when the key has come.
+    Locked {
+        /// The channel that its frame names.
+        channel: ChannelName,
+        /// The key.
+        key_id: KeyId,
+        /// Why it is not here.
+        reason: String,
     },
     /// The log is at this head now.
     LogAt(Head),

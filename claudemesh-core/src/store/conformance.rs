@@ -11,6 +11,7 @@
 // Its job is to panic where a store is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod channels;
 mod durable;
 mod inbox;
 mod outbox;
@@ -18,7 +19,7 @@ mod rest;
 
 use super::{
     Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Outcome, PeerOp, PeerStore, Query,
-    ReaderName, ReaderStart, Rows,
+    ReaderName, ReaderStart, Rows, SendState,
 };
 use crate::id::{MessageId, Priority, PublicKey};
 
@@ -27,7 +28,8 @@ use crate::id::{MessageId, Priority, PublicKey};
 /// # Panics
 /// Where the store does not do what [`PeerOp`] and [`Query`] say.
 pub fn run(mut make: impl FnMut() -> Box<dyn PeerStore>) {
-    for case in outbox::CASES.iter().chain(inbox::CASES).chain(rest::CASES) {
+    let cases = [outbox::CASES, inbox::CASES, channels::CASES, rest::CASES];
+    for case in cases.into_iter().flatten() {
         case(&mut *make());
     }
 }
@@ -42,6 +44,8 @@ pub fn run_durable(open: impl Fn() -> Box<dyn PeerStore>) {
     durable::handles_see_each_other(&open);
     durable::concurrent_inserts_dedupe(&open);
     durable::concurrent_senders_keep_all(&open);
+    durable::channels_survive_reopening(&open);
+    durable::concurrent_openers_take_once(&open);
 }
 
 type Case = fn(&mut dyn PeerStore);
@@ -61,7 +65,7 @@ fn reader(name: &str) -> ReaderName {
 fn outgoing(name: &str, to: u8, lane: u32) -> NewOutbox {
     NewOutbox {
         id: id(name),
-        to: key(to),
+        to: key(to).into(),
         frame: format!("{{\"type\":\"send\",\"id\":\"{name}\",\"text\":\"é\"}}"),
         priority: Priority::Next,
         created_at: 1_000,
@@ -74,6 +78,7 @@ fn outgoing(name: &str, to: u8, lane: u32) -> NewOutbox {
 fn incoming(dedupe: &str, sender: u8, priority: Priority) -> NewInbox {
     NewInbox {
         kind: Kind::Direct,
+        channel: None,
         sender: key(sender),
         sender_name: Some(crate::id::Name::new("Ana María").unwrap()),
         verified: true,
@@ -120,6 +125,43 @@ fn take(name: &str, class: Priority, seq: u64) -> PeerOp {
         reader: reader(name),
         class,
         seq,
+    }
+}
+
+#[track_caller]
+fn by_id(store: &dyn PeerStore, name: &str) -> OutboxRow {
+    let rows = sending(store, &Query::OutboxById(vec![id(name)]));
+    assert_eq!(rows.len(), 1, "{name}");
+    rows.into_iter().next().unwrap()
+}
+
+fn accepted(name: &str) -> PeerOp {
+    PeerOp::Accepted {
+        id: id(name),
+        broker_id: format!("b-{name}"),
+    }
+}
+
+fn final_(name: &str, state: SendState, reason: Option<&str>) -> PeerOp {
+    PeerOp::Final {
+        id: id(name),
+        state,
+        reason: reason.map(str::to_owned),
+        at: 9,
+    }
+}
+
+fn cancel(name: &str) -> PeerOp {
+    PeerOp::Cancel {
+        id: id(name),
+        at: 9,
+    }
+}
+
+fn seal(name: &str, frame: &str) -> PeerOp {
+    PeerOp::Seal {
+        id: id(name),
+        frame: frame.into(),
     }
 }
 

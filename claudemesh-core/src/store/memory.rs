@@ -1,15 +1,17 @@
 //! A store that lives as long as the process.
 
+mod channels;
 mod readers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use self::channels::Channels;
 use self::readers::Readers;
 use super::{
     CANCELLED, InboxRow, KEEP_MS, Kind, MAX_NUMBER, NewInbox, NewOutbox, OutboxRow, Outcome,
     PRUNE_STEP, PeerOp, PeerStore, Pin, Query, Rows, SendState, StoreError, StoredEntry,
 };
-use crate::id::{MessageId, Priority, PublicKey};
+use crate::id::{MessageId, Priority, PublicKey, Target};
 
 const INBOX_ROWS: usize = 10_000;
 const INBOX_BYTES: usize = 64 << 20;
@@ -24,7 +26,7 @@ const FINAL_ROWS: usize = 1_000;
 /// - beyond 1,000, outbox rows that are final;
 /// - beyond the newest 65,536, the keys by which repeated messages are known.
 ///
-/// What no reader has taken and what is not final is never forgotten.
+/// It takes no more locked messages beyond 10,000 or 64 MiB of frames. What no reader has taken and what is not final is never forgotten.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     outbox: BTreeMap<u64, Sending>,
@@ -34,13 +36,14 @@ pub struct MemoryStore {
     inbox: BTreeMap<u64, NewInbox>,
     inbox_bytes: usize,
     last_seq: u64,
-    /// Places of direct rows by priority, and of rejected rows.
-    direct: [BTreeSet<u64>; 3],
+    /// Places of the rows that readers are shown, by priority, and of rejected rows.
+    readable: [BTreeSet<u64>; 3],
     rejected: BTreeSet<u64>,
     known: HashSet<(PublicKey, String)>,
     known_order: VecDeque<(PublicKey, String)>,
     readers: Readers,
     log: Vec<StoredEntry>,
+    channels: Channels,
     pins: BTreeMap<String, String>,
 }
 
@@ -101,8 +104,18 @@ impl MemoryStore {
                     .is_some_and(|sending| !sending.row.message.sent);
                 done_if(unsent && self.finish(id, SendState::Failed, Some(CANCELLED.into()), *at))
             }
+            PeerOp::Seal { id, frame } => done_if(
+                self.queued(id)
+                    .map(|sending| {
+                        sending.row.message.frame.clone_from(frame);
+                        sending.row.message.sent = false;
+                    })
+                    .is_some(),
+            ),
             PeerOp::Adopt { from, to } => self.adopt(*from, *to),
             PeerOp::Insert(message) => self.insert(message),
+            PeerOp::Lock(message) => self.channels.lock(message),
+            PeerOp::Unlock(place) => done_if(self.channels.unlock(*place)),
             PeerOp::OpenReader { reader, start } => {
                 self.readers.open(reader, *start);
                 Outcome::Done
@@ -122,6 +135,15 @@ impl MemoryStore {
                     self.log.push(entry.as_ref().clone());
                 }
                 done_if(entry.seq <= length)
+            }
+            PeerOp::ChannelLog(entry) => done_if(self.channels.log(entry)),
+            PeerOp::ChannelKey(key) => {
+                self.channels.key(key);
+                Outcome::Done
+            }
+            PeerOp::Value(value) => {
+                self.channels.value(value);
+                Outcome::Done
             }
             PeerOp::Pin(pin) => {
                 self.pins.insert(pin.name.clone(), pin.value.clone());
@@ -198,7 +220,7 @@ impl MemoryStore {
         self.last_seq += 1;
         let seq = self.last_seq;
         match message.kind {
-            Kind::Direct => self.direct[message.priority as usize].insert(seq),
+            Kind::Direct | Kind::Channel => self.readable[message.priority as usize].insert(seq),
             Kind::Rejected => self.rejected.insert(seq),
         };
         self.inbox_bytes += message.body.len();
@@ -225,7 +247,7 @@ impl MemoryStore {
         let mut read: Vec<u64> = Vec::new();
         for class in Priority::ALL {
             let passed = self.readers.passed_by_all(class);
-            read.extend(self.direct[class as usize].range(..=passed));
+            read.extend(self.readable[class as usize].range(..=passed));
         }
         read.extend(&self.rejected);
         read.retain(|seq| self.inbox.get(seq).is_some_and(|m| m.received_at < before));
@@ -238,7 +260,9 @@ impl MemoryStore {
             }
         }
         self.known_order.retain(|key| self.known.contains(key));
-        (old.len() + read.len()) as u64
+        let pruned = old.len() + read.len();
+        let locked = self.channels.prune(before, PRUNE_STEP as usize - pruned);
+        (pruned + locked) as u64
     }
 
     fn drop_final(&mut self, place: u64) {
@@ -251,7 +275,7 @@ impl MemoryStore {
     fn drop_inbox(&mut self, seq: u64) -> Option<NewInbox> {
         let message = self.inbox.remove(&seq)?;
         self.inbox_bytes -= message.body.len();
-        self.direct[message.priority as usize].remove(&seq);
+        self.readable[message.priority as usize].remove(&seq);
         self.rejected.remove(&seq);
         Some(message)
     }
@@ -270,7 +294,7 @@ impl MemoryStore {
         }
         while self.inbox.len() > INBOX_ROWS || self.inbox_bytes > INBOX_BYTES {
             let taken = Priority::ALL.into_iter().filter_map(|class| {
-                let first = self.direct[class as usize].first().copied();
+                let first = self.readable[class as usize].first().copied();
                 first.filter(|seq| *seq <= self.readers.passed_by_any(class))
             });
             let Some(seq) = taken.chain(self.rejected.first().copied()).min() else {
@@ -329,7 +353,7 @@ impl PeerStore for MemoryStore {
                 except,
                 limit,
             } => {
-                let except: HashSet<&PublicKey> = except.iter().collect();
+                let except: HashSet<&Target> = except.iter().collect();
                 Rows::Outbox(self.sending(*after, *limit, |row| {
                     row.state == SendState::Queued
                         && row.message.lane == *lane
@@ -360,7 +384,7 @@ impl PeerStore for MemoryStore {
             Query::Unread { reader, limit } => {
                 let unread = Priority::ALL.into_iter().flat_map(|class| {
                     let (cursor, offered) = self.readers.position(reader, class);
-                    let seqs = self.direct[class as usize].range(cursor.saturating_add(1)..);
+                    let seqs = self.readable[class as usize].range(cursor.saturating_add(1)..);
                     seqs.filter_map(move |seq| self.received(*seq, *seq <= offered))
                 });
                 Rows::Inbox(unread.take(*limit as usize).collect())
@@ -377,6 +401,12 @@ impl PeerStore for MemoryStore {
                 let entries = self.log.iter().skip(from).take(*limit as usize);
                 Rows::Log(entries.cloned().collect())
             }
+            Query::Locked { key_id, limit } => {
+                Rows::Locked(self.channels.locked(key_id.as_ref(), *limit))
+            }
+            Query::ChannelLogs => Rows::ChannelLogs(self.channels.logs()),
+            Query::ChannelKeys => Rows::ChannelKeys(self.channels.keys()),
+            Query::Values => Rows::Values(self.channels.values()),
             Query::Pins => {
                 let pins = self.pins.iter();
                 Rows::Pins(

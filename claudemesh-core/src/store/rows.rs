@@ -1,6 +1,10 @@
 //! The rows of a peer's store.
 
-use crate::id::{MessageId, Name, Priority, PublicKey};
+use zeroize::Zeroizing;
+
+use crate::id::{
+    ChannelName, Hash, KeyId, MessageId, Name, Priority, PublicKey, Signature, Target,
+};
 use crate::membership::SignedEntry;
 
 /// How far a message that was sent has come.
@@ -39,8 +43,9 @@ pub struct NewOutbox {
     /// The message's id.
     pub id: MessageId,
     /// To whom.
-    pub to: PublicKey,
-    /// The `send` frame's text; retries are byte for byte the same.
+    pub to: Target,
+    /// The `send` frame's text; retries are byte for byte the same. For a channel it may be a draft,
+    /// sealed for its sender alone until the channel's key is there ([`super::PeerOp::Seal`]).
     pub frame: String,
     /// How urgent.
     pub priority: Priority,
@@ -74,16 +79,19 @@ pub struct OutboxRow {
 pub enum Kind {
     /// A message to this member.
     Direct,
+    /// A message to a channel that this member is in.
+    Channel,
     /// A direct message that was not taken: it did not open, or failed a check. It has no text,
     /// its reason stands in `body`; readers are not shown it.
     Rejected,
 }
 
 impl Kind {
-    /// As shown: `direct` or `rejected`.
+    /// As shown: `direct`, `channel` or `rejected`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Channel => "channel",
             Self::Rejected => "rejected",
         }
     }
@@ -104,6 +112,8 @@ pub struct Delivery {
 pub struct NewInbox {
     /// What it is.
     pub kind: Kind,
+    /// The channel it was said in; exactly where the kind is [`Kind::Channel`].
+    pub channel: Option<ChannelName>,
     /// The authenticated sender, or who the broker says it is where `verified` is false.
     pub sender: PublicKey,
     /// The sender's name at the time of receipt.
@@ -170,4 +180,104 @@ pub struct Pin {
     pub name: String,
     /// The fact.
     pub value: String,
+}
+
+/// A message to a channel whose key is not here yet: kept as it came, outside of the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLocked {
+    /// The broker's id of it; unique among these.
+    pub broker_id: String,
+    /// The key it is sealed under.
+    pub key_id: KeyId,
+    /// The channel that its frame names.
+    pub channel: ChannelName,
+    /// The `push` frame's text.
+    pub frame: String,
+    /// Unix ms by this machine's clock.
+    pub received_at: u64,
+}
+
+/// A locked message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedRow {
+    /// Its place: the order of receipt among these.
+    pub place: u64,
+    /// As it was received.
+    pub message: NewLocked,
+}
+
+/// An entry of a channel's log as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChannelEntry {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Its place, from 1.
+    pub seq: u64,
+    /// Its bytes and signature.
+    pub entry: SignedEntry,
+}
+
+/// A root as it is kept: only the owner of the store reads it. Zeroed on drop, and not shown. Boxed,
+/// so that moving it leaves no copy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptRoot(Box<Zeroizing<[u8; 32]>>);
+
+impl KeptRoot {
+    /// Takes the bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Box::new(Zeroizing::new(bytes)))
+    }
+
+    /// Copies them from where they are kept, so that no other copy is left. None if they are not 32.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let mut root = Box::new(Zeroizing::new([0; 32]));
+        if bytes.len() != root.len() {
+            return None;
+        }
+        root.copy_from_slice(bytes);
+        Some(Self(root))
+    }
+
+    /// The bytes, exposed on purpose.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for KeptRoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeptRoot")
+    }
+}
+
+/// The statement that makes a channel's key, and the root, once it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The key's id.
+    pub key_id: KeyId,
+    /// Its epoch's number.
+    pub epoch: u64,
+    /// The statement's exact bytes.
+    pub statement: Vec<u8>,
+    /// The author's signature over them.
+    pub signature: Signature,
+    /// The root; none where this peer has no copy that fits.
+    pub root: Option<KeptRoot>,
+}
+
+/// The newest version of a sealed value that this peer has seen: an older one is no longer
+/// believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenValue {
+    /// `state`, `memory` or `summary`.
+    pub what: String,
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub version: u64,
+    /// The hash of what was signed.
+    pub hash: Hash,
 }

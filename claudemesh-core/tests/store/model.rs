@@ -1,10 +1,12 @@
 //! Random operations: both stores give the same answers.
 
-use claudemesh_core::id::{MessageId, Priority, PublicKey, Signature};
+use claudemesh_core::id::{
+    ChannelName, Hash, KeyId, MessageId, Priority, PublicKey, Signature, Target,
+};
 use claudemesh_core::membership::SignedEntry;
 use claudemesh_core::store::{
-    Kind, MemoryStore, NewOutbox, PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart,
-    SendState, StoredEntry,
+    KeptRoot, Kind, MemoryStore, NewLocked, NewOutbox, PeerOp, PeerStore, Pin, Query, ReaderName,
+    ReaderStart, SeenValue, SendState, StoredChannelEntry, StoredEntry, StoredKey,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -29,13 +31,31 @@ fn time() -> impl Strategy<Value = u64> {
     prop_oneof![20 => (0..100u64).prop_map(|n| n * DAY), 1 => Just(u64::MAX)]
 }
 
+const CHANNELS: [&str; 3] = ["*", "#topic", "@group"];
+
+/// The first three are peers, the others channels.
+fn target(n: u8) -> Target {
+    match CHANNELS.get(usize::from(n).wrapping_sub(3)) {
+        Some(name) => ChannelName::new(name).unwrap().into(),
+        None => PublicKey([n; 32]).into(),
+    }
+}
+
+fn channel() -> impl Strategy<Value = ChannelName> {
+    select(CHANNELS.to_vec()).prop_map(|name| ChannelName::new(name).unwrap())
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![20 => 0..6u64, 1 => Just(u64::MAX)]
+}
+
 fn enqueue() -> impl Strategy<Value = PeerOp> {
-    (message(), 0..3u8, class(), time(), 0..3u32, any::<bool>()).prop_map(
+    (message(), 0..6u8, class(), time(), 0..3u32, any::<bool>()).prop_map(
         |(id, to, priority, at, lane, sent)| {
             PeerOp::Enqueue(Box::new(NewOutbox {
                 frame: format!("to {to} by {id}"),
                 id,
-                to: PublicKey([to; 32]),
+                to: target(to),
                 priority,
                 created_at: at,
                 expires_at: at,
@@ -53,27 +73,83 @@ fn insert() -> impl Strategy<Value = PeerOp> {
         class(),
         time(),
         prop::bool::weighted(0.2),
+        prop::option::of(channel()),
     )
-        .prop_map(|(id, sender, priority, received_at, rejected)| {
+        .prop_map(|(id, sender, priority, received_at, rejected, channel)| {
             let mut message = incoming(id.as_str(), vec![sender]);
             message.sender = PublicKey([sender; 32]);
             message.priority = priority;
             message.received_at = received_at;
             if rejected {
                 message.kind = Kind::Rejected;
+            } else if channel.is_some() {
+                message.kind = Kind::Channel;
+                message.channel = channel;
             }
             PeerOp::Insert(Box::new(message))
         })
 }
 
-fn entry(seq: u64) -> PeerOp {
-    let (bytes, signature) = (vec![seq as u8; 4], Signature([2; 64]));
-    let entry = SignedEntry {
-        bytes,
-        signature,
+fn signed(byte: u8) -> SignedEntry {
+    SignedEntry {
+        bytes: vec![byte; 4],
+        signature: Signature([2; 64]),
         cosignature: None,
-    };
+    }
+}
+
+fn entry(seq: u64) -> PeerOp {
+    let entry = signed(seq as u8);
     PeerOp::Log(Box::new(StoredEntry { seq, entry }))
+}
+
+fn lock() -> impl Strategy<Value = PeerOp> {
+    (0..6u8, 0..3u8, channel(), time()).prop_map(|(id, key, channel, received_at)| {
+        PeerOp::Lock(Box::new(NewLocked {
+            broker_id: format!("b{id}"),
+            key_id: KeyId([key; 16]),
+            frame: format!("{id} in {channel}"),
+            channel,
+            received_at,
+        }))
+    })
+}
+
+fn channel_entry() -> impl Strategy<Value = PeerOp> {
+    (channel(), number(), any::<u8>()).prop_map(|(channel, seq, byte)| {
+        let entry = signed(byte);
+        PeerOp::ChannelLog(Box::new(StoredChannelEntry {
+            channel,
+            seq,
+            entry,
+        }))
+    })
+}
+
+fn channel_key() -> impl Strategy<Value = PeerOp> {
+    let root = prop::option::of(any::<u8>());
+    (channel(), 0..4u8, number(), root).prop_map(|(channel, id, epoch, root)| {
+        PeerOp::ChannelKey(Box::new(StoredKey {
+            channel,
+            key_id: KeyId([id; 16]),
+            epoch,
+            statement: vec![id; 9],
+            signature: Signature([id; 64]),
+            root: root.map(|byte| KeptRoot::new([byte; 32])),
+        }))
+    })
+}
+
+fn value() -> impl Strategy<Value = PeerOp> {
+    let what = select(vec!["state", "memory", "summary"]);
+    (what, 0..2u8, number()).prop_map(|(what, name, version)| {
+        PeerOp::Value(Box::new(SeenValue {
+            what: what.into(),
+            name: name.to_string(),
+            version,
+            hash: Hash([version as u8; 32]),
+        }))
+    })
 }
 
 fn op() -> impl Strategy<Value = PeerOp> {
@@ -89,8 +165,14 @@ fn op() -> impl Strategy<Value = PeerOp> {
             .prop_map(|(id, state, reason, at)| PeerOp::Final { id, state, reason, at }),
         1 => Just(PeerOp::Requeue),
         2 => (message(), time()).prop_map(|(id, at)| PeerOp::Cancel { id, at }),
+        2 => (message(), 0..9u8).prop_map(|(id, n)| PeerOp::Seal { id, frame: n.to_string() }),
         2 => (0..3u32, 0..3u32).prop_map(|(from, to)| PeerOp::Adopt { from, to }),
         10 => insert(),
+        4 => lock(),
+        2 => (0..12u64).prop_map(PeerOp::Unlock),
+        3 => channel_entry(),
+        3 => channel_key(),
+        2 => value(),
         2 => (reader(), start).prop_map(|(reader, start)| PeerOp::OpenReader { reader, start }),
         4 => place().prop_map(|(reader, class, seq)| PeerOp::Offer { reader, class, seq }),
         4 => place().prop_map(|(reader, class, seq)| PeerOp::Take { reader, class, seq }),
@@ -127,11 +209,26 @@ fn queries() -> Vec<Query> {
         Query::Inbox { limit: 99 },
         Query::Inbox { limit: 3 },
         Query::Log { from: 1, limit: 2 },
+        Query::Locked {
+            key_id: None,
+            limit: 99,
+        },
+        Query::Locked {
+            key_id: None,
+            limit: 2,
+        },
+        Query::Locked {
+            key_id: Some(KeyId([1; 16])),
+            limit: 2,
+        },
+        Query::ChannelLogs,
+        Query::ChannelKeys,
+        Query::Values,
         Query::Pins,
     ];
     for lane in 0..3 {
-        for (after, except, limit) in [(0, vec![], 9), (0, vec![1], 2), (2, vec![0, 2], 9)] {
-            let except = except.into_iter().map(|n| PublicKey([n; 32])).collect();
+        for (after, except, limit) in [(0, vec![], 9), (0, vec![1, 4], 2), (2, vec![0, 2, 3], 9)] {
+            let except = except.into_iter().map(target).collect();
             queries.push(Query::Outbox {
                 lane,
                 after,

@@ -187,7 +187,7 @@ pub fn push_with(
 
 pub fn outgoing(to: u8, text: &str) -> Outgoing {
     Outgoing {
-        to: key(to),
+        to: key(to).into(),
         body: text.as_bytes().to_vec(),
         content_type: TEXT.to_owned(),
         priority: Priority::Next,

@@ -2,9 +2,12 @@
 
 use std::thread;
 
+use super::channels::{
+    entry, in_channel, keep, lock, locked, log, seen, stored_key, to_channel, value,
+};
 use super::{
     apply, enqueue, fresh, id, incoming, insert, offer, open, outgoing, place, queue, received,
-    sending, take, unread,
+    seal, sending, take, unread,
 };
 use crate::id::Priority::Next;
 use crate::store::{Outcome, PeerOp, PeerStore, Pin, Query, ReaderStart, Rows};
@@ -60,6 +63,92 @@ pub(super) fn survives_reopening(reopen: Open<'_>) {
         apply(&mut *store, enqueue(outgoing("kept", 1, 0))),
         Outcome::Duplicate
     );
+}
+
+pub(super) fn channels_survive_reopening(reopen: Open<'_>) {
+    let mut store = reopen();
+    store
+        .apply(&[
+            enqueue(to_channel("said", "#topic")),
+            seal("said", "sealed"),
+            insert(in_channel("heard", "@group")),
+            lock(locked("opened", 1, 5)),
+            lock(locked("waits", 2, 6)),
+            PeerOp::Unlock(1),
+            log(entry("#topic", 1, 1)),
+            log(entry("#topic", 2, 1)),
+            keep(stored_key("#topic", 2, 1, None)),
+            keep(stored_key("#topic", 1, 1, Some(1))),
+            keep(stored_key("#topic", 2, 1, Some(2))),
+            value(seen("state", "a", 3)),
+        ])
+        .unwrap();
+    let queries = [
+        queue(0),
+        Query::Inbox { limit: 99 },
+        Query::Locked {
+            key_id: None,
+            limit: 9,
+        },
+        Query::ChannelLogs,
+        Query::ChannelKeys,
+        Query::Values,
+    ];
+    let answers = |store: &dyn PeerStore| queries.clone().map(|query| store.read(&query).unwrap());
+    let before = answers(&*store);
+    drop(store);
+    let mut store = reopen();
+    assert_eq!(answers(&*store), before);
+    let keys = [(2, Some(2)), (1, Some(1))].map(|(id, root)| stored_key("#topic", id, 1, root));
+    assert_eq!(before[4], Rows::ChannelKeys(keys.to_vec()));
+    assert_eq!(
+        apply(&mut *store, lock(locked("waits", 2, 6))),
+        Outcome::Duplicate
+    );
+    assert_eq!(place(&mut *store, lock(locked("opened", 1, 5))), 3);
+    assert_eq!(
+        apply(&mut *store, log(entry("#topic", 4, 1))),
+        Outcome::NotThere
+    );
+    // Another handle sees what this one opens.
+    let other = reopen();
+    apply(&mut *store, PeerOp::Unlock(2));
+    let left = Query::Locked {
+        key_id: Some(crate::id::KeyId([2; 16])),
+        limit: 9,
+    };
+    assert_eq!(other.read(&left).unwrap(), Rows::Locked(Vec::new()));
+}
+
+/// As when one message of a channel is pushed to every process of a peer, and each opens it.
+pub(super) fn concurrent_openers_take_once(reopen: Open<'_>) {
+    let mut store = reopen();
+    let places: Vec<u64> = (0..EACH)
+        .map(|n| place(&mut *store, lock(locked(&format!("shared-{n}"), 9, 5))))
+        .collect();
+    let handles: Vec<_> = (0..WRITERS).map(|_| reopen()).collect();
+    let threads = handles.into_iter().map(|mut store| {
+        let places = places.clone();
+        thread::spawn(move || {
+            let mut won = 0;
+            for place in places {
+                let message = in_channel(&format!("shared-{place}"), "#topic");
+                let outcomes = store.apply(&[insert(message), PeerOp::Unlock(place)]);
+                match outcomes.unwrap()[..] {
+                    [Outcome::Row(_), Outcome::Done] => won += 1,
+                    [Outcome::Duplicate, Outcome::NotThere] => {}
+                    ref other => panic!("inserted without the other: {other:?}"),
+                }
+            }
+            won
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let won: u32 = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum();
+    assert_eq!(won, EACH, "each is opened by one");
 }
 
 pub(super) fn handles_see_each_other(reopen: Open<'_>) {

@@ -1,7 +1,10 @@
 //! Sending.
 
-use super::{Case, apply, enqueue, id, key, names, outgoing, place, queue, sending};
-use crate::store::{OutboxRow, Outcome, PeerOp, PeerStore, Query, Rows, SendState};
+use super::{
+    Case, accepted, apply, by_id, cancel, enqueue, final_, id, key, names, outgoing, place, queue,
+    sending,
+};
+use crate::store::{Outcome, PeerOp, PeerStore, Query, Rows, SendState};
 
 pub(super) const CASES: &[Case] = &[
     rows_come_back_as_enqueued,
@@ -14,35 +17,6 @@ pub(super) const CASES: &[Case] = &[
     accepted_rows_are_requeued,
     the_list_shows_the_newest,
 ];
-
-fn by_id(store: &dyn PeerStore, name: &str) -> OutboxRow {
-    let rows = sending(store, &Query::OutboxById(vec![id(name)]));
-    assert_eq!(rows.len(), 1, "{name}");
-    rows.into_iter().next().unwrap()
-}
-
-fn accepted(name: &str) -> PeerOp {
-    PeerOp::Accepted {
-        id: id(name),
-        broker_id: format!("b-{name}"),
-    }
-}
-
-fn final_(name: &str, state: SendState, reason: Option<&str>) -> PeerOp {
-    PeerOp::Final {
-        id: id(name),
-        state,
-        reason: reason.map(str::to_owned),
-        at: 9,
-    }
-}
-
-fn cancel(name: &str) -> PeerOp {
-    PeerOp::Cancel {
-        id: id(name),
-        at: 9,
-    }
-}
 
 fn rows_come_back_as_enqueued(store: &mut dyn PeerStore) {
     let mut message = outgoing("a", 1, 7);
@@ -88,7 +62,7 @@ fn the_queue_is_in_order_and_paged(store: &mut dyn PeerStore) {
     let page = |after, except: &[u8], limit| Query::Outbox {
         lane: 0,
         after,
-        except: except.iter().map(|n| key(*n)).collect(),
+        except: except.iter().map(|n| key(*n).into()).collect(),
         limit,
     };
     assert_eq!(names(&sending(store, &page(0, &[], 2))), ["c", "a"]);

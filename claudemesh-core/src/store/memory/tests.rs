@@ -1,6 +1,6 @@
 use super::*;
-use crate::id::Hash;
-use crate::store::{Delivery, ReaderName, conformance};
+use crate::id::{ChannelName, Hash, KeyId};
+use crate::store::{Delivery, NewLocked, ReaderName, conformance};
 
 #[test]
 fn conforms() {
@@ -10,6 +10,7 @@ fn conforms() {
 fn received(n: u64, kind: Kind, body: usize) -> PeerOp {
     PeerOp::Insert(Box::new(NewInbox {
         kind,
+        channel: None,
         sender: PublicKey(Hash::ZERO.0),
         sender_name: None,
         verified: true,
@@ -83,7 +84,7 @@ fn keys_and_final_rows_are_bounded() {
         let id = MessageId::from_parts(n, [0; 10]);
         let message = NewOutbox {
             id: id.clone(),
-            to: PublicKey([1; 32]),
+            to: PublicKey([1; 32]).into(),
             frame: String::new(),
             priority: Priority::Next,
             created_at: 0,
@@ -102,4 +103,24 @@ fn keys_and_final_rows_are_bounded() {
         (store.outbox.len(), store.places.len()),
         (FINAL_ROWS, FINAL_ROWS)
     );
+}
+
+#[test]
+fn frames_of_locked_messages_are_bounded() {
+    let mut store = MemoryStore::new();
+    let lock = |n: u64| {
+        PeerOp::Lock(Box::new(NewLocked {
+            broker_id: n.to_string(),
+            key_id: KeyId([1; 16]),
+            channel: ChannelName::new("*").unwrap(),
+            frame: "x".repeat(1 << 20),
+            received_at: n,
+        }))
+    };
+    for n in 0..64 {
+        assert_eq!(store.apply(&[lock(n)]).unwrap(), [Outcome::Row(n + 1)]);
+    }
+    assert_eq!(store.apply(&[lock(64)]).unwrap(), [Outcome::NotThere]);
+    store.apply(&[PeerOp::Unlock(1)]).unwrap();
+    assert_eq!(store.apply(&[lock(64)]).unwrap(), [Outcome::Row(65)]);
 }

@@ -1,11 +1,12 @@
 //! Each [`PeerOp`] as statements. The caller has begun a transaction.
 
+mod channels;
 mod prune;
 
 use rusqlite::{Connection, Params, params};
 
 use super::fault::Fault;
-use crate::id::{MessageId, Priority};
+use crate::id::{ChannelName, MessageId, Priority};
 use crate::store::{
     CANCELLED, Kind, NewInbox, NewOutbox, Outcome, PeerOp, ReaderName, ReaderStart, SendState,
     StoredEntry,
@@ -29,6 +30,7 @@ pub(super) const fn kind_code(kind: Kind) -> i64 {
     match kind {
         Kind::Direct => 0,
         Kind::Rejected => 1,
+        Kind::Channel => 2,
     }
 }
 
@@ -71,12 +73,23 @@ pub(super) fn apply(conn: &Connection, op: &PeerOp) -> Result<Outcome, Fault> {
              WHERE id = ?1 AND state = 0 AND sent = 0",
             params![id.as_str(), CANCELLED, int(*at)],
         )?),
+        PeerOp::Seal { id, frame } => done_if(run(
+            conn,
+            "UPDATE outbox SET frame = ?2, sent = 0 WHERE id = ?1 AND state = 0",
+            params![id.as_str(), frame],
+        )?),
         PeerOp::Adopt { from, to } => Outcome::Count(run(
             conn,
             "UPDATE outbox SET lane = ?2 WHERE state = 0 AND lane = ?1 AND ?1 <> ?2",
             [from, to],
         )?),
         PeerOp::Insert(message) => insert(conn, message)?,
+        PeerOp::Lock(message) => channels::lock(conn, message)?,
+        PeerOp::Unlock(place) => done_if(run(
+            conn,
+            "DELETE FROM locked WHERE place = ?1",
+            [int(*place)],
+        )?),
         PeerOp::OpenReader { reader, start } => open_reader(conn, reader, *start)?,
         PeerOp::Offer { reader, class, seq } => {
             open_reader(conn, reader, ReaderStart::Resume)?;
@@ -90,6 +103,9 @@ pub(super) fn apply(conn: &Connection, op: &PeerOp) -> Result<Outcome, Fault> {
         }
         PeerOp::Take { reader, class, seq } => take(conn, reader, *class, *seq)?,
         PeerOp::Log(entry) => log(conn, entry)?,
+        PeerOp::ChannelLog(entry) => channels::log(conn, entry)?,
+        PeerOp::ChannelKey(key) => channels::key(conn, key)?,
+        PeerOp::Value(value) => channels::value(conn, value)?,
         PeerOp::Pin(pin) => {
             run(
                 conn,
@@ -130,11 +146,12 @@ fn enqueue(conn: &Connection, message: &NewOutbox) -> Result<Outcome, Fault> {
     run(
         conn,
         "INSERT INTO outbox
-             (id, recipient, frame, priority, created_at, expires_at, lane, sent, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)",
+             (id, recipient, channel, frame, priority, created_at, expires_at, lane, sent, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
         params![
             message.id.as_str(),
-            message.to.0,
+            message.to.peer().map_or([].as_slice(), |key| &key.0),
+            message.to.channel().map(ChannelName::as_str),
             message.frame,
             class_code(message.priority),
             int(message.created_at),
@@ -172,8 +189,8 @@ fn insert(conn: &Connection, message: &NewInbox) -> Result<Outcome, Fault> {
         conn,
         "INSERT INTO inbox
              (kind, sender, sender_name, verified, id, broker_id, dedupe, priority, content_type,
-              body, attributes, reply_to, sent_at, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+              body, attributes, reply_to, sent_at, received_at, channel)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             kind_code(message.kind),
             message.sender.0,
@@ -189,6 +206,7 @@ fn insert(conn: &Connection, message: &NewInbox) -> Result<Outcome, Fault> {
             message.reply_to.as_ref().map(|id| id.as_str()),
             int(message.sent_at),
             int(message.received_at),
+            message.channel.as_ref().map(ChannelName::as_str),
         ],
     )?;
     Ok(new_place(conn))

@@ -1,12 +1,14 @@
 //! Each [`Query`] as statements, and rows as they are read.
 
+mod channels;
+
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::fault::Fault;
 use super::ops::{class_code, int};
-use crate::id::{MessageId, Name, Priority, PublicKey, Signature};
+use crate::id::{ChannelName, MessageId, Name, Priority, PublicKey, Signature, Target};
 use crate::membership::SignedEntry;
 use crate::store::{
     Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Pin, Query, ReaderName, Rows,
@@ -17,7 +19,7 @@ macro_rules! outbox {
     ($rest:literal) => {
         concat!(
             "SELECT place, id, recipient, frame, priority, created_at, expires_at, lane, sent, ",
-            "state, broker_id, reason FROM outbox ",
+            "state, broker_id, reason, channel FROM outbox ",
             $rest
         )
     };
@@ -27,7 +29,7 @@ macro_rules! inbox {
     ($rest:literal) => {
         concat!(
             "SELECT seq, kind, sender, sender_name, verified, id, broker_id, dedupe, priority, ",
-            "content_type, body, attributes, reply_to, sent_at, received_at FROM inbox ",
+            "content_type, body, attributes, reply_to, sent_at, received_at, channel FROM inbox ",
             $rest
         )
     };
@@ -80,6 +82,12 @@ pub(super) fn answer(conn: &Connection, query: &Query) -> Result<Rows, Fault> {
                        WHERE seq >= ?1 ORDER BY seq LIMIT ?2";
             Rows::Log(collect(conn, sql, params![int(*from), limit], entry_row)?)
         }
+        Query::Locked { key_id, limit } => {
+            Rows::Locked(channels::locked(conn, key_id.as_ref(), *limit)?)
+        }
+        Query::ChannelLogs => Rows::ChannelLogs(channels::logs(conn)?),
+        Query::ChannelKeys => Rows::ChannelKeys(channels::keys(conn)?),
+        Query::Values => Rows::Values(channels::values(conn)?),
         Query::Pins => {
             let sql = "SELECT name, value FROM pin ORDER BY name";
             Rows::Pins(collect(conn, sql, [], |row| {
@@ -112,10 +120,10 @@ fn queued(
     conn: &Connection,
     lane: u32,
     after: u64,
-    except: &[PublicKey],
+    except: &[Target],
     limit: u32,
 ) -> Result<Vec<OutboxRow>, Fault> {
-    let except: HashSet<&[u8]> = except.iter().map(|key| key.0.as_slice()).collect();
+    let except: HashSet<&Target> = except.iter().collect();
     let mut statement = conn.prepare_cached(outbox!(
         "WHERE state = 0 AND lane = ?1 AND place > ?2 ORDER BY place"
     ))?;
@@ -124,11 +132,7 @@ fn queued(
     while found.len() < limit as usize
         && let Some(row) = rows.next()?
     {
-        let to = row
-            .get_ref(2)?
-            .as_blob()
-            .map_err(|_| Fault::Field("outbox.recipient"))?;
-        if !except.contains(to) {
+        if !except.contains(&target(row)?) {
             found.push(outbox_row(row)?);
         }
     }
@@ -152,7 +156,7 @@ fn unread(conn: &Connection, reader: &ReaderName, limit: u32) -> Result<Vec<Inbo
                 .query_row([class], |row| Ok((row.get(0)?, row.get(1)?)))?,
         };
         let rest = i64::from(limit) - found.len() as i64;
-        let sql = inbox!("WHERE kind = 0 AND priority = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
+        let sql = inbox!("WHERE kind <> 1 AND priority = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
         found.extend(collect(conn, sql, [class, cursor, rest], |row| {
             inbox_row(row, offered)
         })?);
@@ -165,7 +169,7 @@ fn outbox_row(row: &Row<'_>) -> Result<OutboxRow, Fault> {
         place: number(row, 0, "outbox.place")?,
         message: NewOutbox {
             id: message_id(&row.get::<_, String>(1)?, "outbox.id")?,
-            to: PublicKey(row.get(2)?),
+            to: target(row)?,
             frame: row.get(3)?,
             priority: priority(row, 4)?,
             created_at: number(row, 5, "outbox.created_at")?,
@@ -185,6 +189,14 @@ fn outbox_row(row: &Row<'_>) -> Result<OutboxRow, Fault> {
     })
 }
 
+/// To whom an outbox row goes; see `format2.sql`.
+fn target(row: &Row<'_>) -> Result<Target, Fault> {
+    match row.get::<_, Option<String>>(12)? {
+        Some(name) => channel(&name, "outbox.channel").map(Target::Channel),
+        None => Ok(Target::Peer(PublicKey(row.get(2)?))),
+    }
+}
+
 fn inbox_row(row: &Row<'_>, offered: i64) -> Result<InboxRow, Fault> {
     let name: Option<String> = row.get(3)?;
     let reply_to: Option<String> = row.get(12)?;
@@ -195,8 +207,13 @@ fn inbox_row(row: &Row<'_>, offered: i64) -> Result<InboxRow, Fault> {
             kind: match row.get::<_, i64>(1)? {
                 0 => Kind::Direct,
                 1 => Kind::Rejected,
+                2 => Kind::Channel,
                 _ => return Err(Fault::Field("inbox.kind")),
             },
+            channel: row
+                .get::<_, Option<String>>(15)?
+                .map(|name| channel(&name, "inbox.channel"))
+                .transpose()?,
             sender: PublicKey(row.get(2)?),
             sender_name: name
                 .map(|name| Name::new(name).map_err(|_| Fault::Field("inbox.sender_name")))
@@ -225,11 +242,16 @@ fn inbox_row(row: &Row<'_>, offered: i64) -> Result<InboxRow, Fault> {
 fn entry_row(row: &Row<'_>) -> Result<StoredEntry, Fault> {
     Ok(StoredEntry {
         seq: number(row, 0, "log.seq")?,
-        entry: SignedEntry {
-            bytes: row.get(1)?,
-            signature: Signature(row.get(2)?),
-            cosignature: row.get::<_, Option<[u8; 64]>>(3)?.map(Signature),
-        },
+        entry: signed_entry(row, 1)?,
+    })
+}
+
+/// Bytes, signature and cosignature, from this column on.
+fn signed_entry(row: &Row<'_>, at: usize) -> Result<SignedEntry, Fault> {
+    Ok(SignedEntry {
+        bytes: row.get(at)?,
+        signature: Signature(row.get(at + 1)?),
+        cosignature: row.get::<_, Option<[u8; 64]>>(at + 2)?.map(Signature),
     })
 }
 
@@ -243,6 +265,10 @@ fn lane(row: &Row<'_>, at: usize) -> Result<u32, Fault> {
 
 fn message_id(text: &str, field: &'static str) -> Result<MessageId, Fault> {
     MessageId::new(text).map_err(|_| Fault::Field(field))
+}
+
+fn channel(text: &str, field: &'static str) -> Result<ChannelName, Fault> {
+    ChannelName::new(text).map_err(|_| Fault::Field(field))
 }
 
 fn priority(row: &Row<'_>, at: usize) -> Result<Priority, Fault> {

@@ -54,7 +54,7 @@ pub(super) fn text(message: &Received) -> String {
             message.body.len(),
             clean_line(&message.content_type)
         ),
-        Kind::Direct => indented(&message.text()),
+        Kind::Direct | Kind::Channel => indented(&message.text()),
     };
     format!("{head}, {time}\n{body}\n  id {}{reply}\n", message.id)
 }

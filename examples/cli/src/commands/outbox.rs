@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claudemesh_core::id::MessageId;
+use claudemesh_core::id::{MessageId, Target};
 use claudemesh_core::peer::Peer;
 use claudemesh_core::store::{OutboxRow, SendState};
 use claudemesh_core::time::iso;
@@ -34,11 +34,10 @@ async fn list(context: &Context, peer: &Peer, all: bool) -> Result<Code, Failure
         }
         let cells = rows.iter().map(|row| {
             let message = &row.message;
-            let to = name_of(&peer.members_and_former(), &message.to);
             let reason = row.reason.as_deref().unwrap_or("");
             vec![
                 message.id.base().to_string(),
-                clean_line(&to.unwrap_or_else(|| message.to.short())),
+                clean_line(&shown(peer, &message.to)),
                 row.state.as_str().to_owned(),
                 human_time(message.created_at),
                 clean_line(reason),
@@ -49,11 +48,27 @@ async fn list(context: &Context, peer: &Peer, all: bool) -> Result<Code, Failure
     Ok(Code::Ok)
 }
 
+/// A channel, a member's name, or the beginning of its key where there is none.
+fn shown(peer: &Peer, to: &Target) -> String {
+    match to {
+        Target::Peer(key) => {
+            name_of(&peer.members_and_former(), key).unwrap_or_else(|| key.short())
+        }
+        Target::Channel(channel) => channel.to_string(),
+    }
+}
+
 fn as_json(peer: &Peer, row: &OutboxRow) -> Value {
     let message = &row.message;
+    let to = match &message.to {
+        Target::Peer(key) => {
+            json!({ "name": name_of(&peer.members_and_former(), key), "pubkey": key })
+        }
+        Target::Channel(channel) => json!({ "channel": channel }),
+    };
     json!({
         "message_id": message.id.base(),
-        "to": { "name": name_of(&peer.members_and_former(), &message.to), "pubkey": message.to },
+        "to": to,
         "state": row.state.as_str(),
         "priority": message.priority,
         "reason": row.reason,

@@ -1,0 +1,340 @@
+//! Channels: their logs and keys as held, and what is under way about them.
+//!
+//! For each channel that somebody wants something of, [`Session::drive_channel`] asks the broker the
+//! next question, one at a time: the mesh's log, the channel's log, the newest key. Only with all
+//! three is a message sealed; if the newest key was made for other members than the logs name now,
+//! the next one is made first. Whatever the broker answers is held against the logs.
+
+mod history;
+mod keys;
+mod logs;
+mod publish;
+mod receive;
+mod restore;
+mod seal;
+mod strike;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use super::{CommandId, Event, Session, SessionError};
+use crate::channel::{Keyring, Rotation};
+use crate::id::{ChannelName, KeyId, PublicKey, Target};
+use crate::membership::ChannelLog;
+use crate::wire::KeyRecord;
+pub(super) use history::in_words;
+pub(super) use logs::ChannelAppend;
+pub(super) use receive::Unopened;
+pub(super) use seal::is_to_channel;
+
+/// Channels of which something is held in memory, at most: those of the mesh's log, and the two
+/// that have no entry there.
+const MAX_CHANNELS: usize = 4_096;
+/// Milliseconds after which something that did not work is tried again.
+const RETRY_MS: u64 = 5_000;
+
+/// One channel.
+pub(super) struct Channel {
+    pub(super) log: Option<ChannelLog>,
+    pub(super) keys: Keyring,
+    /// This connection has shown the newest log.
+    log_current: bool,
+    /// The newest log is wanted.
+    log_wanted: bool,
+    /// The broker shows two versions of the log.
+    forked: bool,
+    /// This connection has shown the newest key.
+    keys_current: bool,
+    /// A question about it waits for its answer.
+    busy: bool,
+    /// The key that is being published.
+    publishing: Option<Box<Rotation>>,
+    /// Somebody waits to seal something.
+    wanted: bool,
+    /// For which heads of the two logs the newest key was found to be good.
+    good: Option<(u64, u64, KeyId)>,
+    /// Nothing is asked before, in ms of the clock.
+    pause: Option<u64>,
+    /// How often in a row others were faster, or knew better.
+    tries: u32,
+    /// Why nothing can be sent there, until a log changes.
+    verdict: Option<SessionError>,
+    /// Keys to ask for, and those that were asked for on this connection.
+    missing: BTreeSet<KeyId>,
+    asked: HashSet<KeyId>,
+    /// Keys that need more of a log.
+    later: Vec<KeyRecord>,
+    /// Keys whose root is in the store.
+    kept: HashSet<KeyId>,
+    syncs: Vec<CommandId>,
+    appends: VecDeque<ChannelAppend>,
+    histories: Vec<history::Asked>,
+    /// Who was removed from the mesh by this peer and is still listed here.
+    strikes: BTreeSet<PublicKey>,
+}
+
+impl Channel {
+    fn new(keys: Keyring) -> Self {
+        Self {
+            log: None,
+            keys,
+            log_current: false,
+            log_wanted: false,
+            forked: false,
+            keys_current: false,
+            busy: false,
+            publishing: None,
+            wanted: false,
+            good: None,
+            pause: None,
+            tries: 0,
+            verdict: None,
+            missing: BTreeSet::new(),
+            asked: HashSet::new(),
+            later: Vec::new(),
+            kept: HashSet::new(),
+            syncs: Vec::new(),
+            appends: VecDeque::new(),
+            histories: Vec::new(),
+            strikes: BTreeSet::new(),
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.wanted
+            || self.log_wanted
+            || !self.syncs.is_empty()
+            || !self.appends.is_empty()
+            || !self.missing.is_empty()
+            || !self.strikes.is_empty()
+    }
+
+    /// The number of its log's newest entry.
+    fn log_seq(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.head().seq)
+    }
+
+    fn connection_closed(&mut self) {
+        self.log_current = false;
+        self.log_wanted = false;
+        self.keys_current = false;
+        self.busy = false;
+        self.publishing = None;
+        self.wanted = false;
+        self.pause = None;
+        self.tries = 0;
+        self.verdict = None;
+        self.missing.clear();
+        self.asked.clear();
+        self.later.clear();
+        self.strikes.clear();
+    }
+}
+
+/// All channels that were touched.
+#[derive(Default)]
+pub(super) struct Channels {
+    held: BTreeMap<ChannelName, Channel>,
+    /// Of which channel a key is.
+    of_key: HashMap<KeyId, ChannelName>,
+    /// When the key of `$state` is looked after, in ms of the clock.
+    state_at: Option<u64>,
+}
+
+impl Channels {
+    pub(super) fn get(&self, name: &ChannelName) -> Option<&Channel> {
+        self.held.get(name)
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let pauses = self.held.values().filter_map(|channel| channel.pause);
+        pauses.chain(self.state_at).min()
+    }
+
+    pub(super) fn connection_closed(&mut self) {
+        self.state_at = None;
+        for channel in self.held.values_mut() {
+            channel.connection_closed();
+        }
+    }
+
+    fn names(&self) -> Vec<ChannelName> {
+        self.held.keys().cloned().collect()
+    }
+}
+
+impl Session {
+    /// The channel, made if it is new here; none if there are too many.
+    fn open_channel(&mut self, name: &ChannelName) -> Option<&mut Channel> {
+        let (mesh, me) = (&self.config.mesh, self.config.key.public());
+        let held = &mut self.channels.held;
+        if !held.contains_key(name) && held.len() >= MAX_CHANNELS {
+            return None;
+        }
+        let channel = held
+            .entry(name.clone())
+            .or_insert_with(|| Channel::new(Keyring::new(mesh.clone(), name.clone(), me)));
+        Some(channel)
+    }
+
+    /// Somebody wants to seal something for this channel.
+    pub(super) fn want_channel(&mut self, name: &ChannelName) {
+        if let Some(channel) = self.open_channel(name) {
+            channel.wanted = true;
+        }
+        self.drive_channel(name);
+    }
+
+    /// The mesh's log is as new as it can be had: every channel goes on.
+    pub(super) fn drive_channels(&mut self) {
+        for name in self.channels.names() {
+            self.retry_later_keys(&name);
+            self.drive_channel(&name);
+        }
+    }
+
+    /// Why nothing can be done in this channel, by what is known now.
+    fn channel_refused(&self, name: &ChannelName) -> Option<SessionError> {
+        if !self.link.has_channels() {
+            return Some(SessionError::ChannelsUnserved);
+        }
+        let Some(log) = self.log.held() else {
+            return Some(SessionError::LogUnusable(
+                "it has none, or it was not fetched yet",
+            ));
+        };
+        let forked = self.channels.get(name).is_some_and(|held| held.forked);
+        if self.log.is_forked() || forked {
+            return Some(SessionError::LogUnusable(
+                "the broker shows two versions of it",
+            ));
+        }
+        if name.has_log() && log.roster().channel(name).is_none() {
+            return Some(SessionError::NoSuchChannel(name.clone()));
+        }
+        None
+    }
+
+    /// Asks the next question about a channel, if one is open.
+    fn drive_channel(&mut self, name: &ChannelName) {
+        if !self.link.is_ready() {
+            return;
+        }
+        let Some(channel) = self.channels.held.get(name) else {
+            return;
+        };
+        if channel.busy || channel.pause.is_some() || !channel.has_work() {
+            return;
+        }
+        // Without channels there is nothing to wait for; what the log says is asked when it is here.
+        if self.link.has_channels() && self.log.may_be_behind() {
+            return self.sync_log(None);
+        }
+        if self.log.is_syncing() {
+            return;
+        }
+        if let Some(error) = self.channel_refused(name) {
+            return self.give_up_channel(name, &error);
+        }
+        let Some(channel) = self.channels.held.get_mut(name) else {
+            return;
+        };
+        if name.has_log() && !channel.log_current {
+            return self.get_channel_log(name);
+        }
+        channel.log_wanted = false;
+        self.answer_syncs(name);
+        self.strike_next(name);
+        let Some(channel) = self.channels.held.get(name) else {
+            return;
+        };
+        if !channel.appends.is_empty() {
+            return self.send_channel_append(name);
+        }
+        if !channel.missing.is_empty() {
+            return self.get_missing_keys(name);
+        }
+        if !channel.wanted {
+            return;
+        }
+        if !channel.keys_current {
+            return self.get_newest_key(name);
+        }
+        self.check_newest_key(name);
+    }
+
+    /// Nothing can be done in this channel: whoever waits is told why.
+    fn give_up_channel(&mut self, name: &ChannelName, error: &SessionError) {
+        let Some(channel) = self.channels.held.get_mut(name) else {
+            return;
+        };
+        channel.log_wanted = false;
+        channel.wanted = false;
+        channel.missing.clear();
+        channel.strikes.clear();
+        channel.verdict = Some(error.clone());
+        let mut commands = std::mem::take(&mut channel.syncs);
+        let appends = std::mem::take(&mut channel.appends);
+        commands.extend(appends.into_iter().filter_map(|append| append.command));
+        for command in commands {
+            self.done(command, Err(error.clone()));
+        }
+        self.finish_histories(name);
+        self.outbox.release(name);
+    }
+
+    /// The newest key is good: what waits for it goes out.
+    fn channel_ready(&mut self, name: &ChannelName, heads: (u64, u64), key: KeyId) {
+        if let Some(channel) = self.channels.held.get_mut(name) {
+            channel.good = Some((heads.0, heads.1, key));
+            channel.wanted = false;
+            channel.verdict = None;
+        }
+        self.outbox.release(name);
+    }
+
+    /// A pause before the next question; what is to be sent waits meanwhile.
+    fn pause_channel(&mut self, name: &ChannelName, in_ms: u64, reason: &str) {
+        let in_ms = in_ms + self.rng.below(in_ms / 4 + 1);
+        let until = self.now.mono.saturating_add(in_ms);
+        let Some(channel) = self.channels.held.get_mut(name) else {
+            return;
+        };
+        channel.pause = Some(until);
+        if channel.wanted {
+            let (to, reason) = (Target::Channel(name.clone()), reason.to_owned());
+            self.event(Event::Held { to, reason, in_ms });
+        }
+    }
+
+    pub(super) fn tick_channels(&mut self) {
+        let mono = self.now.mono;
+        let due: Vec<ChannelName> = (self.channels.held.iter_mut())
+            .filter_map(|(name, channel)| {
+                channel.pause.take_if(|until| mono >= *until)?;
+                Some(name.clone())
+            })
+            .collect();
+        for name in due {
+            self.drive_channel(&name);
+        }
+        if self.channels.state_at.take_if(|at| mono >= *at).is_some() {
+            self.look_after_state();
+        }
+    }
+
+    /// The connection is gone: those who wait for an answer get none.
+    pub(super) fn channel_commands_failed(&mut self, reason: &str) {
+        let error = SessionError::NotConnected(reason.to_owned());
+        let mut commands = Vec::new();
+        for channel in self.channels.held.values_mut() {
+            commands.append(&mut channel.syncs);
+            let appends = std::mem::take(&mut channel.appends);
+            commands.extend(appends.into_iter().filter_map(|append| append.command));
+            let histories = std::mem::take(&mut channel.histories);
+            commands.extend(histories.into_iter().map(|asked| asked.command));
+        }
+        for command in commands {
+            self.done(command, Err(error.clone()));
+        }
+    }
+}

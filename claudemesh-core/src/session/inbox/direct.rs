@@ -1,0 +1,193 @@
+//! Opening direct messages, by the form that their sender must use.
+
+use super::MAX_AGE_MS;
+use crate::id::{MessageId, Name, Priority, PublicKey};
+use crate::message::{Expected, FORM, MessageError, Opened, SealedText, open_bare, open_direct};
+use crate::session::Session;
+use crate::store::{Delivery, Kind, NewInbox};
+use crate::wire::Push;
+
+impl Session {
+    /// Opens a message by the form that its sender must use, or says why it is not taken.
+    pub(super) fn open(&mut self, push: &Push, sender: PublicKey) -> Result<NewInbox, String> {
+        if push.mesh_id != self.config.mesh.as_str() {
+            return Err("made for another mesh".to_owned());
+        }
+        let member = self
+            .log
+            .roster()
+            .and_then(|roster| roster.member_or_former(&sender));
+        let (name, logged, verified) = match member {
+            Some(member) if member.removed_at.is_some() => {
+                return Err("sender_removed".to_owned());
+            }
+            Some(member) => {
+                let roster = self.log.roster();
+                let name = roster.map(|roster| roster.shown_name(member));
+                (name, true, member.is_verified())
+            }
+            None => (
+                push.sender_name.as_deref().and_then(|n| Name::new(n).ok()),
+                false,
+                false,
+            ),
+        };
+        let sealed = SealedText {
+            nonce: push.nonce.clone(),
+            ciphertext: push.ciphertext.clone(),
+        };
+        // A member with a log entry speaks in envelopes only: bare text from it is an error.
+        if logged || push.form.as_deref() == Some(FORM) {
+            let opened = self
+                .open_envelope(push, sender, &sealed)
+                .map_err(|e| e.to_string())?;
+            if let Some(head) = opened.head.filter(|_| verified) {
+                self.head_claimed(sender, head);
+            }
+            return Ok(self.row(push, &opened, name, verified));
+        }
+        self.open_text(push, sender, name, &sealed)
+            .map_err(|error| error.to_string())
+    }
+
+    fn open_envelope(
+        &mut self,
+        push: &Push,
+        sender: PublicKey,
+        sealed: &SealedText,
+    ) -> Result<Opened, MessageError> {
+        let (mesh, recipient) = (self.config.mesh.clone(), self.config.key.public());
+        let now = self.now.wall;
+        let key = self
+            .direct_key(&sender)
+            .map_err(|_| MessageError::BadSignature)?;
+        let frame_id = push.client_message_id.as_deref();
+        let expected = Expected {
+            mesh: &mesh,
+            recipient: &recipient,
+            sender: &sender,
+            frame_id,
+            now,
+        };
+        let opened = open_direct(expected, key, sealed)?;
+        let time = opened.due.unwrap_or(opened.content.sent_at);
+        if time < now.saturating_sub(MAX_AGE_MS) {
+            return Err(MessageError::Time);
+        }
+        Ok(opened)
+    }
+
+    pub(in crate::session) fn row(
+        &self,
+        push: &Push,
+        opened: &Opened,
+        name: Option<Name>,
+        verified: bool,
+    ) -> NewInbox {
+        let content = opened.content.clone();
+        NewInbox {
+            kind: Kind::Direct,
+            channel: None,
+            sender: opened.sender,
+            sender_name: name,
+            verified,
+            delivery: Delivery {
+                broker_id: push.message_id.clone(),
+                dedupe: format!("id:{}", content.id),
+            },
+            id: content.id,
+            priority: push.priority().unwrap_or_default(),
+            content_type: content.content_type,
+            body: content.body,
+            attributes: content.attributes,
+            reply_to: content.reply_to,
+            sent_at: content.sent_at,
+            received_at: self.now.wall,
+        }
+    }
+
+    /// The bare form of a member without a log entry. The sender is who the broker says it is.
+    fn open_text(
+        &mut self,
+        push: &Push,
+        sender: PublicKey,
+        name: Option<Name>,
+        sealed: &SealedText,
+    ) -> Result<NewInbox, MessageError> {
+        let routing = PublicKey::from_hex(&push.sender_pubkey).unwrap_or(sender);
+        let key = self
+            .direct_key(&routing)
+            .map_err(|_| MessageError::BadSignature)?;
+        let text = open_bare(key, sealed)?;
+        Ok(NewInbox {
+            kind: Kind::Direct,
+            channel: None,
+            sender,
+            sender_name: name,
+            verified: false,
+            id: self.frame_id(push),
+            delivery: Delivery {
+                broker_id: push.message_id.clone(),
+                dedupe: format!("nonce:{}", push.nonce),
+            },
+            priority: push.priority().unwrap_or_default(),
+            content_type: crate::message::TEXT.to_owned(),
+            body: text.into_bytes(),
+            attributes: Vec::new(),
+            reply_to: None,
+            sent_at: self.now.wall,
+            received_at: self.now.wall,
+        })
+    }
+
+    pub(in crate::session) fn rejected(
+        &mut self,
+        push: &Push,
+        sender: PublicKey,
+        reason: &str,
+    ) -> NewInbox {
+        let wall = self.now.wall;
+        let broker_id: String = push.message_id.chars().take(128).collect();
+        NewInbox {
+            kind: Kind::Rejected,
+            channel: None,
+            sender,
+            sender_name: None,
+            verified: false,
+            id: self.frame_id(push),
+            delivery: Delivery {
+                dedupe: format!("broker:{broker_id}"),
+                broker_id,
+            },
+            priority: Priority::Low,
+            content_type: crate::message::TEXT.to_owned(),
+            body: reason.as_bytes().to_vec(),
+            attributes: Vec::new(),
+            reply_to: None,
+            sent_at: wall,
+            received_at: wall,
+        }
+    }
+
+    fn frame_id(&mut self, push: &Push) -> MessageId {
+        let named = push
+            .client_message_id
+            .as_deref()
+            .unwrap_or(&push.message_id);
+        MessageId::new(named)
+            .or_else(|_| MessageId::new(&push.message_id))
+            .map_or_else(
+                |_| MessageId::from_parts(self.now.wall, self.rng.bytes()),
+                |id| id.base(),
+            )
+    }
+}
+
+/// The member key that the frame names as the sender's. Only what opens under it is believed.
+pub(super) fn claimed_sender(push: &Push) -> Option<PublicKey> {
+    let text = push
+        .sender_member_pubkey
+        .as_deref()
+        .unwrap_or(&push.sender_pubkey);
+    PublicKey::from_hex(text).ok()
+}

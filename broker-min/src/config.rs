@@ -59,6 +59,12 @@ limit_flags! {
     max_expires_ms: u64,
     /// Log entries of one member an hour
     log_entries_per_hour: u32,
+    /// Entries of one channel's log of one member an hour
+    channel_entries_per_hour: u32,
+    /// Keys of one channel of one member an hour while its readers stay the same
+    epochs_per_hour: u32,
+    /// Readers of one channel
+    audience: usize,
     /// Meshes made from one address an hour
     meshes_per_hour: u32,
     /// Connections of one address that have not said hello

@@ -41,6 +41,12 @@ pub struct Limits {
     pub max_expires_ms: u64,
     /// Log entries of one member an hour.
     pub log_entries_per_hour: u32,
+    /// Entries of one channel's log of one member an hour.
+    pub channel_entries_per_hour: u32,
+    /// Keys of one channel of one member an hour while its readers stay the same.
+    pub epochs_per_hour: u32,
+    /// Readers of one channel.
+    pub audience: usize,
     /// Meshes made from one address an hour.
     pub meshes_per_hour: u32,
     /// Connections of one address that have not said hello.
@@ -70,6 +76,9 @@ impl Default for Limits {
             expires_ms: 7 * 86_400_000,
             max_expires_ms: 30 * 86_400_000,
             log_entries_per_hour: 600,
+            channel_entries_per_hour: 6,
+            epochs_per_hour: 1,
+            audience: 5_000,
             meshes_per_hour: 60,
             pending_per_address: 256,
             connections: 50_000,

@@ -8,16 +8,21 @@ mod admit;
 mod append;
 mod bucket;
 mod changes;
+mod channel_log;
+mod channels;
 mod claim;
 mod clock;
 mod committed;
 mod conn;
 mod entry;
+mod history;
 mod http;
 mod join;
+mod keys;
 mod load;
 mod log;
 mod mesh;
+mod multicast;
 mod presence;
 mod push;
 mod send;
@@ -33,7 +38,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use claudemesh_core::crypto::Drbg;
 use claudemesh_core::id::MeshId;
-use claudemesh_core::wire::{BrokerFrame, ClientFrame, CloseCode, ErrorFrame, reason};
+use claudemesh_core::wire::{
+    BrokerFrame, ClientFrame, CloseCode, ErrorFrame, errors::code, reason,
+};
 
 use crate::limits::Limits;
 use crate::message_id::{MessageIds, base62};
@@ -74,6 +81,8 @@ pub struct Router {
     next_timer: u64,
     /// Deliveries to be settled again after the store failed.
     again: VecDeque<writer::Unit>,
+    /// Copies of keys that connections have brought and not published.
+    staged: usize,
     expiring: bool,
     stopping: bool,
 }
@@ -120,6 +129,7 @@ impl Router {
             timers: BTreeMap::new(),
             next_timer: 0,
             again: VecDeque::new(),
+            staged: 0,
             expiring: false,
             stopping: false,
         }
@@ -183,6 +193,10 @@ impl Router {
             ClientFrame::Outcomes(ask) => self.outcomes(conn, ask),
             ClientFrame::LogGet(ask) => self.log_get(conn, ask),
             ClientFrame::LogAppend(append) => self.log_append(conn, append),
+            ClientFrame::KeyCopies(copies) => self.key_copies(conn, copies),
+            ClientFrame::PublishKey(key) => self.publish_key(conn, key),
+            ClientFrame::KeysGet(ask) => self.keys_get(conn, ask),
+            ClientFrame::HistoryGet(ask) => self.history_get(conn, ask),
             ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
                 self.error(
                     conn,
@@ -196,11 +210,11 @@ impl Router {
                 let message = format!("this broker does not serve `{kind}` frames yet");
                 let req_id = frame.object.get("_reqId").and_then(|id| id.as_str());
                 let req_id = req_id.map(|id| text::shown(id, 256));
-                self.error(conn, "unsupported", &message, req_id);
+                self.error(conn, code::UNSUPPORTED, &message, req_id);
             }
             _ => self.error(
                 conn,
-                "unsupported",
+                code::UNSUPPORTED,
                 "this broker does not serve this yet",
                 None,
             ),

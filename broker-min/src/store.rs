@@ -4,11 +4,16 @@
 //! metadata; its types cannot express a key or a text. Every implementation passes the one suite
 //! in [`conformance`].
 
+mod channels;
 pub mod conformance;
 mod memory;
 mod rows;
 mod sqlite;
 
+pub(crate) use channels::is_topic;
+pub use channels::{
+    ChannelOp, ChannelQuery, ChannelRow, HistoryRow, HistoryRows, KeyCopy, KeyRow, Many,
+};
 pub use memory::MemoryStore;
 pub use rows::{
     Accept, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, MeshRows,
@@ -16,7 +21,7 @@ pub use rows::{
 };
 pub use sqlite::{Durability, SqliteStore};
 
-use claudemesh_core::id::{MeshId, Priority, PublicKey};
+use claudemesh_core::id::{KeyId, MeshId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
 
 /// Why a store did not do what it was asked.
@@ -155,10 +160,13 @@ pub enum Op {
         /// Unix ms.
         at: u64,
     },
+    /// A change to a channel.
+    Channel(ChannelOp),
     /// An audit row of its own. Outcome: [`Outcome::Done`].
     Audit(AuditRow),
-    /// Forgets dedupe records older than 31 days and notices older than 30, at most `limit` of
-    /// each, and saves the broker's clock. Walks the records piece by piece like [`Op::Expire`].
+    /// Forgets dedupe records older than 31 days, notices older than 30, what was said in topics
+    /// more than 90 days ago, at most `limit` of each, and the copies of a key that was replaced
+    /// 91 days ago (save those of `$state`), and saves the broker's clock. Walks the records piece by piece like [`Op::Expire`].
     /// Outcome: [`Outcome::Done`].
     Prune {
         /// Unix ms.
@@ -206,6 +214,13 @@ pub enum Outcome {
         sender: PublicKey,
         /// Deliveries of the same message that are still open.
         left: u32,
+        /// How far it is, if it was sent to a channel.
+        many: Option<Many>,
+    },
+    /// Another key is the channel's current one.
+    KeyConflict {
+        /// Which, if there is one.
+        current: Option<KeyId>,
     },
     /// There was nothing to change.
     NotThere,
@@ -249,6 +264,8 @@ pub enum Query {
         /// Which.
         seqs: Vec<u64>,
     },
+    /// Something of a channel.
+    Channel(ChannelQuery),
     /// What the store is. Answer: [`Rows::Info`].
     Info,
     /// Numbers for /metrics: rows in the queue, meshes, members (without removed ones). Answer:
@@ -260,7 +277,7 @@ pub enum Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rows {
-    /// The mesh, or none: row, members, invites, log entries in order.
+    /// The mesh, or none: row, members, invites, log entries in order, channels.
     Mesh(Option<Box<MeshRows>>),
     /// Deliveries.
     Page(Vec<PageRow>),
@@ -268,6 +285,10 @@ pub enum Rows {
     Counts([u64; 3]),
     /// Per message.
     Outcomes(Vec<SendOutcome>),
+    /// Keys of a channel.
+    Keys(Vec<KeyRow>),
+    /// What was said in a topic.
+    History(HistoryRows),
     /// The store.
     Info(StoreInfo),
     /// Queue rows, meshes, members.

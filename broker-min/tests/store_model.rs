@@ -4,9 +4,10 @@
 
 use broker_min::store::conformance::{key, mesh, sample};
 use broker_min::store::{
-    BrokerStore, Delivery, Durability, MemoryStore, Op, Outcome, Query, SqliteStore, StoreReader,
+    BrokerStore, ChannelQuery, Delivery, Durability, MemoryStore, Op, Outcome, Query, SqliteStore,
+    StoreReader,
 };
-use claudemesh_core::id::{MessageId, Priority};
+use claudemesh_core::id::{ChannelName, MessageId, Priority};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -39,6 +40,9 @@ fn op() -> impl Strategy<Value = Op> {
             accept.class = what.1;
             (accept.now, accept.expires_at) = (times.0, times.1);
             accept.lookup_only = times.2 && caps.0 == 0;
+            let channels = [None, Some("*"), Some("#t")];
+            let channel = channels[usize::from(what.2 % 3 == 0) + usize::from(who.3 == 0)];
+            accept.channel = channel.map(|name| ChannelName::new(name).unwrap());
             accept.caps.rows = caps.0;
             accept.caps.bytes = caps.1;
             accept.caps.rows_per_sender = caps.2;
@@ -73,6 +77,10 @@ fn op() -> impl Strategy<Value = Op> {
 fn sorted(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     for outcome in &mut outcomes {
         if let Outcome::Expired(rows) = outcome {
+            for row in rows.iter_mut() {
+                // Who is the last one depends on the order, which is each store's own affair.
+                row.many = None;
+            }
             rows.sort_by_key(|row| {
                 let it = &row.delivery;
                 (it.seq, it.address)
@@ -91,6 +99,13 @@ fn queries(now: u64) -> Vec<Query> {
         });
     }
     for name in ["one", "two"] {
+        all.push(Query::Channel(ChannelQuery::History {
+            mesh: mesh(name),
+            channel: ChannelName::new("#t").unwrap(),
+            before: 30,
+            limit: 5,
+            bytes: 50,
+        }));
         for address in 1..6 {
             let (mesh, address) = (mesh(name), key(address));
             all.push(Query::Counts {

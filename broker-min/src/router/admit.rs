@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, Status};
-use claudemesh_core::wire::{CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CloseCode, reason};
+use claudemesh_core::wire::{CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CloseCode, reason};
 
 use super::Router;
 use super::bucket::Bucket;
@@ -133,6 +133,7 @@ impl Router {
                 channel: short(told.channel, 64),
                 model: short(told.model, 64),
                 pid: told.pid,
+                statement: text::statement(told.statement),
                 connected_at: now.wall,
                 conn: Some(id),
                 leased_until: 0,
@@ -192,6 +193,8 @@ impl Router {
             modern,
             envelope: has(CAP_ENVELOPE),
             log: has(CAP_LOG),
+            channels: has(CAP_CHANNELS),
+            staged: None,
             durable: told.durable,
             receive: told.receive,
             status: Status::Idle,

@@ -197,7 +197,7 @@ impl Router {
         let restored = !unknown && mesh.take_back();
         if let Some(author) = author {
             let why = "the broker could not write to its store; try again";
-            self.append_refused(author, no(503, "store_unavailable", why));
+            self.append_refused(author, no(503, code::STORE_UNAVAILABLE, why));
         }
         if restored {
             self.next_append(shared);
@@ -216,7 +216,7 @@ impl Router {
         let conns = std::mem::take(&mut mesh.conns);
         for append in waiting {
             let why = "the broker could not write to its store; try again";
-            self.append_refused(append.author, no(503, "store_unavailable", why));
+            self.append_refused(append.author, no(503, code::STORE_UNAVAILABLE, why));
         }
         for conn in conns {
             self.close(conn, CloseCode::OVERLOAD, "store_unknown");

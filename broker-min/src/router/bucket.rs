@@ -26,17 +26,29 @@ impl Bucket {
         per: u64,
         window_ms: u64,
     ) -> Result<(), u64> {
+        self.take_many(1, now, burst, per, window_ms)
+    }
+
+    /// As [`Bucket::take`], of `count`; what is more than a full bucket takes a full one.
+    pub(super) fn take_many(
+        &mut self,
+        count: u64,
+        now: u64,
+        burst: u64,
+        per: u64,
+        window_ms: u64,
+    ) -> Result<(), u64> {
+        let wanted = count.min(burst.max(1)).saturating_mul(1_000);
         let passed = now.saturating_sub(self.filled);
         let gained = passed.saturating_mul(per).saturating_mul(1_000) / window_ms.max(1);
         if gained > 0 {
             self.left = self.left.saturating_add(gained).min(burst * 1_000);
             self.filled = now;
         }
-        if self.left >= 1_000 {
-            self.left -= 1_000;
+        let Some(missing) = wanted.checked_sub(self.left).filter(|missing| *missing > 0) else {
+            self.left -= wanted;
             return Ok(());
-        }
-        let missing = 1_000 - self.left;
+        };
         Err((missing * window_ms).div_ceil((per * 1_000).max(1)).max(1))
     }
 }
@@ -44,6 +56,17 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_at_once() {
+        let mut bucket = Bucket::full(10, 0);
+        bucket.take_many(7, 0, 10, 10, 1_000).unwrap();
+        assert_eq!(bucket.take_many(5, 0, 10, 10, 1_000), Err(200));
+        bucket.take_many(5, 200, 10, 10, 1_000).unwrap();
+        assert_eq!(bucket.take_many(99, 200, 10, 10, 1_000), Err(1_000));
+        bucket.take_many(99, 1_200, 10, 10, 1_000).unwrap();
+        bucket.take(1_200, 10, 10, 1_000).unwrap_err();
+    }
 
     #[test]
     fn a_burst_then_a_rate() {

@@ -1,7 +1,7 @@
 //! Who may come in, and which presence a hello takes over.
 
 use claudemesh_core::id::Signature;
-use claudemesh_core::wire::{ClientFrame, CloseCode, errors, errors::code};
+use claudemesh_core::wire::{ClientFrame, CloseCode, SignedBlob, errors, errors::code};
 use serde_json::Value;
 
 use super::mesh::Mesh;
@@ -35,7 +35,7 @@ pub(super) struct Taking {
 }
 
 /// The code for a session key that is another's.
-pub(super) const SESSION_KEY_TAKEN: &str = "session_key_taken";
+pub(super) const SESSION_KEY_TAKEN: &str = code::SESSION_KEY_TAKEN;
 
 /// What a hello tells, in either form.
 pub(super) struct Told<'a> {
@@ -50,6 +50,7 @@ pub(super) struct Told<'a> {
     pub(super) model: Option<&'a str>,
     pub(super) pid: Option<i64>,
     pub(super) groups: Option<&'a Value>,
+    pub(super) statement: Option<&'a SignedBlob>,
     pub(super) capabilities: &'a [String],
     pub(super) durable: bool,
     pub(super) receive: bool,
@@ -70,6 +71,7 @@ macro_rules! told {
             model: $hello.model.as_deref(),
             pid: $hello.pid,
             groups: $hello.groups.as_ref(),
+            statement: $hello.statement.as_ref(),
             capabilities: $hello.capabilities.as_deref().unwrap_or_default(),
             durable: $hello.durable.unwrap_or(false),
             receive: $hello.receive.unwrap_or(true),

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use claudemesh_core::wire::{CloseCode, Receipt, ReceiptState};
+use claudemesh_core::wire::{CloseCode, Receipt, ReceiptState, errors::code};
 
 use super::Router;
 use super::load::FAIL_STEP;
+use super::multicast::ending;
 use super::push::Offer;
 use super::types::{ConnId, HttpReply};
-use super::writer::Then;
+use super::writer::{Then, ThenChannel};
 use crate::store::{Delivery, Expired, Outcome, StoreError};
 
 impl Router {
@@ -49,37 +50,51 @@ impl Router {
                     self.head = self.head.max(*seq);
                     let tail = sent.tail.take();
                     let message_id = self.ids.mint(*seq, &sent.sender);
-                    for (place, address) in sent.recipients.iter().enumerate() {
-                        if full.contains(&place) {
-                            continue;
-                        }
-                        self.offer(&Offer {
-                            mesh: &sent.mesh,
-                            address,
-                            class: sent.class,
-                            seq: *seq,
-                            sender: sent.sender,
-                            expires_at: sent.expires_at,
-                            message_id: &message_id,
-                            tail: tail.as_deref(),
-                            client_id: sent.client_id.as_ref(),
-                            form: sent.form,
-                        });
-                    }
+                    let offer = Offer {
+                        mesh: &sent.mesh,
+                        class: sent.class,
+                        seq: *seq,
+                        sender: sent.sender,
+                        expires_at: sent.expires_at,
+                        message_id: &message_id,
+                        tail: tail.as_deref(),
+                        client_id: sent.client_id.as_ref(),
+                        needs: sent.needs,
+                    };
+                    // Places ascend in both.
+                    let mut full = full.iter().copied().peekable();
+                    let all = sent.recipients.iter().enumerate();
+                    let taken = all.filter(|(place, _)| full.next_if_eq(place).is_none());
+                    self.offer(&offer, taken.map(|(_, address)| address));
                 }
                 self.answer_sent(&sent, Ok(&first));
-                touched.insert(sent.conn);
+                match first {
+                    Outcome::Accepted { seq, .. }
+                        if sent.channel.is_some() && sent.recipients.is_empty() =>
+                    {
+                        self.flush_acks(sent.conn);
+                        self.told_nobody(&sent, seq);
+                    }
+                    _ => {
+                        touched.insert(sent.conn);
+                    }
+                }
             }
             Then::Settled {
                 delivery,
                 client_id,
             } => {
-                if let Outcome::Settled { sender, left } = first {
+                if let Outcome::Settled { sender, left, many } = first {
                     self.no_longer_waits(&delivery);
-                    if left == 0 {
+                    let message_id = self.ids.mint(delivery.seq, &sender);
+                    let client_id = client_id.as_deref().map(str::to_owned);
+                    if let Some(many) = many.filter(|_| left == 0) {
+                        let receipt = ending(message_id, client_id, &many);
+                        self.tell_sender(&delivery.mesh, &sender, &receipt);
+                    } else if left == 0 {
                         let receipt = Receipt {
-                            message_id: self.ids.mint(delivery.seq, &sender),
-                            client_message_id: client_id.as_deref().map(str::to_owned),
+                            message_id,
+                            client_message_id: client_id,
                             state: ReceiptState::Delivered,
                             reason: None,
                             delivered: None,
@@ -106,6 +121,12 @@ impl Router {
                 }
             }
             Then::Appended(mesh) => self.appended(&mesh, &first),
+            Then::Channel(then) => match *then {
+                ThenChannel::Appended { mesh, channel } => {
+                    self.channel_appended(&mesh, &channel, &first);
+                }
+                ThenChannel::Published(publishing) => self.key_published(publishing, &first),
+            },
             Then::Created {
                 request,
                 entry,
@@ -148,6 +169,13 @@ impl Router {
             Then::Expired => self.expiring = false,
             Then::Failed { .. } => {}
             Then::Appended(mesh) => self.append_failed(&mesh, unknown),
+            Then::Channel(then) => match *then {
+                ThenChannel::Appended { mesh, .. } if unknown => self.forget_mesh(&mesh),
+                ThenChannel::Appended { mesh, channel } => {
+                    self.channel_append_failed(&mesh, &channel);
+                }
+                ThenChannel::Published(publishing) => self.key_failed(publishing, unknown),
+            },
             Then::Created { request, .. } => self.respond(request, store_unavailable()),
             Then::Put {
                 request,
@@ -172,6 +200,15 @@ impl Router {
     fn tell_failed(&mut self, rows: Vec<Expired>) {
         for row in rows {
             self.no_longer_waits(&row.delivery);
+            if let Some(many) = row.many {
+                // One word for all recipients, when none waits any more.
+                if many.left == 0 {
+                    let message_id = self.ids.mint(row.delivery.seq, &row.sender);
+                    let receipt = ending(message_id, None, &many);
+                    self.tell_sender(&row.delivery.mesh, &row.sender, &receipt);
+                }
+                continue;
+            }
             let receipt = Receipt {
                 message_id: self.ids.mint(row.delivery.seq, &row.sender),
                 client_message_id: None,
@@ -209,7 +246,7 @@ impl Router {
         }
     }
 
-    fn tell_sender(
+    pub(super) fn tell_sender(
         &mut self,
         mesh: &claudemesh_core::id::MeshId,
         sender: &claudemesh_core::id::PublicKey,
@@ -229,7 +266,7 @@ impl Router {
 pub(super) fn store_unavailable() -> HttpReply {
     HttpReply::Error {
         status: 503,
-        code: "store_unavailable",
+        code: code::STORE_UNAVAILABLE,
         message: "the broker could not write to its store; try again".to_owned(),
         retry_after_ms: Some(1_000),
     }

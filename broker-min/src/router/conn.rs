@@ -8,6 +8,7 @@ use claudemesh_core::wire::Ack;
 
 use super::bucket::Bucket;
 use super::clock::TimerKey;
+use super::keys::Staged;
 use super::types::ConnId;
 
 /// Bytes waiting for a socket above which no message is added.
@@ -97,6 +98,10 @@ pub(super) struct Conn {
     pub(super) envelope: bool,
     /// Speaks log/1.
     pub(super) log: bool,
+    /// Speaks channels/1.
+    pub(super) channels: bool,
+    /// Copies of a key that it is about to publish.
+    pub(super) staged: Option<Staged>,
     /// Keeps what it is given.
     pub(super) durable: bool,
     /// Takes messages and hints.

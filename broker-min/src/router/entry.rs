@@ -11,7 +11,7 @@ use super::mesh::Mesh;
 use crate::store::{InviteRow, LogChange};
 
 /// How far an entry's time may be ahead of or behind the broker's clock, ms.
-const ENTRY_SKEW_MS: u64 = 600_000;
+pub(super) const ENTRY_SKEW_MS: u64 = 600_000;
 /// Channels that one member makes a day at most.
 const CHANNELS_A_DAY: usize = 10;
 const DAY_MS: u64 = 86_400_000;
@@ -144,5 +144,5 @@ pub(super) fn rule(error: RuleError) -> No {
     no(status, code, error.to_string())
 }
 
-const CONFLICT: &str = "the log has grown since this entry was signed: fetch it, decide and sign \
+pub(super) const CONFLICT: &str = "the log has grown since this entry was signed: fetch it, decide and sign \
                         anew";

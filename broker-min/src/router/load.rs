@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use claudemesh_core::id::{MeshId, Priority};
+use claudemesh_core::id::{ChannelName, KeyId, MeshId, Priority};
 use claudemesh_core::wire::{ClientFrame, CloseCode, errors};
 
 use super::Router;
@@ -35,6 +35,21 @@ pub(super) enum Asked {
     Outcomes {
         conn: ConnId,
         ids: Vec<(String, bool)>,
+        req_id: Option<String>,
+    },
+    /// Keys of a channel.
+    Keys {
+        conn: ConnId,
+        channel: ChannelName,
+        current: Option<KeyId>,
+        /// Who asked may read the channel.
+        reads: bool,
+        req_id: Option<String>,
+    },
+    /// What was said in a topic.
+    History {
+        conn: ConnId,
+        channel: ChannelName,
         req_id: Option<String>,
     },
 }
@@ -159,6 +174,30 @@ impl Router {
                 };
                 self.outcomes_loaded(conn, ids, req_id, rows);
             }
+            Some(Asked::Keys {
+                conn,
+                channel,
+                current,
+                reads,
+                req_id,
+            }) => {
+                let rows = match result {
+                    Ok(Rows::Keys(rows)) => Some(rows),
+                    _ => None,
+                };
+                self.keys_loaded(conn, (channel, current, reads), req_id, rows);
+            }
+            Some(Asked::History {
+                conn,
+                channel,
+                req_id,
+            }) => {
+                let rows = match result {
+                    Ok(Rows::History(rows)) => Some(rows),
+                    _ => None,
+                };
+                self.history_loaded(conn, &channel, req_id, rows);
+            }
             None => {}
         }
     }
@@ -168,17 +207,14 @@ impl Router {
             return;
         };
         match result {
-            Ok(Rows::Mesh(Some(found))) => {
-                let (row, members, invites, entries) = *found;
-                match Mesh::build(row, members, invites, entries) {
-                    Some(mesh) => self.begin(id, mesh, inputs),
-                    None => {
-                        for input in inputs {
-                            self.turn_away(input, "mesh_damaged", DAMAGED);
-                        }
+            Ok(Rows::Mesh(Some(found))) => match Mesh::build(*found) {
+                Some(mesh) => self.begin(id, mesh, inputs),
+                None => {
+                    for input in inputs {
+                        self.turn_away(input, errors::code::MESH_DAMAGED, DAMAGED);
                     }
                 }
-            }
+            },
             Ok(Rows::Mesh(None)) => {
                 for input in inputs {
                     self.no_such_mesh(input);
@@ -186,7 +222,7 @@ impl Router {
             }
             _ => {
                 for input in inputs {
-                    self.turn_away(input, "store_unavailable", UNREADABLE);
+                    self.turn_away(input, errors::code::STORE_UNAVAILABLE, UNREADABLE);
                 }
             }
         }
@@ -244,7 +280,7 @@ impl Router {
         let op = Op::FailMailbox {
             mesh: MeshId::clone(mesh),
             address,
-            reason: "removed".to_owned(),
+            reason: errors::code::REMOVED.to_owned(),
             now: self.now.wall,
             limit: FAIL_STEP,
         };

@@ -43,8 +43,7 @@ impl Router {
             return;
         };
         if !ask.channel.is_empty() {
-            let why = "channels are not served yet: only the mesh's own log is";
-            self.error(id, "unsupported", why, ask.req_id);
+            self.channel_log_get(id, ask);
             return;
         }
         let Some(mesh) = self.mesh(&shared) else {
@@ -80,6 +79,10 @@ impl Router {
                 return;
             }
         };
+        if let Ok(entry) = signed.decode_channel() {
+            self.channel_append(id, &entry.channel, signed, req_id);
+            return;
+        }
         let Some(mesh) = self.mesh_mut(&shared) else {
             return;
         };

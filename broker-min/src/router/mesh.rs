@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use claudemesh_core::id::{PublicKey, Signature};
+use claudemesh_core::id::{ChannelName, PublicKey, Signature};
 use claudemesh_core::membership::{Head, Invite, Log, SignedEntry};
+use claudemesh_core::wire::SignedBlob;
 use serde_json::Value;
 
 use super::append::Append;
 use super::bucket::Bucket;
+use super::channels::{Channel, replay};
 use super::types::{ConnId, In};
-use crate::store::{InviteRow, MemberRow, MeshRow};
+use crate::store::{InviteRow, MemberRow, MeshRow, MeshRows};
 
 /// How long a hello's signature is remembered, ms.
 const SEEN_MS: u64 = 120_000;
@@ -46,6 +48,8 @@ pub(super) struct Presence {
     pub(super) channel: Option<String>,
     pub(super) model: Option<String>,
     pub(super) pid: Option<i64>,
+    /// The member's word for it, as it came.
+    pub(super) statement: Option<SignedBlob>,
     /// Unix ms.
     pub(super) connected_at: u64,
     /// Its connection; none while it is leased.
@@ -97,6 +101,7 @@ pub(super) struct Mesh {
     seen_order: VecDeque<(u64, PublicKey, Signature)>,
     pub(super) buckets: HashMap<PublicKey, Bucket>,
     pub(super) log_buckets: HashMap<PublicKey, Bucket>,
+    pub(super) channels: HashMap<ChannelName, Channel>,
     /// The entry that is being committed.
     pub(super) pending: Option<Box<Append>>,
     /// Entries that wait for it.
@@ -110,14 +115,9 @@ pub(super) struct Mesh {
 }
 
 impl Mesh {
-    /// Puts a mesh together; none if its log does not verify.
-    pub(super) fn build(
-        row: MeshRow,
-        members: Vec<MemberRow>,
-        invites: Vec<InviteRow>,
-        entries: Vec<SignedEntry>,
-    ) -> Option<Self> {
-        let log = Log::verify(&row.id, &entries).ok()?;
+    /// Puts a mesh together; none if one of its logs does not verify.
+    pub(super) fn build((row, members, invites, entries, channels): MeshRows) -> Option<Self> {
+        let (log, channels) = replay(&row.id, &entries, channels)?;
         Some(Self {
             row,
             log,
@@ -140,6 +140,7 @@ impl Mesh {
             seen_order: VecDeque::new(),
             buckets: HashMap::new(),
             log_buckets: HashMap::new(),
+            channels,
             pending: None,
             appends: VecDeque::new(),
             joining: HashSet::new(),
@@ -175,6 +176,7 @@ impl Mesh {
             && self.pending.is_none()
             && self.appends.is_empty()
             && self.joining.is_empty()
+            && !self.channels_busy()
     }
 
     /// Notes the signature of a hello without proof. None: there is no room; false: it was used.

@@ -26,6 +26,7 @@ const SEEN_MS: u64 = 60_000;
 impl Router {
     /// Forgets a connection. Its presence stays for the lease.
     pub(super) fn gone(&mut self, id: ConnId) {
+        self.unstage(id);
         let Some(conn) = self.conns.remove(&id) else {
             return;
         };
@@ -140,11 +141,14 @@ impl Router {
         };
         // Also in the silent time, in which all come back: they are there afterwards, and leave.
         presence.announced = true;
-        let data = json!({
+        let mut data = json!({
             "name": presence.name,
             "pubkey": presence.routing_key().to_hex(),
             "groups": presence.groups,
         });
+        if let Some(statement) = &presence.statement {
+            data["statement"] = json!(statement);
+        }
         let (member, conn) = (presence.member, presence.conn);
         let but = (!presence.session_form).then_some(member);
         self.audit(shared, "peer_joined", &member);
@@ -301,6 +305,7 @@ impl Router {
                 channel: presence.channel.clone(),
                 model: presence.model.clone(),
                 visible: Some(true),
+                statement: presence.statement.clone(),
                 extra: presence
                     .pid
                     .map(|pid| ("pid".to_owned(), pid.into()))

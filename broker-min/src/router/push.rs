@@ -27,7 +27,6 @@ const PAGE_LOADS: usize = 64;
 /// A row that was committed just now.
 pub(super) struct Offer<'a> {
     pub(super) mesh: &'a MeshId,
-    pub(super) address: &'a PublicKey,
     pub(super) class: Priority,
     pub(super) seq: u64,
     pub(super) sender: PublicKey,
@@ -36,8 +35,27 @@ pub(super) struct Offer<'a> {
     /// The push text, if it was kept.
     pub(super) tail: Option<&'a str>,
     pub(super) client_id: Option<&'a Arc<str>>,
+    pub(super) needs: Needs,
+}
+
+/// What a connection must be able to do to get a message; for others it stays in the mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
     /// It is sealed in a form that only some can open.
-    pub(super) form: bool,
+    Envelope,
+    /// And it is for a channel.
+    Channels,
+}
+
+impl Needs {
+    const fn has(self, conn: &Conn) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Envelope => conn.envelope,
+            Self::Channels => conn.envelope && conn.channels,
+        }
+    }
 }
 
 /// What is read of a push text that comes from the store.
@@ -47,31 +65,50 @@ struct Peek<'a> {
     client_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     form: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    target: Option<Cow<'a, str>>,
+}
+
+impl Peek<'_> {
+    fn needs(&self) -> Needs {
+        let target = self.target.as_deref().unwrap_or_default();
+        match &self.form {
+            None => Needs::Nothing,
+            Some(_) if target.starts_with(['*', '@', '#']) => Needs::Channels,
+            Some(_) => Needs::Envelope,
+        }
+    }
 }
 
 impl Router {
-    /// Offers a new row to those who drain its mailbox.
-    pub(super) fn offer(&mut self, offer: &Offer<'_>) {
+    /// Offers a new row to those who drain its mailboxes: one text for all.
+    pub(super) fn offer<'k>(
+        &mut self,
+        offer: &Offer<'_>,
+        addresses: impl Iterator<Item = &'k PublicKey>,
+    ) {
         let Some(mesh) = self.mesh(offer.mesh) else {
             return;
         };
-        let Some(ids) = mesh.drains.get(offer.address).cloned() else {
-            return;
-        };
+        let mut drains = Vec::new();
+        for address in addresses {
+            let ids = mesh.drains.get(address).into_iter().flatten();
+            drains.extend(ids.map(|id| (*id, address)));
+        }
         let window = self.limits.window;
         let (now, wall) = (self.now.mono, self.now.wall);
         let (mut at_once, mut later) = (Vec::new(), Vec::new());
-        for id in ids {
+        for (id, address) in drains {
             let Some(conn) = self.conns.get_mut(&id) else {
                 continue;
             };
             let ready = conn.open(offer.class) && conn.room(window) > 0;
-            let skipped = offer.form && !conn.envelope;
+            let skipped = !offer.needs.has(conn);
             let Some((number, drain)) = conn
                 .drains
                 .iter_mut()
                 .enumerate()
-                .find(|(_, drain)| drain.address == *offer.address)
+                .find(|(_, drain)| drain.address == *address)
             else {
                 continue;
             };
@@ -231,8 +268,8 @@ impl Router {
             cursor.after = row.seq;
             let text = join_push(&self.ids.mint(row.seq, &row.sender), &row.tail);
             let peek: Option<Peek<'_>> = serde_json::from_str(&text).ok();
-            let form = peek.as_ref().is_some_and(|peek| peek.form.is_some());
-            if row.expires_at <= wall || (form && !conn.envelope) {
+            let needs = peek.as_ref().map_or(Needs::Nothing, Peek::needs);
+            if row.expires_at <= wall || !needs.has(conn) {
                 continue;
             }
             let pushed = Pushed {

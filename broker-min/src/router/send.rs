@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::base64url;
-use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::id::{ChannelName, MeshId, MessageId, Priority, PublicKey};
 use claudemesh_core::wire::{
     Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, errors, errors::code,
     push_tail, reason,
 };
 
+use serde_json::{Map, Value};
+
 use super::Router;
 use super::bucket::Bucket;
 use super::mesh::Mesh;
+use super::multicast::Recipients;
+use super::push::Needs;
 use super::text::{iso, shown};
 use super::types::{ConnId, Out};
 use super::writer::Then;
@@ -38,7 +42,12 @@ pub(super) struct Sent {
     pub(super) expires_at: u64,
     /// The push text, if someone may be sent it at once.
     pub(super) tail: Option<String>,
-    pub(super) form: bool,
+    /// What a connection must be able to do to get it.
+    pub(super) needs: Needs,
+    /// The channel it is for.
+    pub(super) channel: Option<ChannelName>,
+    /// Readers of the channel who were not seen for long.
+    dormant: usize,
     /// How it is refused, if it was not taken before.
     pub(super) refusal: Option<Ack>,
 }
@@ -84,9 +93,19 @@ impl Router {
             .expires_at
             .unwrap_or(now.saturating_add(self.limits.expires_ms))
             .min(now.saturating_add(self.limits.max_expires_ms));
-        let (recipients, class, refusal) = match target {
-            Ok((recipient, class)) => (vec![recipient], class, None),
-            Err(ack) => (Vec::new(), Priority::Next, Some(*ack)),
+        let (to, class, refusal) = match target {
+            Ok((to, class)) => (to, class, None),
+            Err(ack) => (To::Peer(member), Priority::Next, Some(*ack)),
+        };
+        let (recipients, channel, dormant) = match to {
+            _ if refusal.is_some() => (Vec::new(), None, 0),
+            To::Peer(key) => (vec![key], None, 0),
+            To::Channel(to) => (to.keys, Some(to.channel), to.dormant),
+        };
+        let needs = match (&channel, &send.form) {
+            (Some(_), _) => Needs::Channels,
+            (None, Some(_)) => Needs::Envelope,
+            (None, None) => Needs::Nothing,
         };
         let sent = Sent {
             conn: id,
@@ -99,7 +118,9 @@ impl Router {
             class,
             expires_at,
             tail: None,
-            form: send.form.is_some(),
+            needs,
+            channel,
+            dormant,
             refusal,
         };
         // What was taken once is acked again, also when it would be refused now.
@@ -136,7 +157,7 @@ impl Router {
                 reply_to_id: text(&send.reply_to_id),
                 // The broker's own words are marked by the subtype; nobody else may use them.
                 subtype: text(&send.subtype).filter(|s| s != "system" && s != "webhook"),
-                target: Some(send.target_spec.clone()),
+                target: Some(target_of(&sent, send)),
                 form: text(&send.form),
                 expires_at: send.expires_at.map(|_| sent.expires_at),
                 ..Push::default()
@@ -163,6 +184,7 @@ impl Router {
                 rows_per_sender: self.limits.mailbox_rows_per_sender,
             },
             lookup_only,
+            channel: sent.channel.clone(),
         };
         sent.tail = listening.then_some(tail);
         self.writer
@@ -175,7 +197,7 @@ impl Router {
         shared: &Arc<MeshId>,
         member: PublicKey,
         send: &Send,
-    ) -> Result<(PublicKey, Priority), Box<Ack>> {
+    ) -> Result<(To, Priority), Box<Ack>> {
         let refuse = |code: &str, error: String| Err(Box::new(refused(code, error)));
         let Ok(class) = send.priority() else {
             return refuse(
@@ -185,13 +207,9 @@ impl Router {
         };
         if send.online == Some(true) {
             let why = "unsupported: this broker does not serve online-only messages yet";
-            return refuse("unsupported", why.into());
+            return refuse(code::UNSUPPORTED, why.into());
         }
         let target = send.target_spec.as_str();
-        if target.starts_with(['*', '@', '#']) {
-            let why = "unsupported: channels are not served yet";
-            return refuse("unsupported", format!("{why} ({})", shown(target, 64)));
-        }
         if send
             .client_message_id
             .as_deref()
@@ -210,7 +228,11 @@ impl Router {
             let why = "expired: expires_at is in the past by the broker's clock";
             return refuse(code::EXPIRED, why.into());
         }
-        self.check_rate(shared, member)?;
+        self.check_rate(shared, member, 1)?;
+        if target.starts_with(['*', '@', '#', '$']) {
+            let to = self.check_channel(shared, member, send)?;
+            return Ok((To::Channel(to), class));
+        }
         let lower = target
             .bytes()
             .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -221,16 +243,22 @@ impl Router {
         };
         let mesh = self.mesh(shared);
         match mesh.map(|mesh| recipient(mesh, &key)) {
-            Some(Recipient::Mailbox) => Ok((key, class)),
+            Some(Recipient::Mailbox) => Ok((To::Peer(key), class)),
             Some(Recipient::Removed) => {
                 let why = "removed: this member was removed from the mesh";
-                refuse("removed", why.into())
+                refuse(code::REMOVED, why.into())
             }
             _ => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
         }
     }
 
-    fn check_rate(&mut self, shared: &Arc<MeshId>, member: PublicKey) -> Result<(), Box<Ack>> {
+    /// Counts deliveries of a member.
+    pub(super) fn check_rate(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        count: u64,
+    ) -> Result<(), Box<Ack>> {
         let (per_s, burst) = (self.limits.deliveries_per_s, self.limits.delivery_burst);
         let now = self.now.mono;
         let Some(mesh) = self.mesh_mut(shared) else {
@@ -241,7 +269,7 @@ impl Router {
             .buckets
             .entry(member)
             .or_insert_with(|| Bucket::full(burst, now));
-        let Err(wait) = bucket.take(now, burst, rate, 1_000) else {
+        let Err(wait) = bucket.take_many(count, now, burst, rate, 1_000) else {
             return Ok(());
         };
         // The numbers of the existing system are told in its words.
@@ -270,10 +298,13 @@ impl Router {
             Ok(Outcome::Accepted { seq, full }) => {
                 let taken = sent.recipients.len().saturating_sub(full.len());
                 let mut ack = accepted(*seq, count(taken));
-                if !full.is_empty() && modern {
-                    let skipped = [(code::QUEUE_FULL.to_owned(), full.len().into())];
-                    ack.skipped = Some(skipped.into_iter().collect());
-                }
+                let skipped: Map<String, Value> =
+                    [(code::QUEUE_FULL, full.len()), (DORMANT, sent.dormant)]
+                        .into_iter()
+                        .filter(|(_, count)| *count > 0)
+                        .map(|(why, count)| (why.to_owned(), count.into()))
+                        .collect();
+                ack.skipped = Some(skipped).filter(|skipped| modern && !skipped.is_empty());
                 ack
             }
             Ok(Outcome::Duplicate { seq, recipients }) => {
@@ -295,7 +326,7 @@ impl Router {
                 None => refused(code::INVALID, "invalid: the broker cannot take this"),
             },
             Err(_) => {
-                let mut ack = refused("store_unavailable", STORE_UNAVAILABLE);
+                let mut ack = refused(code::STORE_UNAVAILABLE, STORE_UNAVAILABLE);
                 ack.retry_after_ms = Some(1_000);
                 ack
             }
@@ -336,6 +367,21 @@ impl Router {
     }
 }
 
+/// To whom a send goes.
+enum To {
+    Peer(PublicKey),
+    Channel(Recipients),
+}
+
+/// The target as it is told to who gets the message.
+fn target_of(sent: &Sent, send: &Send) -> String {
+    let channel = sent.channel.as_ref();
+    channel.map_or_else(
+        || send.target_spec.clone(),
+        |channel| channel.as_str().to_owned(),
+    )
+}
+
 enum Recipient {
     Mailbox,
     Removed,
@@ -373,6 +419,8 @@ fn content(send: &Send) -> u64 {
         .fold(0, |n, byte| (n << 8) | u64::from(*byte))
 }
 
+/// Of recipients who were not seen for long.
+const DORMANT: &str = "dormant";
 const QUEUE_FULL: &str = "queue_full: the recipient's mailbox is full; try again later";
 const STORE_UNAVAILABLE: &str =
     "store_unavailable: the broker could not write to its store; try again";

@@ -17,7 +17,7 @@ use crate::store::{Delivery, Op, Query, SendOutcome};
 /// Low messages that may be asked for by number.
 const FETCH_MAX: u32 = 10_000;
 /// Questions about outcomes of one connection at a time.
-const ASKING_MAX: usize = 16;
+pub(super) const ASKING_MAX: usize = 16;
 
 /// Questions of one connection at once, and a second.
 pub(super) const QUESTIONS_BURST: u64 = 100;
@@ -130,16 +130,12 @@ impl Router {
         if !self.may_ask(id, ask.req_id.as_ref()) {
             return;
         }
-        let Some(conn) = self.conns.get_mut(&id) else {
-            return;
-        };
-        if conn.asking >= ASKING_MAX {
-            let why = "too many questions at a time; wait for their answers";
-            self.error(id, code::BUSY, why, ask.req_id);
+        if !self.begin_asking(id, ask.req_id.as_ref()) {
             return;
         }
-        conn.asking += 1;
-        let sender = conn.member;
+        let Some((_, sender)) = self.who(id) else {
+            return;
+        };
         let mut seqs = Vec::new();
         let ids: Vec<(String, bool)> = ask
             .message_ids
@@ -165,13 +161,12 @@ impl Router {
         req_id: Option<String>,
         rows: Option<Vec<SendOutcome>>,
     ) {
-        let Some(conn) = self.conns.get_mut(&id) else {
+        if !self.end_asking(id) {
             return;
-        };
-        conn.asking = conn.asking.saturating_sub(1);
+        }
         let Some(rows) = rows else {
             let why = "the broker cannot read its store now; try again in a moment";
-            self.error(id, "store_unavailable", why, req_id);
+            self.error(id, code::STORE_UNAVAILABLE, why, req_id);
             return;
         };
         let mut rows = rows.into_iter();
@@ -182,7 +177,9 @@ impl Router {
                 let (state, reason) = match row {
                     Some(SendOutcome::Queued) => (OutcomeState::Queued, None),
                     Some(SendOutcome::Delivered) => (OutcomeState::Delivered, None),
-                    Some(SendOutcome::Failed(why)) => (OutcomeState::Failed, Some(why)),
+                    Some(SendOutcome::Failed(reason) | SendOutcome::FailedOf { reason, .. }) => {
+                        (OutcomeState::Failed, Some(reason))
+                    }
                     Some(SendOutcome::Unknown) | None => (OutcomeState::Unknown, None),
                 };
                 Told {

@@ -1,6 +1,10 @@
 //! Texts that the router writes: times, and what peers say about themselves, cut to size.
 
+use claudemesh_core::wire::SignedBlob;
 use serde_json::{Map, Value};
+
+/// Bytes of a session statement, as it travels.
+const STATEMENT_BYTES: usize = 2_048;
 
 /// Unix ms as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
 pub(super) fn iso(ms: u64) -> String {
@@ -29,6 +33,14 @@ pub(super) fn iso(ms: u64) -> String {
 /// At most `max` characters of a text, none of them a control character.
 pub(super) fn shown(text: &str, max: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(max).collect()
+}
+
+/// A session statement as it came, unless it is larger than any can be.
+pub(super) fn statement(told: Option<&SignedBlob>) -> Option<SignedBlob> {
+    let size = |blob: &SignedBlob| {
+        blob.e.len() + blob.sig.len() + blob.cosig.as_ref().map_or(0, String::len)
+    };
+    told.filter(|blob| size(blob) <= STATEMENT_BYTES).cloned()
 }
 
 /// Groups as a peer may name them: a list of `{name, role?}` with sane names; the rest is left

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use claudemesh_core::wire::{
-    BrokerInfo, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, HelloAck, LogHead, Waiting,
+    BrokerInfo, CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_STATEMENTS, HelloAck,
+    LogHead, Waiting,
 };
 use serde_json::{Map, Value, json};
 
@@ -64,9 +65,15 @@ impl Router {
             let [now, next, low] = conn.waiting_rows;
             let head = mesh.head();
             ack.capabilities = Some(
-                [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG]
-                    .map(str::to_owned)
-                    .to_vec(),
+                [
+                    CAP_DELIVERY,
+                    CAP_ENVELOPE,
+                    CAP_LOG,
+                    CAP_CHANNELS,
+                    CAP_STATEMENTS,
+                ]
+                .map(str::to_owned)
+                .to_vec(),
             );
             ack.broker = Some(BrokerInfo {
                 id: self.broker_id.clone(),
@@ -97,6 +104,12 @@ impl Router {
             ("max_expires_ms", limits.max_expires_ms),
             ("ack_ms", limits.ack_ms),
             ("log_entries_per_hour", limits.log_entries_per_hour.into()),
+            (
+                "channel_entries_per_hour",
+                limits.channel_entries_per_hour.into(),
+            ),
+            ("epochs_per_hour", limits.epochs_per_hour.into()),
+            ("audience", size(limits.audience)),
         ]
         .into_iter()
         .map(|(name, number)| (name.to_owned(), number.into()))

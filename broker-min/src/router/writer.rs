@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use claudemesh_core::id::{MeshId, PublicKey};
+use claudemesh_core::id::{ChannelName, MeshId, PublicKey};
 use claudemesh_core::membership::SignedEntry;
 
+use super::keys::Publishing;
 use super::send::Sent;
-use crate::store::{Delivery, MemberRow, Op};
+use crate::store::{ChannelOp, Delivery, MemberRow, Op};
 
 /// Operations in one batch at most.
 const BATCH_OPS: usize = 512;
@@ -49,6 +50,20 @@ pub(super) enum Then {
         row: Box<MemberRow>,
         token: String,
     },
+    /// Something of a channel.
+    Channel(Box<ThenChannel>),
+}
+
+/// What is done when a channel's operation came back.
+#[derive(Debug)]
+pub(super) enum ThenChannel {
+    /// The pending entry of a channel is in its log.
+    Appended {
+        mesh: Arc<MeshId>,
+        channel: ChannelName,
+    },
+    /// A channel's key was made.
+    Published(Publishing),
 }
 
 /// Operations that belong together, and what follows.
@@ -123,6 +138,7 @@ impl Writer {
 fn size_of(op: &Op) -> usize {
     match op {
         Op::Accept(accept) => accept.tail.len(),
+        Op::Channel(ChannelOp::PutKey { copies, .. }) => copies.len() * 80,
         _ => 0,
     }
 }

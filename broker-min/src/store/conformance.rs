@@ -2,6 +2,7 @@
 //! it in its own tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod channels;
 mod meshes;
 mod queue;
 
@@ -17,7 +18,8 @@ use super::{
 /// # Panics
 /// Where the store does not do what [`BrokerStore`] promises.
 pub fn run(mut make: impl FnMut() -> Box<dyn BrokerStore>) {
-    for check in queue::CHECKS.iter().chain(meshes::CHECKS) {
+    let checks = queue::CHECKS.iter().chain(meshes::CHECKS);
+    for check in checks.chain(channels::CHECKS) {
         check(&mut Bench::new(make()));
     }
 }
@@ -44,6 +46,7 @@ pub fn sample(id: &str, tail: &str) -> Box<Accept> {
             rows_per_sender: 100,
         },
         lookup_only: false,
+        channel: None,
     })
 }
 

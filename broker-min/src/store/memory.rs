@@ -1,5 +1,6 @@
 //! A store that lives as long as its process: for tests, simulation, and meshes that keep nothing.
 
+mod channels;
 mod load;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -7,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::hex;
-use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::id::{ChannelName, MeshId, MessageId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
 
 use super::rows::{DEDUPE_MS, NOTICE_MS};
 use super::{
-    Accept, BrokerStore, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, Op, Outcome,
-    Query, Rows, StoreError, StoreInfo, StoreReader,
+    Accept, BrokerStore, Delivery, Expired, InviteRow, LogChange, Many, MemberRow, MeshRow, Op,
+    Outcome, Query, Rows, StoreError, StoreInfo, StoreReader,
 };
 
 /// A [`BrokerStore`] in memory. It keeps no audit rows, because no query asks for them.
@@ -37,6 +38,8 @@ impl MemoryStore {
             mailboxes: BTreeMap::new(),
             accepted: BTreeMap::new(),
             notices: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            fanouts: BTreeMap::new(),
         })))
     }
 
@@ -85,6 +88,8 @@ struct Message {
     sender: PublicKey,
     tail: String,
     waiting: u32,
+    /// Recipients, if it was sent to a channel.
+    of_many: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,6 +129,8 @@ struct State {
     mailboxes: BTreeMap<(MeshId, PublicKey), Mailbox>,
     accepted: BTreeMap<(MeshId, PublicKey, MessageId), Taken>,
     notices: BTreeMap<(u64, PublicKey), Notice>,
+    channels: BTreeMap<(MeshId, ChannelName), channels::Channel>,
+    fanouts: BTreeMap<u64, channels::Fanout>,
 }
 
 impl State {
@@ -131,7 +138,7 @@ impl State {
         match op {
             Op::Accept(accept) => self.accept(accept),
             Op::Settle(delivery) => match self.remove(delivery) {
-                Some((sender, left)) => Outcome::Settled { sender, left },
+                Some((sender, left, many)) => Outcome::Settled { sender, left, many },
                 None => Outcome::NotThere,
             },
             Op::Expire { now, limit } => {
@@ -176,6 +183,7 @@ impl State {
                     Outcome::Done
                 })
             }
+            Op::Channel(op) => self.channel(op),
             Op::Audit(_) => Outcome::Done,
             Op::Prune { now, limit } => {
                 let limit = *limit as usize;
@@ -185,6 +193,7 @@ impl State {
                 forget(&mut self.notices, limit, |it| {
                     it.at < now.saturating_sub(NOTICE_MS)
                 });
+                self.prune_channels(*now, limit);
                 self.info.clock = *now;
                 Outcome::Done
             }
@@ -237,9 +246,11 @@ impl State {
                     sender: accept.sender,
                     tail: accept.tail.clone(),
                     waiting: recipients,
+                    of_many: accept.channel.as_ref().map(|_| recipients),
                 },
             );
         }
+        self.say(accept, seq);
         for address in fit {
             let mailbox = self
                 .mailboxes
@@ -271,7 +282,7 @@ impl State {
     }
 
     /// Takes a delivery out; gives its sender and how many of its message are left.
-    fn remove(&mut self, delivery: &Delivery) -> Option<(PublicKey, u32)> {
+    fn remove(&mut self, delivery: &Delivery) -> Option<(PublicKey, u32, Option<Many>)> {
         let key = (delivery.mesh.clone(), delivery.address);
         let mailbox = self.mailboxes.get_mut(&key)?;
         let row = mailbox.rows.remove(&(delivery.class, delivery.seq))?;
@@ -284,11 +295,12 @@ impl State {
         }
         let message = self.messages.get_mut(&delivery.seq)?;
         message.waiting -= 1;
-        let left = message.waiting;
+        let (left, of_many) = (message.waiting, message.of_many);
         if left == 0 {
             self.messages.remove(&delivery.seq);
         }
-        Some((row.sender, left))
+        let many = of_many.map(|of| self.many(delivery.seq, of, left));
+        Some((row.sender, left, many))
     }
 
     fn fail(
@@ -312,12 +324,13 @@ impl State {
                         delivery,
                         sender: row.sender,
                         reason: reason.into(),
+                        many: None,
                     });
                 }
             }
         }
-        for it in &failed {
-            self.remove(&it.delivery);
+        for it in &mut failed {
+            self.failed_one(it.delivery.seq, now);
             self.notices.insert(
                 (it.delivery.seq, it.delivery.address),
                 Notice {
@@ -326,6 +339,7 @@ impl State {
                     sender: it.sender,
                 },
             );
+            it.many = self.remove(&it.delivery).and_then(|(_, _, many)| many);
         }
         Outcome::Expired(failed)
     }

@@ -1,7 +1,9 @@
 //! The rows of a broker's store.
 
-use claudemesh_core::id::{MemberId, MeshId, MessageId, Name, Priority, PublicKey};
+use claudemesh_core::id::{ChannelName, MemberId, MeshId, MessageId, Name, Priority, PublicKey};
 use claudemesh_core::membership::{Role, SignedEntry};
+
+use super::{ChannelRow, Many};
 
 /// How long a send's id is remembered: 31 days.
 pub(super) const DEDUPE_MS: u64 = 31 * 86_400_000;
@@ -87,6 +89,9 @@ pub struct Accept {
     pub caps: Caps,
     /// Only find whether it was taken before: it will be refused otherwise.
     pub lookup_only: bool,
+    /// The channel it was sent to: its end is told with counts, and what is said in a `#topic` is
+    /// history with the same commit.
+    pub channel: Option<ChannelName>,
 }
 
 /// A delivery: one message in one mailbox.
@@ -111,6 +116,8 @@ pub struct Expired {
     pub sender: PublicKey,
     /// `expired`, `removed` or `session_gone`.
     pub reason: String,
+    /// How far its message is, if that was sent to a channel.
+    pub many: Option<Many>,
 }
 
 /// A delivery to be pushed.
@@ -137,6 +144,15 @@ pub enum SendOutcome {
     Delivered,
     /// None waits any more and a delivery failed, for this (the first) reason.
     Failed(String),
+    /// As `Failed`, of a message to a channel.
+    FailedOf {
+        /// The first reason.
+        reason: String,
+        /// For how many recipients it failed.
+        failed: u32,
+        /// How many it had.
+        of: u32,
+    },
     /// The place was not given yet, or what is there is another sender's.
     Unknown,
 }
@@ -250,8 +266,15 @@ pub struct AuditRow {
     pub at: u64,
 }
 
-/// All of a mesh: its row, members, invites, log entries in order.
-pub type MeshRows = (MeshRow, Vec<MemberRow>, Vec<InviteRow>, Vec<SignedEntry>);
+/// All of a mesh: its row, members, invites, log entries in order, channels that have entries or
+/// a key, by name.
+pub type MeshRows = (
+    MeshRow,
+    Vec<MemberRow>,
+    Vec<InviteRow>,
+    Vec<SignedEntry>,
+    Vec<ChannelRow>,
+);
 
 /// What a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The durable store: one SQLite file in a folder of the broker's own.
 
 mod cache;
+mod channels;
 mod commit;
 mod load;
 mod lock;

@@ -17,7 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
     the_store_stays_itself,
 ];
 
-fn entry(number: u8, cosigned: bool) -> Box<SignedEntry> {
+pub(super) fn entry(number: u8, cosigned: bool) -> Box<SignedEntry> {
     Box::new(SignedEntry {
         bytes: vec![number; 40],
         signature: Signature([number; 64]),
@@ -71,7 +71,7 @@ fn audit() -> AuditRow {
     }
 }
 
-fn create(bench: &mut Bench, name: &str) -> Outcome {
+pub(super) fn create(bench: &mut Bench, name: &str) -> Outcome {
     bench.one(Op::CreateMesh {
         mesh: mesh_row(name),
         entry: entry(0, false),
@@ -87,7 +87,7 @@ fn append(bench: &mut Bench, seq: u64, changes: Vec<LogChange>) -> Outcome {
     })
 }
 
-fn load(bench: &Bench) -> MeshRows {
+pub(super) fn load(bench: &Bench) -> MeshRows {
     match bench.load(&Query::Mesh(mesh("one"))) {
         Rows::Mesh(Some(mesh)) => *mesh,
         other => panic!("no mesh: {other:?}"),
@@ -95,7 +95,7 @@ fn load(bench: &Bench) -> MeshRows {
 }
 
 fn find(bench: &Bench, key: PublicKey) -> MemberRow {
-    let (_, members, _, _) = load(bench);
+    let (_, members, _, _, _) = load(bench);
     let found: Vec<_> = members.into_iter().filter(|it| it.key == key).collect();
     assert_eq!(found.len(), 1, "one row per member");
     found[0].clone()
@@ -112,7 +112,7 @@ fn a_mesh_is_made_once(bench: &mut Bench) {
         entry: entry(5, false),
     });
     assert_eq!(other, Outcome::NotThere);
-    let (row, members, invites, log) = load(bench);
+    let (row, members, invites, log, _) = load(bench);
     assert_eq!(row, *mesh_row("one"));
     assert_eq!(log, [*entry(0, false)]);
     assert!(invites.is_empty());
@@ -189,7 +189,7 @@ fn invites_count_their_uses(bench: &mut Bench) {
     assert_eq!(bench.one(used("one", "t2")), Outcome::Done);
     assert_eq!(bench.one(used("one", "t3")), Outcome::NotThere);
     assert_eq!(bench.one(used("two", "t2")), Outcome::NotThere);
-    let (_, _, invites, _) = load(bench);
+    let (_, _, invites, _, _) = load(bench);
     let twice = InviteRow {
         legacy_uses: 2,
         ..*invite("t2")

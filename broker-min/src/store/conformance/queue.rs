@@ -86,7 +86,8 @@ fn one_message_has_many_recipients(bench: &mut Bench) {
         assert_eq!(bench.page(address, Next, 0, 9).len(), 1);
         let settled = bench.settle(address, Next, seq);
         let sender = key(1);
-        assert_eq!(settled, Outcome::Settled { sender, left });
+        let many = None;
+        assert_eq!(settled, Outcome::Settled { sender, left, many });
     }
     assert_eq!(bench.outcomes(key(1), &[seq]), [SendOutcome::Delivered]);
     let none = bench.accepted(with("none", |it| it.recipients.clear()));
@@ -174,6 +175,7 @@ fn settling_is_final(bench: &mut Bench) {
     let settled = Outcome::Settled {
         sender: key(1),
         left: 0,
+        many: None,
     };
     assert_eq!(bench.settle(key(2), Next, seq), settled);
     assert_eq!(bench.settle(key(2), Next, seq), Outcome::NotThere);

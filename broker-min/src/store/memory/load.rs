@@ -8,12 +8,10 @@ use crate::store::{PageRow, Query, Rows, SendOutcome};
 impl State {
     pub(super) fn load(&self, query: &Query) -> Rows {
         match query {
-            Query::Mesh(id) => Rows::Mesh(
-                self.meshes
-                    .get(id)
-                    .cloned()
-                    .map(|mesh| Box::new((mesh.row, mesh.members, mesh.invites, mesh.log))),
-            ),
+            Query::Mesh(id) => Rows::Mesh(self.meshes.get(id).cloned().map(|mesh| {
+                let channels = self.channels_of(id);
+                Box::new((mesh.row, mesh.members, mesh.invites, mesh.log, channels))
+            })),
             Query::Page {
                 mesh,
                 address,
@@ -50,6 +48,7 @@ impl State {
             Query::Outcomes { sender, seqs } => {
                 Rows::Outcomes(seqs.iter().map(|seq| self.outcome(sender, *seq)).collect())
             }
+            Query::Channel(query) => self.channel_rows(query),
             Query::Info => Rows::Info(self.info.clone()),
             Query::Totals => {
                 let queued: usize = self.mailboxes.values().map(|it| it.rows.len()).sum();
@@ -75,7 +74,14 @@ impl State {
         let of_seq = all.take_while(|((of, _), _)| *of == seq).map(|(_, it)| it);
         match of_seq.min_by_key(|it| (it.at, &it.reason)) {
             None => SendOutcome::Delivered,
-            Some(it) if it.sender == *sender => SendOutcome::Failed(it.reason.clone()),
+            Some(it) if it.sender == *sender => match self.fanouts.get(&seq) {
+                None => SendOutcome::Failed(it.reason.clone()),
+                Some(fanout) => SendOutcome::FailedOf {
+                    reason: it.reason.clone(),
+                    failed: fanout.failed,
+                    of: fanout.of,
+                },
+            },
             Some(_) => SendOutcome::Unknown,
         }
     }

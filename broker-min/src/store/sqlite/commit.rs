@@ -11,9 +11,9 @@ use claudemesh_core::id::{MeshId, PublicKey};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::cache::{Cache, Counters, DeliveryKey};
-use super::{int, load, meshes, uint};
+use super::{channels, int, load, meshes, uint};
 use crate::store::rows::{audit_metadata, class_number, priority};
-use crate::store::{Accept, Delivery, Expired, Op, Outcome};
+use crate::store::{Accept, Delivery, Expired, Many, Op, Outcome};
 
 /// Begins the transaction and does all operations; the caller commits it or rolls it back.
 pub(super) fn apply(
@@ -167,11 +167,13 @@ impl Batch<'_> {
         let bytes = accept.tail.len() as u64;
         let count = int(recipients.len() as u64);
         if !recipients.is_empty() {
+            let of_many = accept.channel.as_ref().map_or(0, |_| count);
             conn.prepare_cached(
-                "INSERT INTO message (seq, sender, waiting, tail) VALUES (?, ?, ?, ?)",
+                "INSERT INTO message (seq, sender, waiting, tail, of_many) VALUES (?, ?, ?, ?, ?)",
             )?
-            .execute((seq, sender, count, &accept.tail))?;
+            .execute((seq, sender, count, &accept.tail, of_many))?;
         }
+        channels::say(conn, accept, seq, sender)?;
         let mut insert = conn.prepare_cached(
             "INSERT INTO delivery (mailbox, class, seq, sender, size, expires)
              VALUES (?, ?, ?, ?, ?, ?)",
@@ -233,28 +235,37 @@ impl Batch<'_> {
         let Some(gone) = gone else {
             return Ok(Outcome::NotThere);
         };
-        let left = self.after_removal(&gone)?;
+        let (left, many) = self.after_removal(&gone)?;
         let (_, sender) = self.cache.party(self.conn, gone.sender)?;
-        Ok(Outcome::Settled { sender, left })
+        Ok(Outcome::Settled { sender, left, many })
     }
 
     /// Keeps the books after a delivery was deleted: the message goes with its last one. Gives
     /// how many are left.
-    fn after_removal(&mut self, gone: &Gone) -> rusqlite::Result<u32> {
+    fn after_removal(&mut self, gone: &Gone) -> rusqlite::Result<(u32, Option<Many>)> {
         self.cache.removed(gone.key.0, gone.sender, gone.size);
         self.counters.queued = self.counters.queued.saturating_sub(1);
-        let last = self
+        let seq = gone.key.2;
+        let last: Option<u32> = self
             .conn
-            .prepare_cached("DELETE FROM message WHERE seq = ? AND waiting <= 1")?
-            .execute([gone.key.2])?;
-        if last > 0 {
-            return Ok(0);
-        }
-        self.conn
-            .prepare_cached(
-                "UPDATE message SET waiting = waiting - 1 WHERE seq = ? RETURNING waiting",
-            )?
-            .query_row([gone.key.2], |row| row.get(0))
+            .prepare_cached("DELETE FROM message WHERE seq = ? AND waiting <= 1 RETURNING of_many")?
+            .query_row([seq], |row| row.get(0))
+            .optional()?;
+        let (left, of) = match last {
+            Some(of) => (0, of),
+            None => self
+                .conn
+                .prepare_cached(
+                    "UPDATE message SET waiting = waiting - 1 WHERE seq = ?
+                     RETURNING waiting, of_many",
+                )?
+                .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?,
+        };
+        let many = match of {
+            0 => None,
+            of => Some(channels::many(self.conn, seq, of, left)?),
+        };
+        Ok((left, many))
     }
 
     fn fail_mailbox(
@@ -297,12 +308,13 @@ impl Batch<'_> {
             self.conn
                 .prepare_cached("DELETE FROM delivery WHERE mailbox = ? AND class = ? AND seq = ?")?
                 .execute(gone.key)?;
-            self.after_removal(gone)?;
             self.conn
                 .prepare_cached(
                     "INSERT INTO notice (seq, mailbox, sender, reason, at) VALUES (?, ?, ?, ?, ?)",
                 )?
                 .execute((seq, mailbox, gone.sender, reason, int(now)))?;
+            channels::failed_one(self.conn, seq, now)?;
+            let (_, many) = self.after_removal(gone)?;
             let (mesh, address) = self.cache.party(self.conn, mailbox)?;
             let (_, sender) = self.cache.party(self.conn, gone.sender)?;
             failed.push(Expired {
@@ -314,6 +326,7 @@ impl Batch<'_> {
                 },
                 sender,
                 reason: reason.into(),
+                many,
             });
         }
         Ok(Outcome::Expired(failed))

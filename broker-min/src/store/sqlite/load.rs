@@ -94,6 +94,7 @@ fn load(conn: &Connection, query: &Query) -> rusqlite::Result<Rows> {
             let outcomes = seqs.iter().map(|seq| outcome(conn, sender, *seq, head));
             Rows::Outcomes(outcomes.collect::<Result<_, _>>()?)
         }
+        Query::Channel(query) => super::channels::load(conn, query)?,
         Query::Info => Rows::Info(info(conn)?),
         Query::Totals => Rows::Totals(
             conn.prepare_cached(
@@ -150,7 +151,10 @@ fn outcome(
         .optional()?;
     Ok(match failed {
         None => SendOutcome::Delivered,
-        Some((of, reason)) if of == *sender => SendOutcome::Failed(reason),
+        Some((of, reason)) if of == *sender => match super::channels::fanout(conn, int(seq))? {
+            None => SendOutcome::Failed(reason),
+            Some((of, failed)) => SendOutcome::FailedOf { reason, failed, of },
+        },
         Some(_) => SendOutcome::Unknown,
     })
 }
@@ -221,7 +225,8 @@ fn load_mesh(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<MeshRo
             })
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Some((mesh_row, members, invites, entries)))
+    let channels = super::channels::of_mesh(conn, mesh)?;
+    Ok(Some((mesh_row, members, invites, entries, channels)))
 }
 
 /// Reads a validated text; one that does not pass means a damaged file.

@@ -40,6 +40,7 @@ pub(super) fn apply(conn: &Connection, op: &Op) -> rusqlite::Result<Outcome> {
                 .execute((int(*at), mesh.as_str(), member.as_bytes()))?;
             Ok(done(rows))
         }
+        Op::Channel(op) => super::channels::apply(conn, op),
         Op::Audit(row) => audit(conn, row).map(|()| Outcome::Done),
         Op::Accept(_)
         | Op::Settle(_)
@@ -57,7 +58,7 @@ fn done(rows: usize) -> Outcome {
     }
 }
 
-fn find(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<i64>> {
+pub(super) fn find(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<i64>> {
     conn.prepare_cached("SELECT id FROM mesh WHERE name = ?")?
         .query_row([mesh.as_str()], |row| row.get(0))
         .optional()

@@ -15,7 +15,7 @@ const APPLICATION_ID: u32 = 0x636c_6272;
 
 /// Step `n` brings a file of format `n` to format `n + 1`; a new file takes all of them. Released
 /// steps never change.
-pub(super) const STEPS: &[&str] = &[FORMAT_1];
+pub(super) const STEPS: &[&str] = &[FORMAT_1, FORMAT_2];
 
 /// Hot tables name mailboxes and senders by `party.id`: a row of `delivery` is some 40 bytes.
 /// Nothing has an index that its own reads do not need: each costs a row operation per message.
@@ -115,6 +115,60 @@ CREATE TABLE audit_log (
     metadata TEXT NOT NULL,
     createdAt INTEGER NOT NULL
 ) STRICT;
+";
+
+/// Channels: logs, keys with the members' copies, what was said in topics; and how many recipients
+/// a message to a channel had (0: it is no such message) and for how many it failed.
+const FORMAT_2: &str = "
+CREATE TABLE channel (
+    id INTEGER PRIMARY KEY,
+    mesh TEXT NOT NULL,
+    name TEXT NOT NULL,
+    posts INTEGER NOT NULL,
+    UNIQUE (mesh, name)
+) STRICT;
+CREATE TABLE channel_log (
+    channel INTEGER NOT NULL REFERENCES channel,
+    seq INTEGER NOT NULL,
+    entry BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    PRIMARY KEY (channel, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE channel_key (
+    id INTEGER PRIMARY KEY,
+    channel INTEGER NOT NULL REFERENCES channel,
+    key BLOB NOT NULL,
+    epoch INTEGER NOT NULL,
+    statement BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    made_at INTEGER NOT NULL,
+    replaced_at INTEGER,
+    UNIQUE (channel, key)
+) STRICT;
+CREATE INDEX channel_key_replaced ON channel_key (replaced_at) WHERE replaced_at IS NOT NULL;
+CREATE TABLE channel_copy (
+    key INTEGER NOT NULL REFERENCES channel_key,
+    member BLOB NOT NULL,
+    copy BLOB NOT NULL,
+    PRIMARY KEY (key, member)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE history (
+    seq INTEGER PRIMARY KEY,
+    channel INTEGER NOT NULL REFERENCES channel,
+    sender INTEGER NOT NULL,
+    tail TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX history_page ON history (channel, seq);
+CREATE INDEX history_at ON history (at);
+ALTER TABLE message ADD COLUMN of_many INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE fanout (
+    seq INTEGER PRIMARY KEY,
+    of_many INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX fanout_at ON fanout (at);
 ";
 
 /// Refuses a file that is not a broker's, before SQLite may touch it. A file is made in rollback
@@ -258,7 +312,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("broker.db");
         let conn = Connection::open(&file).unwrap();
-        prepare(&conn, &file, STEPS).unwrap();
+        prepare(&conn, &file, &STEPS[..1]).unwrap();
         conn.execute("UPDATE meta SET head = 7", []).unwrap();
 
         let two: &[&'static str] = &[FORMAT_1, "ALTER TABLE meta ADD COLUMN extra INTEGER"];
@@ -270,7 +324,7 @@ mod tests {
             .unwrap();
         assert_eq!(format, 2);
         assert!(matches!(
-            prepare(&conn, &file, STEPS),
+            prepare(&conn, &file, &STEPS[..1]),
             Err(StoreError::Newer {
                 found: 2,
                 supported: 1,
@@ -285,14 +339,41 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_format_1_keeps_its_queue_and_gets_channels() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.db");
+        let conn = Connection::open(&file).unwrap();
+        prepare(&conn, &file, &STEPS[..1]).unwrap();
+        conn.execute_batch(
+            "INSERT INTO message (seq, sender, waiting, tail) VALUES (1, 1, 1, 'x');
+             UPDATE meta SET head = 1, queued = 1",
+        )
+        .unwrap();
+        prepare(&conn, &file, STEPS).unwrap();
+        let one = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(one("SELECT of_many FROM message WHERE tail = 'x'"), 0);
+        assert_eq!(one("SELECT head FROM meta"), 1);
+        for table in [
+            "channel",
+            "channel_log",
+            "channel_key",
+            "channel_copy",
+            "history",
+            "fanout",
+        ] {
+            assert_eq!(one(&format!("SELECT count(*) FROM {table}")), 0);
+        }
+    }
+
+    #[test]
     fn a_migration_that_fails_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("broker.db");
         let conn = Connection::open(&file).unwrap();
-        prepare(&conn, &file, STEPS).unwrap();
+        prepare(&conn, &file, &STEPS[..1]).unwrap();
         let broken: &[&'static str] = &[FORMAT_1, "DROP TABLE notice; SELECT nonsense"];
         prepare(&conn, &file, broken).unwrap_err();
         conn.execute("DELETE FROM notice", []).unwrap();
-        prepare(&conn, &file, STEPS).unwrap();
+        prepare(&conn, &file, &STEPS[..1]).unwrap();
     }
 }

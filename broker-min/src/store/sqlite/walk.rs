@@ -59,6 +59,7 @@ impl Batch<'_> {
                  (SELECT seq, mailbox FROM notice WHERE at < ? ORDER BY at LIMIT ?)",
             )?
             .execute((int(now.saturating_sub(NOTICE_MS)), limit))?;
+        super::channels::prune(self.conn, now, limit)?;
         self.conn
             .prepare_cached("UPDATE meta SET clock = ?")?
             .execute([int(now)])?;

@@ -15,11 +15,11 @@
 //! | another entry at a place that is held | `LogFork`; nothing is appended any more |
 //! | a shorter log | `LogRollback`; the own log counts |
 //! | pages of one entry | no harm: the rest is asked for |
-//! | pages that end before the head they name | *limit*: not named by the page; as a withheld entry once a member writes |
+//! | pages that end before the head they name | who asked for the log gets an error; the log as held counts |
 //! | reordered pages, other people's entries | `BadEntry`; the right ones are taken later |
 //! | no log for a mesh that has one | `LogMissing`; the own log counts |
 //! | no challenge | `ChallengeMissing`, no hello. *Limit*: at first contact the hello goes without a proof |
-//! | another challenge, a relayed hello | the real broker refuses the proof |
+//! | another challenge, a relayed hello | the real broker refuses the proof, and the signature without it. *Limit*: a hello that was kept from the broker opens one connection without a proof, as existing clients have; it is pushed boxes that it cannot open, and can settle them |
 //! | another sender on a push | `Rejected`; never taken as that one's. *Limit*: the real one's message is lost, and the receiver says so |
 //! | a push again, by the same or a new broker id | taken once |
 //! | someone else's box | `Rejected` |

@@ -72,7 +72,7 @@ async fn what_was_acked_and_dropped_is_sent_again_once_the_truth_is_told() {
             return vec![json!({ "type": "list_peers", "_reqId": "room" })];
         }
         if way == Way::ToPeer && frame["type"] == "peers_list" && !acked.is_empty() {
-            return acked.drain(..).collect();
+            return std::mem::take(&mut acked);
         }
         vec![frame]
     });

@@ -179,7 +179,7 @@ impl Mesh {
             && !self.channels_busy()
     }
 
-    /// Notes the signature of a hello without proof. None: there is no room; false: it was used.
+    /// Notes the signature of a hello. None: there is no room; false: it was used.
     pub(super) fn see(
         &mut self,
         now: u64,

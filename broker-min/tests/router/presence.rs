@@ -231,6 +231,21 @@ fn a_hello_without_proof_works_once() {
 }
 
 #[test]
+fn a_proven_hello_does_not_work_without_its_proof() {
+    let mut world = World::of(2);
+    let hello = hello(&world.mesh(), 2, 900);
+    let first = world.enter(hello.clone(), |v| v.proven = true);
+    let stripped = world.enter(hello.clone(), |v| v.proven = false);
+    assert_eq!(world.closed[&stripped], (1_008, "bad_signature".into()));
+    assert!(!world.closed.contains_key(&first));
+    // Two processes of one member may say the same in the same millisecond.
+    let mut other = hello;
+    other.session_id = Some("other".into());
+    let other = world.enter(other, |v| v.proven = true);
+    assert!(!world.closed.contains_key(&other));
+}
+
+#[test]
 fn strangers_and_too_many_are_refused() {
     let limits = {
         let mut limits = Limits::default();

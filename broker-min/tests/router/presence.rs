@@ -323,3 +323,30 @@ fn the_end_closes_everyone_after_the_last_commit() {
     assert_eq!(world.last(owner)["queued"], true);
     assert_eq!(world.closed[&owner], (1_001, "shutting down".into()));
 }
+
+#[test]
+fn a_session_statement_is_shown_as_it_came() {
+    let mut world = World::of(3);
+    let watcher = world.connect(3);
+    world.got(watcher);
+    let statement = |e: String| SignedBlob {
+        e,
+        sig: "not checked here".into(),
+        cosig: None,
+    };
+    for (member, size, shown) in [(1, 900, true), (2, 4_000, false)] {
+        let mut hello = hello(&world.mesh(), member, 700 + u64::from(member));
+        hello.statement = Some(statement("A".repeat(size)));
+        world.enter(hello, |_| {});
+        let told = world.got_of(watcher, "push").remove(0);
+        let expected = json!({"e": "A".repeat(size), "sig": "not checked here"});
+        let data = &told["eventData"];
+        assert_eq!(data["statement"] == expected, shown);
+        assert_eq!(data.get("statement").is_some(), shown);
+    }
+    world.frame(watcher, json!({"type": "list_peers"}));
+    let peers = world.last(watcher)["peers"].clone();
+    let with = peers.as_array().unwrap().iter().filter(|it| it["statement"].is_object());
+    let with: Vec<_> = with.map(|it| &it["memberPubkey"]).collect();
+    assert_eq!(with, [&json!(crate::world::hex(1))]);
+}

@@ -145,6 +145,7 @@ CREATE TABLE channel_key (
     replaced_at INTEGER,
     UNIQUE (channel, key)
 ) STRICT;
+CREATE INDEX channel_key_newest ON channel_key (channel, id);
 CREATE INDEX channel_key_replaced ON channel_key (replaced_at) WHERE replaced_at IS NOT NULL;
 CREATE TABLE channel_copy (
     key INTEGER NOT NULL REFERENCES channel_key,

@@ -8,13 +8,18 @@ pub mod conformance;
 mod memory;
 mod rows;
 mod sqlite;
+mod values;
 
 pub use memory::MemoryStore;
 pub use rows::{
-    Accept, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, MeshRows,
-    PageRow, SendOutcome, StoreInfo,
+    Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
+    MeshRows, PageRow, SendOutcome, StoreInfo,
 };
-pub use sqlite::{Durability, SqliteStore};
+pub use sqlite::{AuditFault, AuditReport, Durability, SqliteStore, verify_audit};
+pub(crate) use values::json_len;
+pub use values::{
+    Fire, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
+};
 
 use claudemesh_core::id::{MeshId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
@@ -157,6 +162,8 @@ pub enum Op {
     },
     /// An audit row of its own. Outcome: [`Outcome::Done`].
     Audit(AuditRow),
+    /// A change of what is kept besides messages. Outcomes: see [`ValueOp`].
+    Value(ValueOp),
     /// Forgets dedupe records older than 31 days and notices older than 30, at most `limit` of
     /// each, and saves the broker's clock. Walks the records piece by piece like [`Op::Expire`].
     /// Outcome: [`Outcome::Done`].
@@ -207,6 +214,11 @@ pub enum Outcome {
         /// Deliveries of the same message that are still open.
         left: u32,
     },
+    /// A schedule is kept.
+    Scheduled {
+        /// When it is due, unix ms.
+        due: u64,
+    },
     /// There was nothing to change.
     NotThere,
     /// Deliveries that failed.
@@ -249,6 +261,17 @@ pub enum Query {
         /// Which.
         seqs: Vec<u64>,
     },
+    /// About what is kept besides messages. Answer: [`Rows::Value`].
+    Value(ValueQuery),
+    /// The end of a mesh's audit chain, and rows of it. Answer: [`Rows::Audit`].
+    Audit {
+        /// The mesh.
+        mesh: MeshId,
+        /// Only rows after this place.
+        from: u64,
+        /// Bytes of rows at most, but at least one row; 0: none.
+        bytes: usize,
+    },
     /// What the store is. Answer: [`Rows::Info`].
     Info,
     /// Numbers for /metrics: rows in the queue, meshes, members (without removed ones). Answer:
@@ -268,6 +291,10 @@ pub enum Rows {
     Counts([u64; 3]),
     /// Per message.
     Outcomes(Vec<SendOutcome>),
+    /// What is kept besides messages.
+    Value(ValueRows),
+    /// Of the audit chain.
+    Audit(AuditPage),
     /// The store.
     Info(StoreInfo),
     /// Queue rows, meshes, members.

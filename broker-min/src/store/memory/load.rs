@@ -50,6 +50,8 @@ impl State {
             Query::Outcomes { sender, seqs } => {
                 Rows::Outcomes(seqs.iter().map(|seq| self.outcome(sender, *seq)).collect())
             }
+            Query::Value(query) => Rows::Value(self.load_value(query)),
+            Query::Audit { mesh, from, bytes } => Rows::Audit(self.audit.load(mesh, *from, *bytes)),
             Query::Info => Rows::Info(self.info.clone()),
             Query::Totals => {
                 let queued: usize = self.mailboxes.values().map(|it| it.rows.len()).sum();

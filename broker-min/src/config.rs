@@ -59,6 +59,16 @@ limit_flags! {
     max_expires_ms: u64,
     /// Log entries of one member an hour
     log_entries_per_hour: u32,
+    /// Keys of state of one mesh
+    state_keys: u64,
+    /// Memories of one mesh
+    memories: u64,
+    /// Bytes of one value or memory
+    value_bytes: usize,
+    /// Schedules of one member
+    schedules_per_member: u64,
+    /// Milliseconds that a schedule may be ahead
+    schedule_ahead_ms: u64,
     /// Meshes made from one address an hour
     meshes_per_hour: u32,
     /// Connections of one address that have not said hello

@@ -41,6 +41,16 @@ pub struct Limits {
     pub max_expires_ms: u64,
     /// Log entries of one member an hour.
     pub log_entries_per_hour: u32,
+    /// Keys of state of one mesh.
+    pub state_keys: u64,
+    /// Memories of one mesh.
+    pub memories: u64,
+    /// Bytes of one value or memory.
+    pub value_bytes: usize,
+    /// Schedules of one member.
+    pub schedules_per_member: u64,
+    /// Milliseconds that a schedule may be ahead.
+    pub schedule_ahead_ms: u64,
     /// Meshes made from one address an hour.
     pub meshes_per_hour: u32,
     /// Connections of one address that have not said hello.
@@ -70,6 +80,11 @@ impl Default for Limits {
             expires_ms: 7 * 86_400_000,
             max_expires_ms: 30 * 86_400_000,
             log_entries_per_hour: 600,
+            state_keys: 10_000,
+            memories: 10_000,
+            value_bytes: 49_152,
+            schedules_per_member: 100,
+            schedule_ahead_ms: 366 * 86_400_000,
             meshes_per_hour: 60,
             pending_per_address: 256,
             connections: 50_000,

@@ -214,11 +214,8 @@ pub enum Outcome {
         /// Deliveries of the same message that are still open.
         left: u32,
     },
-    /// A schedule is kept.
-    Scheduled {
-        /// When it is due, unix ms.
-        due: u64,
-    },
+    /// It is kept: a value under this version, a schedule for this time (unix ms).
+    Kept(u64),
     /// There was nothing to change.
     NotThere,
     /// Deliveries that failed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::base64url;
-use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::id::{MemberId, MeshId, MessageId, Priority, PublicKey};
 use claudemesh_core::wire::{
     Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, errors, errors::code,
     push_tail, reason,
@@ -16,7 +16,7 @@ use super::mesh::Mesh;
 use super::text::{iso, shown};
 use super::types::{ConnId, Out};
 use super::writer::Then;
-use crate::store::{Accept, Caps, Op, Outcome, StoreError};
+use crate::store::{Accept, Caps, Fire, Op, Outcome, StoreError, ValueOp};
 
 /// Characters of a text that a send only passes on.
 const PASSED_ON: usize = 256;
@@ -41,7 +41,12 @@ pub(super) struct Sent {
     pub(super) form: bool,
     /// How it is refused, if it was not taken before.
     pub(super) refusal: Option<Ack>,
+    /// The schedule that it comes of; then there is no connection.
+    pub(super) schedule: Option<String>,
 }
+
+/// Stands for the connection of a message that a schedule sends.
+const NO_CONN: ConnId = ConnId::MAX;
 
 /// A refusal of a send.
 pub(super) fn refused(code: &str, error: impl Into<String>) -> Ack {
@@ -101,6 +106,7 @@ impl Router {
             tail: None,
             form: send.form.is_some(),
             refusal,
+            schedule: None,
         };
         // What was taken once is acked again, also when it would be refused now.
         if sent.refusal.is_some() && sent.client_id.is_none() {
@@ -111,8 +117,63 @@ impl Router {
         self.accept(sent, send);
     }
 
+    /// Sends for a member whose schedule is due, by all the rules of this moment. Says for how
+    /// long to wait, in ms, if it is only too early.
+    pub(super) fn send_scheduled(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        schedule: &str,
+        send: &Send,
+    ) -> Result<(), u64> {
+        let now = self.now.wall;
+        let (recipients, class, refusal) = match self.check(shared, member, send) {
+            Ok((recipient, class)) => (vec![recipient], class, None),
+            Err(ack) if ack.code.as_deref() == Some(code::RATE_LIMIT) => {
+                return Err(ack.retry_after_ms.unwrap_or(1_000));
+            }
+            Err(ack) => (Vec::new(), Priority::Next, Some(*ack)),
+        };
+        let expires_at = send
+            .expires_at
+            .unwrap_or(now.saturating_add(self.limits.expires_ms))
+            .min(now.saturating_add(self.limits.max_expires_ms));
+        let client_id = send.client_message_id.as_deref();
+        let sent = Sent {
+            conn: NO_CONN,
+            number: 0,
+            mesh: Arc::clone(shared),
+            sender: member,
+            ack_id: String::new(),
+            client_id: client_id.map(|id| shown(id, PASSED_ON).into()),
+            recipients,
+            class,
+            expires_at,
+            tail: None,
+            form: send.form.is_some(),
+            refusal,
+            schedule: Some(schedule.to_owned()),
+        };
+        self.accept(sent, send);
+        Ok(())
+    }
+
+    /// Routing key, member id and name of who sends.
+    fn speaker(&self, sent: &Sent) -> Option<(PublicKey, MemberId, String)> {
+        if sent.schedule.is_some() {
+            let row = self.mesh(&sent.mesh)?.member(&sent.sender)?;
+            return Some((row.key, row.id.clone(), row.name.as_str().to_owned()));
+        }
+        let conn = self.conns.get(&sent.conn)?;
+        Some((
+            conn.routing_key(),
+            conn.member_id.clone(),
+            conn.name.clone(),
+        ))
+    }
+
     fn accept(&mut self, mut sent: Sent, send: &Send) {
-        let Some(conn) = self.conns.get(&sent.conn) else {
+        let Some((routing_key, member_id, name)) = self.speaker(&sent) else {
             return;
         };
         let now = self.now.wall;
@@ -123,14 +184,14 @@ impl Router {
         } else {
             push_tail(&Push {
                 mesh_id: sent.mesh.as_str().to_owned(),
-                sender_pubkey: conn.routing_key().to_hex(),
+                sender_pubkey: routing_key.to_hex(),
                 priority: sent.class.as_str().to_owned(),
                 nonce: send.nonce.clone(),
                 ciphertext: send.ciphertext.clone(),
                 created_at: iso(now),
-                sender_member_pubkey: Some(conn.member.to_hex()),
-                sender_member_id: Some(conn.member_id.as_str().to_owned()),
-                sender_name: Some(conn.name.clone()),
+                sender_member_pubkey: Some(sent.sender.to_hex()),
+                sender_member_id: Some(member_id.as_str().to_owned()),
+                sender_name: Some(name),
                 client_message_id: sent.client_id.as_deref().map(str::to_owned),
                 request_fingerprint: text(&send.request_fingerprint),
                 reply_to_id: text(&send.reply_to_id),
@@ -165,8 +226,18 @@ impl Router {
             lookup_only,
         };
         sent.tail = listening.then_some(tail);
-        self.writer
-            .push(vec![Op::Accept(Box::new(op))], Then::Sent(Box::new(sent)));
+        let op = match &sent.schedule {
+            None => Op::Accept(Box::new(op)),
+            Some(id) => {
+                let refusal = sent.refusal.as_ref().and_then(|ack| ack.code.clone());
+                Op::Value(ValueOp::Fire(Box::new(Fire {
+                    id: id.clone(),
+                    refusal,
+                    accept: op,
+                })))
+            }
+        };
+        self.writer.push(vec![op], Then::Sent(Box::new(sent)));
     }
 
     /// The recipient and class of a send, or its refusal.
@@ -230,7 +301,11 @@ impl Router {
         }
     }
 
-    fn check_rate(&mut self, shared: &Arc<MeshId>, member: PublicKey) -> Result<(), Box<Ack>> {
+    pub(super) fn check_rate(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+    ) -> Result<(), Box<Ack>> {
         let (per_s, burst) = (self.limits.deliveries_per_s, self.limits.delivery_burst);
         let now = self.now.mono;
         let Some(mesh) = self.mesh_mut(shared) else {

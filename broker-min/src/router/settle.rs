@@ -17,7 +17,7 @@ use crate::store::{Delivery, Op, Query, SendOutcome};
 /// Low messages that may be asked for by number.
 const FETCH_MAX: u32 = 10_000;
 /// Questions about outcomes of one connection at a time.
-const ASKING_MAX: usize = 16;
+pub(super) const ASKING_MAX: usize = 16;
 
 /// Questions of one connection at once, and a second.
 pub(super) const QUESTIONS_BURST: u64 = 100;

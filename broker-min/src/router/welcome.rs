@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use claudemesh_core::wire::{
-    BrokerInfo, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, HelloAck, LogHead, Waiting,
+    BrokerInfo, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, HelloAck, LogHead, Waiting,
 };
 use serde_json::{Map, Value, json};
 
@@ -26,6 +26,14 @@ impl Router {
                 *sum += count;
             }
         }
+        self.one_counted(id);
+    }
+
+    /// One of the things that `hello_ack` waits for is there.
+    pub(super) fn one_counted(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         conn.counts_left = conn.counts_left.saturating_sub(1);
         if conn.counts_left > 0 {
             return;
@@ -64,7 +72,7 @@ impl Router {
             let [now, next, low] = conn.waiting_rows;
             let head = mesh.head();
             ack.capabilities = Some(
-                [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG]
+                [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES]
                     .map(str::to_owned)
                     .to_vec(),
             );
@@ -75,10 +83,12 @@ impl Router {
             });
             ack.waiting = Some(Waiting { now, next, low });
             ack.log_head = Some(LogHead::new(head.seq, &head.hash));
+            ack.audit_head = conn.audit.map(|place| self.audit_head(&conn.mesh, place));
             ack.limits = Some(self.limits_told());
             ack.lease_ms = Some(self.limits.lease_ms);
         }
         self.reply(id, ack);
+        self.ask_pending(id);
     }
 
     fn limits_told(&self) -> Map<String, Value> {
@@ -96,6 +106,11 @@ impl Router {
             ("expires_ms", limits.expires_ms),
             ("max_expires_ms", limits.max_expires_ms),
             ("ack_ms", limits.ack_ms),
+            ("state_keys", limits.state_keys),
+            ("memories", limits.memories),
+            ("value_bytes", size(limits.value_bytes)),
+            ("schedules_per_member", limits.schedules_per_member),
+            ("schedule_ahead_ms", limits.schedule_ahead_ms),
             ("log_entries_per_hour", limits.log_entries_per_hour.into()),
         ]
         .into_iter()

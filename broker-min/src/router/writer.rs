@@ -7,6 +7,7 @@ use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::membership::SignedEntry;
 
 use super::send::Sent;
+use super::values::Wrote;
 use crate::store::{Delivery, MemberRow, Op};
 
 /// Operations in one batch at most.
@@ -23,6 +24,8 @@ pub(super) enum Then {
     Nothing,
     /// A send is answered.
     Sent(Box<Sent>),
+    /// Something is kept besides messages.
+    Value(Box<Wrote>),
     /// A delivery is settled.
     Settled {
         delivery: Delivery,
@@ -123,6 +126,7 @@ impl Writer {
 fn size_of(op: &Op) -> usize {
     match op {
         Op::Accept(accept) => accept.tail.len(),
+        Op::Value(op) => op.size(),
         _ => 0,
     }
 }

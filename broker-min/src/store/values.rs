@@ -12,16 +12,17 @@ pub(super) const FAILED_MS: u64 = 30 * 86_400_000;
 pub(super) const SEARCH_BYTES: usize = 16 << 20;
 
 /// A change of what is kept besides messages. Unless it says otherwise the outcome is
-/// [`Outcome::Done`](Outcome::Done), or
-/// [`Outcome::NotThere`](Outcome::NotThere) if there is no such mesh or row. What is done
+/// [`Outcome::Done`], or
+/// [`Outcome::NotThere`] if there is no such mesh or row. What is done
 /// at a member's wish writes its audit row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueOp {
-    /// Keeps a value. [`Outcome::Conflict`](Outcome::Conflict) with the kept version if
-    /// that does not fit, [`Outcome::Full`](Outcome::Full) if there are too many keys.
+    /// Keeps a value. [`Outcome::Kept`] with its version,
+    /// [`Outcome::Conflict`] with the kept version if
+    /// that does not fit, [`Outcome::Full`] if there are too many keys.
     SetState(SetState),
-    /// Keeps a memory. [`Outcome::Reused`](Outcome::Reused) if its id names another one,
-    /// [`Outcome::Full`](Outcome::Full) if there are too many.
+    /// Keeps a memory. [`Outcome::Reused`] if its id names another one,
+    /// [`Outcome::Full`] if there are too many.
     Remember {
         /// The mesh.
         mesh: MeshId,
@@ -30,7 +31,7 @@ pub enum ValueOp {
         /// Memories of the mesh at most.
         max: u64,
     },
-    /// Forgets a memory. [`Outcome::Refused`](Outcome::Refused) if it is another's.
+    /// Forgets a memory. [`Outcome::Refused`] if it is another's.
     Forget {
         /// The mesh.
         mesh: MeshId,
@@ -43,9 +44,9 @@ pub enum ValueOp {
         /// Unix ms.
         at: u64,
     },
-    /// Keeps a schedule. [`Outcome::Scheduled`](Outcome::Scheduled) with the time for which
-    /// it is kept, [`Outcome::Reused`](Outcome::Reused) if its id names another one,
-    /// [`Outcome::Full`](Outcome::Full) if its member has too many.
+    /// Keeps a schedule. [`Outcome::Kept`] with the time for which
+    /// it is kept, [`Outcome::Reused`] if its id names another one,
+    /// [`Outcome::Full`] if its member has too many.
     Schedule {
         /// The schedule.
         row: ScheduleRow,
@@ -77,7 +78,7 @@ pub enum ValueOp {
         next: Option<u64>,
     },
     /// What was due at `due` is in its author's hands, or its author knows that it failed.
-    /// [`Outcome::Conflict`](Outcome::Conflict) with the newer time that waits, if one does.
+    /// [`Outcome::Conflict`] with the newer time that waits, if one does.
     Taken {
         /// The mesh.
         mesh: MeshId,
@@ -90,8 +91,21 @@ pub enum ValueOp {
     },
     /// Sends a one-shot: the message is taken, or its refusal is noted, and the schedule is over,
     /// in one commit. The outcomes of [`Op::Accept`](super::Op::Accept), or
-    /// [`Outcome::NotThere`](Outcome::NotThere) if it was given up or is over.
+    /// [`Outcome::NotThere`] if it was given up or is over.
     Fire(Box<Fire>),
+}
+
+impl ValueOp {
+    /// Bytes that it brings to the disk, about.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::SetState(set) => set.row.weight(),
+            Self::Remember { row, .. } => row.weight(),
+            Self::Schedule { row, .. } => ROW_BYTES + row.body.len(),
+            Self::Fire(fire) => ROW_BYTES + fire.accept.tail.len(),
+            _ => ROW_BYTES,
+        }
+    }
 }
 
 /// A value to be kept.

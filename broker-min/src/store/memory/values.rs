@@ -114,7 +114,7 @@ impl State {
         let kept = values.state.get(&set.row.key);
         let version = kept.map_or(0, |(row, _)| row.version);
         if set.request.is_some() && kept.is_some_and(|(_, request)| *request == set.request) {
-            return Outcome::Done;
+            return Outcome::Kept(version);
         }
         let lower = set.row.version != 0 && set.row.version < version;
         if lower || set.if_version.is_some_and(|wanted| wanted != version) {
@@ -127,9 +127,11 @@ impl State {
         if row.version == 0 {
             row.version = version.saturating_add(1);
         }
+        let version = row.version;
         let (size, writer, at) = (row.value.len(), row.writer, row.at);
         values.state.insert(row.key.clone(), (row, set.request));
-        self.noted(&set.mesh, "state_set", &writer, Some(size), at)
+        self.noted(&set.mesh, "state_set", &writer, Some(size), at);
+        Outcome::Kept(version)
     }
 
     fn remember(&mut self, mesh: &MeshId, row: &MemoryRow, max: u64) -> Outcome {
@@ -180,9 +182,7 @@ impl State {
         if let Some((_, kept)) = values.scheduled(&row.id) {
             let same = kept.is_same(row);
             return if same || kept.failed.is_some() && kept.body == row.body {
-                Outcome::Scheduled {
-                    due: kept.due.unwrap_or(due),
-                }
+                Outcome::Kept(kept.due.unwrap_or(due))
             } else {
                 Outcome::Reused
             };
@@ -195,7 +195,7 @@ impl State {
         values.schedules.insert(self.next_number, row.clone());
         let (size, at) = (Some(row.body.len()), row.created_at);
         self.noted(&row.mesh, "schedule_set", &row.member, size, at);
-        Outcome::Scheduled { due }
+        Outcome::Kept(due)
     }
 
     fn taken(&mut self, (mesh, id): (&MeshId, &str), member: &PublicKey, due: u64) -> Outcome {

@@ -119,7 +119,7 @@ impl Batch<'_> {
             .optional()?;
         let version = kept.as_ref().map_or(0, |kept| kept.0);
         if set.request.is_some() && kept.as_ref().is_some_and(|kept| kept.1 == set.request) {
-            return Ok(Outcome::Done);
+            return Ok(Outcome::Kept(version));
         }
         let lower = row.version != 0 && row.version < version;
         if lower || set.if_version.is_some_and(|wanted| wanted != version) {
@@ -159,7 +159,8 @@ impl Batch<'_> {
                 set.request.as_ref().map(<[u8; 16]>::as_slice),
             ))?;
         let size = Some(row.value.len());
-        self.if_changed(rows, &set.mesh, "state_set", &row.writer, size, row.at)
+        self.if_changed(rows, &set.mesh, "state_set", &row.writer, size, row.at)?;
+        Ok(Outcome::Kept(version))
     }
 
     fn remember(&mut self, name: &MeshId, row: &MemoryRow, max: u64) -> rusqlite::Result<Outcome> {
@@ -245,9 +246,7 @@ impl Batch<'_> {
         if let Some(kept) = self.scheduled(&row.mesh, &row.id)? {
             return Ok(
                 if kept.is_same(row) || kept.failed.is_some() && kept.body == row.body {
-                    Outcome::Scheduled {
-                        due: kept.due.unwrap_or(due),
-                    }
+                    Outcome::Kept(kept.due.unwrap_or(due))
                 } else {
                     Outcome::Reused
                 },
@@ -278,7 +277,7 @@ impl Batch<'_> {
             ))?;
         let (size, at) = (Some(row.body.len()), row.created_at);
         self.if_changed(rows, &row.mesh, "schedule_set", &row.member, size, at)?;
-        Ok(Outcome::Scheduled { due })
+        Ok(Outcome::Kept(due))
     }
 
     fn scheduled(&self, mesh: &MeshId, id: &str) -> rusqlite::Result<Option<ScheduleRow>> {

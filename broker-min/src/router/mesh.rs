@@ -58,6 +58,8 @@ pub(super) struct Presence {
     pub(super) leased_until: u64,
     /// Others were told that it is here.
     pub(super) announced: bool,
+    /// What it does, in its own words, sealed or not.
+    pub(super) summary: Option<String>,
 }
 
 impl Presence {

@@ -346,7 +346,11 @@ fn a_session_statement_is_shown_as_it_came() {
     }
     world.frame(watcher, json!({"type": "list_peers"}));
     let peers = world.last(watcher)["peers"].clone();
-    let with = peers.as_array().unwrap().iter().filter(|it| it["statement"].is_object());
+    let with = peers
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["statement"].is_object());
     let with: Vec<_> = with.map(|it| &it["memberPubkey"]).collect();
     assert_eq!(with, [&json!(crate::world::hex(1))]);
 }

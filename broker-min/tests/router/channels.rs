@@ -44,7 +44,10 @@ fn an_entry_is_told_to_all_who_may_see_it() {
     assert!(world.got(deaf).is_empty() && world.got(legacy).is_empty());
     let page = get(&mut world, other, "#deploys", 0);
     assert_eq!(page["entries"].as_array().unwrap().len(), 1);
-    assert_eq!((&page["from"], &page["head"]["seq"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&page["from"], &page["head"]["seq"]),
+        (&json!(1), &json!(1))
+    );
     let none = get(&mut world, other, "#deploys", 2);
     assert!(none["entries"].as_array().unwrap().is_empty());
     let entry = chan.sign(&world, 3, left(3));
@@ -113,7 +116,10 @@ fn entries_are_checked() {
     let refused = |world: &mut World, conn: u64, entry: &_, code: &str| {
         world.append(conn, entry, None);
         let answer = world.last(conn);
-        assert_eq!((&answer["code"], &answer["_reqId"]), (&json!(code), &json!("r")));
+        assert_eq!(
+            (&answer["code"], &answer["_reqId"]),
+            (&json!(code), &json!("r"))
+        );
     };
     // Not for somebody else, not twice, not for who is no member, not from tomorrow.
     let entry = chan.sign(&world, 3, joined(4));
@@ -173,11 +179,17 @@ fn six_entries_an_hour() {
     }
     let answer = chan.say(&mut world, three, 3, joined(3));
     assert_eq!(answer["code"], "rate_limit");
-    assert_eq!((&answer["limit"], &answer["retry_after_ms"]), (&json!(6), &json!(600_000)));
+    assert_eq!(
+        (&answer["limit"], &answer["retry_after_ms"]),
+        (&json!(6), &json!(600_000))
+    );
     chan.joins_by_other(&mut world);
     world.pass(600_000);
     world.got(three);
-    assert_eq!(chan.say(&mut world, three, 3, joined(3))["type"], "log_appended");
+    assert_eq!(
+        chan.say(&mut world, three, 3, joined(3))["type"],
+        "log_appended"
+    );
 }
 
 impl Chan {
@@ -193,7 +205,10 @@ fn entries_wait_for_each_other() {
     let mut world = World::of(4);
     let chan = Chan::make(&mut world, 2, "#a", true);
     let (three, four) = (world.connect(3), world.connect(4));
-    let (a, b) = (chan.sign(&world, 3, joined(3)), chan.sign(&world, 4, joined(4)));
+    let (a, b) = (
+        chan.sign(&world, 3, joined(3)),
+        chan.sign(&world, 4, joined(4)),
+    );
     world.got(three);
     world.got(four);
     world.hold_commits = true;
@@ -218,7 +233,10 @@ fn an_entry_that_is_not_kept_never_was() {
     let answer = chan.say(&mut world, three, 3, joined(3));
     assert_eq!(answer["code"], "store_unavailable");
     assert_eq!(get(&mut world, three, "#a", 1)["head"]["seq"], 0);
-    assert_eq!(chan.say(&mut world, three, 3, joined(3))["type"], "log_appended");
+    assert_eq!(
+        chan.say(&mut world, three, 3, joined(3))["type"],
+        "log_appended"
+    );
     let why = String::from("fsync");
     world.fail.push_back(StoreError::Unknown { path, why });
     let entry = chan.sign(&world, 3, left(3));
@@ -226,7 +244,10 @@ fn an_entry_that_is_not_kept_never_was() {
     assert_eq!(world.closed[&three].0, 1_013);
     let three = world.connect(3);
     assert_eq!(get(&mut world, three, "#a", 1)["head"]["seq"], 1);
-    assert_eq!(chan.say(&mut world, three, 3, left(3))["type"], "log_appended");
+    assert_eq!(
+        chan.say(&mut world, three, 3, left(3))["type"],
+        "log_appended"
+    );
 }
 
 #[test]
@@ -246,8 +267,14 @@ fn a_restart_keeps_what_a_removed_lead_did() {
     let mut after = world.restart();
     let three = after.connect(3);
     assert_eq!(get(&mut after, three, "#a", 1)["head"]["seq"], 1);
-    assert_eq!(chan.say(&mut after, three, 3, added(4))["type"], "log_appended");
-    assert_eq!(chan.say(&mut after, three, 3, left(2))["type"], "log_appended");
+    assert_eq!(
+        chan.say(&mut after, three, 3, added(4))["type"],
+        "log_appended"
+    );
+    assert_eq!(
+        chan.say(&mut after, three, 3, left(2))["type"],
+        "log_appended"
+    );
     let mut again = after.restart();
     let four = again.connect(4);
     assert_eq!(get(&mut again, four, "#a", 1)["head"]["seq"], 3);

@@ -38,7 +38,10 @@ fn a_topic_is_read_page_by_page() {
     crate::channel_world::settle(&mut world, three);
     let page = history(&mut world, three, json!({"channel": "#t", "limit": 2}));
     assert_eq!(page["type"], "channel_messages");
-    assert_eq!((texts(&page), &page["more"]), (vec!["m4", "m3"], &json!(true)));
+    assert_eq!(
+        (texts(&page), &page["more"]),
+        (vec!["m4", "m3"], &json!(true))
+    );
     let message = &page["messages"][0];
     assert_eq!(message["target"], "#t");
     assert_eq!(message["senderMemberPubkey"], crate::world::hex(2));
@@ -46,7 +49,10 @@ fn a_topic_is_read_page_by_page() {
     let before = page["messages"][1]["messageId"].clone();
     let ask = json!({"channel": "#t", "before": before});
     let rest = history(&mut world, three, ask);
-    assert_eq!((texts(&rest), &rest["more"]), (vec!["m2", "m1", "m0"], &json!(false)));
+    assert_eq!(
+        (texts(&rest), &rest["more"]),
+        (vec!["m2", "m1", "m0"], &json!(false))
+    );
     let mut after = world.restart();
     let three = after.connect(3);
     after.got(three);
@@ -84,11 +90,22 @@ fn only_who_is_in_reads() {
         (three, json!({"channel": "@g"}), "invalid_argument"),
         (three, json!({"channel": "*"}), "invalid_argument"),
         (three, json!({"channel": "$state"}), "invalid_argument"),
-        (three, json!({"channel": "#t", "before": "é"}), "invalid_argument"),
+        (
+            three,
+            json!({"channel": "#t", "before": "é"}),
+            "invalid_argument",
+        ),
     ] {
-        assert_eq!(history(&mut world, conn, ask.clone())["code"], code, "{ask}");
+        assert_eq!(
+            history(&mut world, conn, ask.clone())["code"],
+            code,
+            "{ask}"
+        );
     }
-    assert_eq!(chan.say(&mut world, three, 3, left(3))["type"], "log_appended");
+    assert_eq!(
+        chan.say(&mut world, three, 3, left(3))["type"],
+        "log_appended"
+    );
     let answer = history(&mut world, three, json!({"channel": "#t"}));
     assert_eq!(answer["code"], "forbidden");
 }

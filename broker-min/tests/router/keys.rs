@@ -32,14 +32,20 @@ fn a_key_is_made_told_and_handed_out() {
     }
     let rotation = chan.rotation(&world, 2);
     let answer = chan.publish(&mut world, two, &rotation);
-    assert_eq!((&answer["type"], &answer["_reqId"]), (&json!("channel_key_ok"), &json!("k")));
+    assert_eq!(
+        (&answer["type"], &answer["_reqId"]),
+        (&json!("channel_key_ok"), &json!("k"))
+    );
     let copy_of = |n: u8| {
         let copy = rotation.copies.iter().find(|(of, _)| *of == key(n));
         Value::from(base64url(&copy.unwrap().1))
     };
     for (conn, n) in [(one, 1), (second, 2), (three, 3)] {
         let told = world.last(conn);
-        assert_eq!((&told["type"], &told["channel"]), (&json!("channel_key"), &json!("*")));
+        assert_eq!(
+            (&told["type"], &told["channel"]),
+            (&json!("channel_key"), &json!("*"))
+        );
         assert_eq!(told["e"], base64url(&rotation.statement.bytes));
         assert_eq!(told["copy"], copy_of(n));
     }
@@ -65,7 +71,12 @@ fn one_of_two_wins() {
     world.got(three);
     world.hold_commits = true;
     for (conn, rotation) in [(two, &a), (three, &b)] {
-        bring(&mut world, conn, &rotation.statement.key_id(), &rotation.copies);
+        bring(
+            &mut world,
+            conn,
+            &rotation.statement.key_id(),
+            &rotation.copies,
+        );
         publish(&mut world, conn, &rotation.statement, rotation.after);
     }
     assert!(world.got(two).is_empty());
@@ -73,7 +84,10 @@ fn one_of_two_wins() {
     assert_eq!(world.last(two)["type"], "channel_key_ok");
     let frames = world.got(three);
     assert_eq!(frames[0]["type"], "channel_key");
-    assert_eq!((&frames[1]["code"], &frames[1]["_reqId"]), (&json!("key_conflict"), &json!("k")));
+    assert_eq!(
+        (&frames[1]["code"], &frames[1]["_reqId"]),
+        (&json!("key_conflict"), &json!("k"))
+    );
     world.hold_commits = false;
     // And once it is known, at once.
     assert_eq!(chan.publish(&mut world, three, &b)["code"], "key_conflict");
@@ -89,7 +103,10 @@ fn a_key_is_for_the_readers_of_now() {
     world.got(two);
     assert_eq!(chan.publish(&mut world, two, &late)["code"], "stale_epoch");
     let next = chan.rotation(&world, 2);
-    assert_eq!(chan.publish(&mut world, two, &next)["type"], "channel_key_ok");
+    assert_eq!(
+        chan.publish(&mut world, two, &next)["type"],
+        "channel_key_ok"
+    );
     assert!(world.got_of(three, "channel_key").is_empty());
     // A removal from the mesh changes who reads at once.
     let late = chan.rotation(&world, 2);
@@ -123,16 +140,25 @@ fn one_key_an_hour_for_the_same_readers() {
     let third = chan.rotation(&world, 2);
     let answer = chan.publish(&mut world, two, &third);
     assert_eq!(answer["code"], "rate_limit");
-    assert_eq!((&answer["limit"], &answer["retry_after_ms"]), (&json!(1), &json!(3_600_000)));
+    assert_eq!(
+        (&answer["limit"], &answer["retry_after_ms"]),
+        (&json!(1), &json!(3_600_000))
+    );
     // Another member may, and new readers make it free.
     let other = chan.rotation(&world, 3);
-    assert_eq!(chan.publish(&mut world, three, &other)["type"], "channel_key_ok");
+    assert_eq!(
+        chan.publish(&mut world, three, &other)["type"],
+        "channel_key_ok"
+    );
     let removal = world.remove(3);
     let owner = world.connect(1);
     world.append(owner, &removal, None);
     world.log.append(&removal).unwrap();
     let fresh = chan.rotation(&world, 2);
-    assert_eq!(chan.publish(&mut world, two, &fresh)["type"], "channel_key_ok");
+    assert_eq!(
+        chan.publish(&mut world, two, &fresh)["type"],
+        "channel_key_ok"
+    );
 }
 
 #[test]
@@ -182,7 +208,10 @@ fn copies_are_checked() {
     let many: Vec<_> = (0..200).map(|n| (key(n), [0; 48])).collect();
     bring(&mut world, two, &id, &many);
     assert_eq!(world.last(two)["code"], "invalid_argument");
-    assert_eq!(chan.publish(&mut world, two, &good)["type"], "channel_key_ok");
+    assert_eq!(
+        chan.publish(&mut world, two, &good)["type"],
+        "channel_key_ok"
+    );
 }
 
 #[test]
@@ -196,7 +225,11 @@ fn statements_are_checked() {
     let refused = |world: &mut World, conn: u64, statement: &_, code: &str| {
         publish(world, conn, statement, after);
         let answer = world.last(conn);
-        assert_eq!((&answer["code"], &answer["_reqId"]), (&json!(code), &json!("k")), "{answer}");
+        assert_eq!(
+            (&answer["code"], &answer["_reqId"]),
+            (&json!(code), &json!("k")),
+            "{answer}"
+        );
     };
     // Another's, a stranger's, of another mesh, of no channel, of another's channel.
     refused(&mut world, three, &good.statement, "forbidden");
@@ -248,7 +281,10 @@ fn statements_are_checked() {
         assert_eq!(world.last(two)["code"], "malformed");
     }
     // An older key again.
-    assert_eq!(chan.publish(&mut world, two, &good)["type"], "channel_key_ok");
+    assert_eq!(
+        chan.publish(&mut world, two, &good)["type"],
+        "channel_key_ok"
+    );
     let first = chan.taken[0].clone();
     publish(&mut world, two, &first, Some(chan.key_id()));
     assert_eq!(world.last(two)["code"], "invalid");
@@ -268,9 +304,15 @@ fn a_private_channels_keys_are_nobody_elses() {
         assert_eq!(get(&mut world, conn, "#p", Some(&ids))["code"], "forbidden");
     }
     assert_eq!(get(&mut world, four, "#none", None)["code"], "not_found");
-    assert_eq!(get(&mut world, four, "nothing", None)["code"], "invalid_argument");
+    assert_eq!(
+        get(&mut world, four, "nothing", None)["code"],
+        "invalid_argument"
+    );
     let many = [KeyId([0; 16]); 33];
-    assert_eq!(get(&mut world, four, "*", Some(&many))["code"], "invalid_argument");
+    assert_eq!(
+        get(&mut world, four, "*", Some(&many))["code"],
+        "invalid_argument"
+    );
 }
 
 #[test]
@@ -280,10 +322,18 @@ fn a_key_that_is_not_kept_never_was() {
     let two = world.connect(2);
     let rotation = chan.rotation(&world, 2);
     let path = String::new();
-    world.fail.push_back(broker_min::store::StoreError::Full { path });
-    assert_eq!(chan.publish(&mut world, two, &rotation)["code"], "store_unavailable");
+    world
+        .fail
+        .push_back(broker_min::store::StoreError::Full { path });
+    assert_eq!(
+        chan.publish(&mut world, two, &rotation)["code"],
+        "store_unavailable"
+    );
     assert!(get(&mut world, two, "*", None).get("current").is_none());
-    assert_eq!(chan.publish(&mut world, two, &rotation)["type"], "channel_key_ok");
+    assert_eq!(
+        chan.publish(&mut world, two, &rotation)["type"],
+        "channel_key_ok"
+    );
 }
 
 #[test]

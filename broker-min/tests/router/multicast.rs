@@ -19,7 +19,10 @@ fn a_message_goes_to_all_in_the_channel_but_the_sender() {
     }
     let before = (world.push_texts, world.batches.len());
     let ack = chan.post(&mut world, two, "a");
-    assert_eq!((&ack["queued"], &ack["recipients"]), (&json!(true), &json!(2)));
+    assert_eq!(
+        (&ack["queued"], &ack["recipients"]),
+        (&json!(true), &json!(2))
+    );
     assert!(ack.get("skipped").is_none());
     assert_eq!(
         (world.push_texts, world.batches.len()),
@@ -27,7 +30,10 @@ fn a_message_goes_to_all_in_the_channel_but_the_sender() {
         "one text and one commit for all"
     );
     let push = world.last(three);
-    assert_eq!((&push["target"], &push["form"]), (&json!("#t"), &json!("envelope/1")));
+    assert_eq!(
+        (&push["target"], &push["form"]),
+        (&json!("#t"), &json!("envelope/1"))
+    );
     assert_eq!(push["senderMemberPubkey"], hex(2));
     assert_eq!(ids(&mut world, device), ["a"]);
     for conn in [again, four] {
@@ -35,7 +41,10 @@ fn a_message_goes_to_all_in_the_channel_but_the_sender() {
     }
     // Once under the same id, to the same target.
     let ack = chan.post(&mut world, two, "a");
-    assert_eq!((&ack["duplicate"], &ack["recipients"]), (&json!(true), &json!(2)));
+    assert_eq!(
+        (&ack["duplicate"], &ack["recipients"]),
+        (&json!(true), &json!(2))
+    );
     let mut other = chan.message("a");
     other["nonce"] = "other".into();
     assert_eq!(world.say_frame(two, other)["code"], "invalid");
@@ -55,15 +64,27 @@ fn what_is_not_sealed_under_the_current_key_is_refused() {
     let (two, four) = (world.connect(2), world.connect(4));
     let code = |world: &mut World, conn: u64, frame: Value| {
         let ack = world.say_frame(conn, frame);
-        assert_eq!((&ack["queued"], &ack["messageId"]), (&json!(false), &json!("")));
+        assert_eq!(
+            (&ack["queued"], &ack["messageId"]),
+            (&json!(false), &json!(""))
+        );
         ack["code"].as_str().unwrap().to_owned()
     };
     let id = chan.key_id();
-    assert_eq!(code(&mut world, two, message("#t", "hello", "now")), "unsupported");
+    assert_eq!(
+        code(&mut world, two, message("#t", "hello", "now")),
+        "unsupported"
+    );
     let mut formless = chan.message("x");
     formless["form"].take();
     assert_eq!(code(&mut world, two, formless), "unsupported");
-    for ciphertext in ["", "zgE=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA", "ééééééééééééé", "zgF!"] {
+    for ciphertext in [
+        "",
+        "zgE=",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "ééééééééééééé",
+        "zgF!",
+    ] {
         let mut frame = chan.message("x");
         frame["ciphertext"] = ciphertext.into();
         assert_eq!(code(&mut world, two, frame), "unsupported", "{ciphertext}");
@@ -77,7 +98,11 @@ fn what_is_not_sealed_under_the_current_key_is_refused() {
         (two, bare.name.as_str(), &id, "stale_epoch"),
         (two, "*", &id, "stale_epoch"),
     ] {
-        assert_eq!(code(&mut world, conn, message_under(to, key, "y")), expected, "{to}");
+        assert_eq!(
+            code(&mut world, conn, message_under(to, key, "y")),
+            expected,
+            "{to}"
+        );
     }
     // Who came later gets nothing of what is sealed for the ones before, and cannot seal for them.
     chan.joins(&mut world, 4);
@@ -110,9 +135,15 @@ fn who_cannot_take_it_is_skipped() {
     let owner = world.connect(1);
     assert_eq!(world.say(owner, &hex(2), "x", "now")["queued"], true);
     let ack = chan.post(&mut world, owner, "a");
-    assert_eq!((&ack["recipients"], &ack["skipped"]), (&json!(1), &json!({"queue_full": 1})));
+    assert_eq!(
+        (&ack["recipients"], &ack["skipped"]),
+        (&json!(1), &json!({"queue_full": 1}))
+    );
     let ack = chan.post(&mut world, owner, "b");
-    assert_eq!((&ack["queued"], &ack["code"]), (&json!(false), &json!("queue_full")));
+    assert_eq!(
+        (&ack["queued"], &ack["code"]),
+        (&json!(false), &json!("queue_full"))
+    );
     let three = world.connect(3);
     assert_eq!(ids(&mut world, three), ["a"]);
 }
@@ -128,7 +159,10 @@ fn who_was_not_seen_for_a_month_gets_nothing_of_what_goes_to_all() {
     world.now.wall += 11 * 86_400_000;
     let owner = world.connect(1);
     let ack = chan.post(&mut world, owner, "a");
-    assert_eq!((&ack["recipients"], &ack["skipped"]), (&json!(1), &json!({"dormant": 1})));
+    assert_eq!(
+        (&ack["recipients"], &ack["skipped"]),
+        (&json!(1), &json!({"dormant": 1}))
+    );
     assert_eq!(ids(&mut world, three), ["a"]);
     assert_eq!(topic.post(&mut world, owner, "b")["recipients"], 2);
 }
@@ -195,15 +229,20 @@ fn its_end_is_told_once_with_counts() {
     world.got(owner);
     let four = world.connect(4);
     let first = world.got_of(four, "push")[0]["messageId"].clone();
-    world.frame(four, json!({"type": "client_ack", "brokerMessageIds": [first]}));
+    world.frame(
+        four,
+        json!({"type": "client_ack", "brokerMessageIds": [first]}),
+    );
     settle(&mut world, two);
     assert!(world.got_of(owner, "receipt").is_empty());
     settle(&mut world, three);
     let receipts = world.got_of(owner, "receipt");
     assert_eq!(
         receipts,
-        [json!({"type": "receipt", "messageId": all_well, "client_message_id": "a",
-            "state": "delivered", "delivered": 3, "failed": 0, "of": 3})]
+        [
+            json!({"type": "receipt", "messageId": all_well, "client_message_id": "a",
+            "state": "delivered", "delivered": 3, "failed": 0, "of": 3})
+        ]
     );
     let removal = world.remove(4);
     world.append(owner, &removal, None);
@@ -211,10 +250,15 @@ fn its_end_is_told_once_with_counts() {
     let receipts = world.got_of(owner, "receipt");
     assert_eq!(
         receipts,
-        [json!({"type": "receipt", "messageId": one_lost, "state": "failed",
-            "reason": "removed", "delivered": 2, "failed": 1, "of": 3})]
+        [
+            json!({"type": "receipt", "messageId": one_lost, "state": "failed",
+            "reason": "removed", "delivered": 2, "failed": 1, "of": 3})
+        ]
     );
-    world.frame(owner, json!({"type": "outcomes", "messageIds": [all_well, one_lost]}));
+    world.frame(
+        owner,
+        json!({"type": "outcomes", "messageIds": [all_well, one_lost]}),
+    );
     let outcomes = world.last(owner)["outcomes"].clone();
     assert_eq!(outcomes[0]["state"], "delivered");
     assert_eq!(
@@ -234,7 +278,10 @@ fn its_end_is_told_once_with_counts() {
     world.pass(10_000);
     let receipts = world.got_of(owner, "receipt");
     assert_eq!(receipts.len(), 1);
-    assert_eq!((&receipts[0]["reason"], &receipts[0]["delivered"]), (&json!("expired"), &json!(1)));
+    assert_eq!(
+        (&receipts[0]["reason"], &receipts[0]["delivered"]),
+        (&json!("expired"), &json!(1))
+    );
 }
 
 #[test]
@@ -244,7 +291,10 @@ fn a_topic_of_one_takes_a_post() {
     let two = world.connect(2);
     world.got(two);
     let ack = chan.post(&mut world, two, "a");
-    assert_eq!((&ack["queued"], &ack["recipients"]), (&json!(true), &json!(0)));
+    assert_eq!(
+        (&ack["queued"], &ack["recipients"]),
+        (&json!(true), &json!(0))
+    );
     let frames = world.got(two);
     assert_eq!(frames[0]["type"], "ack");
     assert_eq!(
@@ -252,6 +302,9 @@ fn a_topic_of_one_takes_a_post() {
         json!({"type": "receipt", "messageId": ack["messageId"], "client_message_id": "a",
             "state": "delivered", "delivered": 0, "failed": 0, "of": 0})
     );
-    world.frame(two, json!({"type": "outcomes", "messageIds": [ack["messageId"]]}));
+    world.frame(
+        two,
+        json!({"type": "outcomes", "messageIds": [ack["messageId"]]}),
+    );
     assert_eq!(world.last(two)["outcomes"][0]["state"], "delivered");
 }

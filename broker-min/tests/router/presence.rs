@@ -2,6 +2,7 @@
 
 use broker_min::limits::Limits;
 use broker_min::router::In;
+use claudemesh_core::wire::SignedBlob;
 use serde_json::{Value, json};
 
 use crate::world::{World, hello, hex, key, message};
@@ -352,5 +353,5 @@ fn a_session_statement_is_shown_as_it_came() {
         .iter()
         .filter(|it| it["statement"].is_object());
     let with: Vec<_> = with.map(|it| &it["memberPubkey"]).collect();
-    assert_eq!(with, [&json!(crate::world::hex(1))]);
+    assert_eq!(with, [&json!(hex(1))]);
 }

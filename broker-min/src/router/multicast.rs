@@ -8,7 +8,7 @@ use claudemesh_core::wire::{Ack, CAP_ENVELOPE, Receipt, ReceiptState, Send, erro
 
 use super::Router;
 use super::channels::NOT_IN;
-use super::keys::STALE;
+use super::key_check::STALE;
 use super::mesh::Mesh;
 use super::send::{Sent, refused};
 use crate::store::Many;

@@ -10,6 +10,8 @@
 #[path = "router/world.rs"]
 mod world;
 
+#[path = "router/audit.rs"]
+mod audit;
 #[path = "router/delivery.rs"]
 mod delivery;
 #[path = "router/hostile.rs"]
@@ -22,5 +24,9 @@ mod kinds;
 mod log;
 #[path = "router/presence.rs"]
 mod presence;
+#[path = "router/schedule.rs"]
+mod schedule;
 #[path = "router/sending.rs"]
 mod sending;
+#[path = "router/values.rs"]
+mod values;

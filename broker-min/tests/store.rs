@@ -135,7 +135,7 @@ fn the_audit_table_has_metadata_alone() {
 
     let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
     let mut statement = conn.prepare("SELECT * FROM audit_log ORDER BY id").unwrap();
-    let columns = "id meshId eventType actorPeerId targetPeerId metadata createdAt";
+    let columns = "id meshId eventType actorPeerId targetPeerId metadata createdAt chain n hash";
     assert!(statement.column_names().eq(columns.split(' ')));
     type Row = (String, String, String, Option<String>, String, i64);
     let rows: Vec<Row> = statement

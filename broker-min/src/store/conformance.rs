@@ -4,6 +4,7 @@
 
 mod meshes;
 mod queue;
+mod values;
 
 use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
 
@@ -17,7 +18,8 @@ use super::{
 /// # Panics
 /// Where the store does not do what [`BrokerStore`] promises.
 pub fn run(mut make: impl FnMut() -> Box<dyn BrokerStore>) {
-    for check in queue::CHECKS.iter().chain(meshes::CHECKS) {
+    let checks = queue::CHECKS.iter().chain(meshes::CHECKS);
+    for check in checks.chain(values::CHECKS) {
         check(&mut Bench::new(make()));
     }
 }

@@ -235,7 +235,7 @@ mod tests {
                 let (a, b) = (a.min(b), a.max(b));
                 let all = |from: u32, to: u32, step: u32| {
                     (from..=to)
-                        .filter(|n| (n - from) % step == 0)
+                        .filter(|n| (n - from).is_multiple_of(step))
                         .map(u64::from)
                         .collect::<Vec<_>>()
                 };
@@ -285,7 +285,7 @@ mod tests {
             };
             let next = cron.next(after);
             if let Some(next) = next {
-                prop_assert!(next > after && next % 60_000 == 0 && fits(next));
+                prop_assert!(next > after && next.is_multiple_of(60_000) && fits(next));
             }
             // One by one, for three days at most.
             let mut at = (after / 60_000 + 1) * 60_000;

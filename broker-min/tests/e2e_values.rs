@@ -152,6 +152,7 @@ async fn the_audit_chain_holds_over_a_restart_and_an_altered_file_is_found_out()
     pinned.check(&mesh.id(), None).unwrap();
     for n in 0..5 {
         owner.json(send(&key(1), &format!("m{n}"))).await;
+        owner.expect("ack").await;
     }
     mesh.stop_broker().await.unwrap();
     mesh.start_broker().await.unwrap();

@@ -25,7 +25,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Route end-to-end encrypted messages between claudemesh peers
 #[derive(Debug, Clone, Parser)]
-#[command(name = "broker-min", version)]
+#[command(
+    name = "broker-min",
+    version,
+    after_help = "broker-min audit verify --data DIR: check the audit table of a stopped broker"
+)]
 pub struct Args {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7900")]

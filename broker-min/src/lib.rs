@@ -25,6 +25,7 @@
 //! # Features
 //! `testing`: an in-process mesh for the tests of applications.
 
+pub mod audit;
 mod broker;
 pub mod cli;
 mod clock;

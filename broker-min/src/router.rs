@@ -184,8 +184,12 @@ impl Router {
         })
     }
 
-    /// When [`In::Tick`] is due, in ms of [`Now::mono`].
+    /// When [`In::Tick`] is due, in ms of [`Now::mono`]. The first is due at once: schedules may be
+    /// late.
     pub fn deadline(&self) -> Option<u64> {
+        if self.started.is_none() {
+            return Some(0);
+        }
         self.timers.first_key_value().map(|((at, _), _)| *at)
     }
 

@@ -122,6 +122,7 @@ async fn what_is_said_in_a_topic_is_read_by_who_is_in_it_also_later() {
     let content = Content {
         id,
         sent_at: now(&mesh),
+        due: None,
         reply_to: None,
         content_type: "text/plain".into(),
         attributes: Vec::new(),

@@ -10,6 +10,8 @@
 #[path = "router/world.rs"]
 mod world;
 
+#[path = "router/audit.rs"]
+mod audit;
 #[path = "router/channel_world.rs"]
 mod channel_world;
 
@@ -33,5 +35,9 @@ mod log;
 mod multicast;
 #[path = "router/presence.rs"]
 mod presence;
+#[path = "router/schedule.rs"]
+mod schedule;
 #[path = "router/sending.rs"]
 mod sending;
+#[path = "router/values.rs"]
+mod values;

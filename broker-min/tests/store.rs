@@ -7,10 +7,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use broker_min::audit::{self, AuditArgs, AuditRunError};
 use broker_min::store::conformance::{self, key, mesh, sample};
 use broker_min::store::{
-    BrokerStore, Delivery, Durability, MemoryStore, Op, Outcome, Query, Rows, SqliteStore,
-    StoreError, StoreInfo,
+    AuditFault, BrokerStore, Delivery, Durability, MemoryStore, Op, Outcome, Query, Rows,
+    SqliteStore, StoreError, StoreInfo, verify_audit,
 };
 use claudemesh_core::id::Priority;
 use tempfile::TempDir;
@@ -135,7 +136,7 @@ fn the_audit_table_has_metadata_alone() {
 
     let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
     let mut statement = conn.prepare("SELECT * FROM audit_log ORDER BY id").unwrap();
-    let columns = "id meshId eventType actorPeerId targetPeerId metadata createdAt";
+    let columns = "id meshId eventType actorPeerId targetPeerId metadata createdAt chain n hash";
     assert!(statement.column_names().eq(columns.split(' ')));
     type Row = (String, String, String, Option<String>, String, i64);
     let rows: Vec<Row> = statement
@@ -370,4 +371,132 @@ fn what_was_committed_survives_a_kill() {
         assert_eq!(counts.unwrap(), [each.as_str(); 5].join(" "));
         assert_eq!(there.len() % 7, 0);
     }
+}
+
+/// A store with messages in two meshes, and its folder.
+fn audited() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(dir.path());
+    for n in 0..6 {
+        accept(&mut store, &format!("m{n}"));
+        let mut other = sample(&format!("m{n}"), "text");
+        other.mesh = mesh("two");
+        store.commit(&[Op::Accept(other)]).unwrap();
+    }
+    dir
+}
+
+/// What is wrong with mesh `one` after the file was altered; mesh `two` must hold.
+fn after(sql: &str) -> Option<AuditFault> {
+    let dir = audited();
+    let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
+    assert!(conn.execute(sql, []).unwrap() > 0, "{sql}");
+    drop(conn);
+    let reports = verify_audit(dir.path(), None).unwrap();
+    let [one, two] = reports.as_slice() else {
+        panic!("{reports:?}")
+    };
+    assert_eq!((two.rows, &two.fault), (6, &None), "{sql}");
+    one.fault.clone()
+}
+
+#[test]
+fn an_audit_table_that_was_altered_by_hand_is_found_out() {
+    let altered = |id| Some(AuditFault::Altered { id });
+    // The rows of mesh `one` have the odd ids.
+    let cases = [
+        (
+            "UPDATE audit_log SET actorPeerId = 'ff' WHERE id = 5",
+            altered(5),
+        ),
+        (
+            "UPDATE audit_log SET targetPeerId = NULL WHERE id = 1",
+            altered(1),
+        ),
+        (
+            "UPDATE audit_log SET eventType = 'peer_left' WHERE id = 11",
+            altered(11),
+        ),
+        (
+            "UPDATE audit_log SET createdAt = 1 WHERE id = 3",
+            altered(3),
+        ),
+        (
+            "UPDATE audit_log SET metadata = '{}' WHERE id = 7",
+            altered(7),
+        ),
+        (
+            "UPDATE audit_log SET meshId = 'two' WHERE id = 7",
+            altered(7),
+        ),
+        ("UPDATE audit_log SET hash = NULL WHERE id = 7", altered(7)),
+        ("UPDATE audit_log SET id = 99 WHERE id = 7", altered(99)),
+        (
+            "DELETE FROM audit_log WHERE id IN (5, 7)",
+            Some(AuditFault::Missing { id: 9, missing: 2 }),
+        ),
+        (
+            "DELETE FROM audit_log WHERE id IN (9, 11)",
+            Some(AuditFault::Cut { missing: 2 }),
+        ),
+        (
+            "UPDATE audit_log SET chain = NULL WHERE id = 3",
+            Some(AuditFault::Missing { id: 5, missing: 1 }),
+        ),
+        (
+            "INSERT INTO audit_log (meshId, eventType, metadata, createdAt)
+             VALUES ('one', 'message_sent', '{}', 1)",
+            Some(AuditFault::Unchained { id: 13 }),
+        ),
+        (
+            "INSERT INTO audit_log (meshId, eventType, metadata, createdAt, chain, n, hash)
+             SELECT meshId, eventType, metadata, createdAt, chain, n + 1, hash
+             FROM audit_log WHERE id = 11",
+            altered(13),
+        ),
+        (
+            "UPDATE audit_chain SET hash = zeroblob(32) WHERE mesh = 'one'",
+            Some(AuditFault::End),
+        ),
+    ];
+    for (sql, fault) in cases {
+        assert_eq!(after(sql), fault, "{sql}");
+    }
+}
+
+#[test]
+fn the_command_says_which_row_was_altered() {
+    use clap::Parser;
+    let dir = audited();
+    let data = dir.path().to_str().unwrap();
+    let run = |more: &[&str]| {
+        let args = ["audit", "verify", "--data", data];
+        let args = args.iter().chain(more);
+        let mut out = Vec::new();
+        let result = audit::run(&AuditArgs::parse_from(args), &mut out);
+        (result, String::from_utf8(out).unwrap())
+    };
+    let (result, out) = run(&[]);
+    result.unwrap();
+    assert!(
+        out.starts_with("one: 6 rows hold, up to place 6, hash "),
+        "{out}"
+    );
+    let (result, _) = run(&["--mesh", "none"]);
+    assert!(matches!(result, Err(AuditRunError::NoMesh(_))));
+    let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
+    conn.execute("UPDATE audit_log SET createdAt = 7 WHERE id = 5", [])
+        .unwrap();
+    let (result, out) = run(&["--mesh", "one"]);
+    assert!(matches!(result, Err(AuditRunError::Altered(1))));
+    assert_eq!(out, "one: row 5 was altered (2 rows before it hold)\n");
+    run(&["--mesh", "two"]).0.unwrap();
+    // Not while a broker writes to it.
+    drop(conn);
+    let _broker = open(dir.path());
+    let (result, _) = run(&[]);
+    assert!(matches!(
+        result,
+        Err(AuditRunError::Store(StoreError::InUse { .. }))
+    ));
 }

@@ -285,7 +285,7 @@ mod tests {
             };
             let next = cron.next(after);
             if let Some(next) = next {
-                prop_assert!(next > after && next % 60_000 == 0 && fits(next));
+                prop_assert!(next > after && next.is_multiple_of(60_000) && fits(next));
             }
             // One by one, for three days at most.
             let mut at = (after / 60_000 + 1) * 60_000;

@@ -5,6 +5,7 @@
 mod channels;
 mod meshes;
 mod queue;
+mod values;
 
 use claudemesh_core::id::{MeshId, MessageId, Priority, PublicKey};
 
@@ -19,7 +20,7 @@ use super::{
 /// Where the store does not do what [`BrokerStore`] promises.
 pub fn run(mut make: impl FnMut() -> Box<dyn BrokerStore>) {
     let checks = queue::CHECKS.iter().chain(meshes::CHECKS);
-    for check in checks.chain(channels::CHECKS) {
+    for check in checks.chain(channels::CHECKS).chain(values::CHECKS) {
         check(&mut Bench::new(make()));
     }
 }

@@ -297,7 +297,7 @@ pub type MeshRows = (
 );
 
 /// What a store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoreInfo {
     /// 32 hex digits, random, made with the store; a restored one gets a new one.
     pub store: String,
@@ -309,4 +309,15 @@ pub struct StoreInfo {
     pub head: u64,
     /// Unix ms at the last save of the clock.
     pub clock: u64,
+}
+
+/// Without its secrets.
+impl std::fmt::Debug for StoreInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreInfo")
+            .field("store", &self.store)
+            .field("head", &self.head)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::channel_world::Chan;
-use crate::world::{World, hello, hex, message};
+use crate::world::{START, World, blob, hello, hex, message};
 
 /// What each connection sent: its id, and to whom.
 type Sends = HashMap<u64, Vec<(String, u8)>>;
@@ -109,6 +109,32 @@ fn frame() -> impl Strategy<Value = Value> {
         json!({"type": "send", "targetSpec": "", "nonce": "", "ciphertext": "", "online": true}),
         json!({"type": "send", "targetSpec": hex(2), "nonce": "", "ciphertext": "",
             "expires_at": u64::MAX}),
+        json!({"type": "set_state", "key": "k", "value": {"a": 1}, "if_version": 0, "_reqId": "s"}),
+        json!({"type": "set_state", "key": "k", "value": {"$sealed": blob(1, 60)}}),
+        json!({"type": "set_state", "key": "k", "value": 1, "version": u64::MAX}),
+        json!({"type": "set_state", "key": "k".repeat(300), "value": null}),
+        json!({"type": "get_state", "key": "k"}),
+        json!({"type": "list_state", "after": "\u{0}"}),
+        json!({"type": "remember", "content": "x", "tags": ["a", ""], "id": "0".repeat(32)}),
+        json!({"type": "remember", "content": format!("$sealed:{}", blob(2, 60))}),
+        json!({"type": "recall", "query": "x"}),
+        json!({"type": "recall", "all": true, "after": "?"}),
+        json!({"type": "forget", "memoryId": "0".repeat(32)}),
+        json!({"type": "set_summary", "summary": "x".repeat(5_000)}),
+        json!({"type": "set_summary", "summary": "x"}),
+        json!({"type": "schedule", "to": "", "message": "x", "deliverAt": 0}),
+        json!({"type": "schedule", "to": hex(2), "deliverAt": START + 50_000, "_reqId": "z",
+            "send": {"targetSpec": hex(2), "client_message_id": "later", "nonce": "n",
+                "ciphertext": "c"}}),
+        json!({"type": "schedule", "to": hex(9), "deliverAt": u64::MAX, "id": "z",
+            "send": {"targetSpec": "", "client_message_id": "", "nonce": "", "ciphertext": ""}}),
+        json!({"type": "schedule", "to": "", "sealed": "YQ==", "cron": "* * * * *"}),
+        json!({"type": "schedule", "to": "", "sealed": "?", "cron": "70 * * * *"}),
+        json!({"type": "list_scheduled"}),
+        json!({"type": "cancel_scheduled", "scheduledId": ""}),
+        json!({"type": "schedule_taken", "scheduledId": "\n", "due": u64::MAX}),
+        json!({"type": "audit_get", "from": u64::MAX}),
+        json!({"type": "audit_get", "from": 1}),
         json!({"type": "nonsense", "_reqId": 5}),
         json!({}),
     ])
@@ -137,6 +163,9 @@ fn run(steps: Vec<Step>) {
                 let mut hello = hello(&world.mesh(), member, nonce);
                 if legacy {
                     hello.capabilities = None;
+                } else if nonce % 3 > 0 {
+                    let all = hello.capabilities.get_or_insert_default();
+                    all.push("values/1".into());
                 }
                 hello.session_pubkey = session.map(hex);
                 hello.session_id = sid.map(|sid| sid.to_string());

@@ -36,6 +36,11 @@ fn mesh_row(name: &str) -> Box<MeshRow> {
     })
 }
 
+/// A mesh and its first entry.
+pub(super) fn first(name: &str) -> (Box<MeshRow>, Box<SignedEntry>) {
+    (mesh_row(name), entry(0, false))
+}
+
 fn member(number: u8) -> Box<MemberRow> {
     Box::new(MemberRow {
         mesh: mesh("one"),

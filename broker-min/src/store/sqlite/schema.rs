@@ -381,12 +381,14 @@ fn migrate(conn: &Connection, steps: &[&str], format: u32) -> rusqlite::Result<(
 mod tests {
     use super::*;
 
+    const ONE: &[&str] = &[FORMAT_1];
+
     #[test]
     fn an_older_file_is_copied_and_migrated_and_a_newer_one_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("broker.db");
         let conn = Connection::open(&file).unwrap();
-        prepare(&conn, &file, &STEPS[..1]).unwrap();
+        prepare(&conn, &file, ONE).unwrap();
         conn.execute("UPDATE meta SET head = 7", []).unwrap();
 
         let two: &[&'static str] = &[FORMAT_1, "ALTER TABLE meta ADD COLUMN extra INTEGER"];
@@ -398,7 +400,7 @@ mod tests {
             .unwrap();
         assert_eq!(format, 2);
         assert!(matches!(
-            prepare(&conn, &file, &STEPS[..1]),
+            prepare(&conn, &file, ONE),
             Err(StoreError::Newer {
                 found: 2,
                 supported: 1,
@@ -444,10 +446,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("broker.db");
         let conn = Connection::open(&file).unwrap();
-        prepare(&conn, &file, &STEPS[..1]).unwrap();
+        prepare(&conn, &file, ONE).unwrap();
         let broken: &[&'static str] = &[FORMAT_1, "DROP TABLE notice; SELECT nonsense"];
         prepare(&conn, &file, broken).unwrap_err();
         conn.execute("DELETE FROM notice", []).unwrap();
-        prepare(&conn, &file, &STEPS[..1]).unwrap();
+        prepare(&conn, &file, ONE).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_the_first_format_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.db");
+        let conn = Connection::open(&file).unwrap();
+        prepare(&conn, &file, ONE).unwrap();
+        conn.execute(
+            "INSERT INTO audit_log (meshId, eventType, metadata, createdAt)
+             VALUES ('m', 'peer_joined', '{}', 1)",
+            [],
+        )
+        .unwrap();
+        prepare(&conn, &file, STEPS).unwrap();
+        make_audit_key(&conn).unwrap();
+        let key = |conn: &Connection| -> [u8; 32] {
+            conn.query_row("SELECT audit_seed FROM meta", [], |row| row.get(0))
+                .unwrap()
+        };
+        let first = key(&conn);
+        make_audit_key(&conn).unwrap();
+        assert_eq!(key(&conn), first);
+        let hash: Option<Vec<u8>> = conn
+            .query_row("SELECT hash FROM audit_log", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(hash, None);
     }
 }

@@ -27,6 +27,8 @@ pub use types::{
     About, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing, Reply, Retry,
     Said, Scheduled, SessionConfig, SessionError, StoreToken,
 };
+#[cfg(feature = "client")]
+pub(crate) use values::SUMMARY_PROTECTED;
 
 use std::collections::{HashMap, VecDeque};
 

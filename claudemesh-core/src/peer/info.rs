@@ -60,6 +60,11 @@ pub struct PeerInfo {
     pub status: Option<Status>,
     /// How many sessions of it are visible.
     pub sessions: usize,
+    /// What one of its sessions says it does.
+    pub summary: Option<String>,
+    /// Whether the summary was sealed: only members read it, and it is this peer's word. If not,
+    /// it is what the broker says.
+    pub summary_protected: bool,
 }
 
 /// Why a text names nobody, or more than one.

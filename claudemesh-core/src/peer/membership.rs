@@ -7,7 +7,8 @@ use crate::crypto::KeyPair;
 use crate::id::{InviteId, MeshSlug, Name, PublicKey};
 use crate::invite::{IssuedInvite, Offer};
 use crate::membership::{Body, Invite, Role};
-use crate::session::{Command, Reply, SessionError};
+use crate::session::{Command, Reply, SUMMARY_PROTECTED, SessionError};
+use crate::wire::PeerRecord;
 
 /// For how long a device's link is good at most.
 const DEVICE_LINK: Duration = Duration::from_secs(600);
@@ -69,7 +70,9 @@ impl Peer {
                 .collect();
             let online = told.map_or(!sessions.is_empty(), |told| told.online);
             let status = sessions.iter().find_map(|p| p.status.parse().ok());
+            let summary = summary(&sessions);
             (
+                summary,
                 online,
                 told.and_then(|m| m.last_seen),
                 status,
@@ -78,7 +81,7 @@ impl Peer {
         };
         let mut all: Vec<PeerInfo> = (members.iter())
             .map(|member| {
-                let (online, last_seen, status, sessions) = record(&member.key);
+                let (summary, online, last_seen, status, sessions) = record(&member.key);
                 PeerInfo {
                     key: member.key,
                     name: member.shown.clone(),
@@ -88,6 +91,8 @@ impl Peer {
                     last_seen,
                     status: status.filter(|_| online),
                     sessions,
+                    summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
+                    summary: summary.map(|(text, _)| text),
                 }
             })
             .collect();
@@ -99,7 +104,7 @@ impl Peer {
             if all.iter().any(|known| known.key == key) {
                 continue;
             }
-            let (online, last_seen, status, sessions) = record(&key);
+            let (summary, online, last_seen, status, sessions) = record(&key);
             let name = peer
                 .display_name
                 .chars()
@@ -116,6 +121,8 @@ impl Peer {
                 last_seen,
                 status,
                 sessions,
+                summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
+                summary: summary.map(|(text, _)| text),
             });
         }
         Ok(all)
@@ -275,4 +282,13 @@ impl Peer {
         .await
         .map(|_| ())
     }
+}
+
+/// The newest summary of a member's sessions, and whether it was sealed.
+fn summary(sessions: &[&PeerRecord]) -> Option<(String, bool)> {
+    let told = sessions.iter().rev().find_map(|p| Some((p, p.summary()?)));
+    told.filter(|(_, text)| !text.is_empty()).map(|(p, text)| {
+        let text = text.chars().filter(|c| !c.is_control()).take(512).collect();
+        (text, p.extra.contains_key(SUMMARY_PROTECTED))
+    })
 }

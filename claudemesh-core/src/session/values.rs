@@ -21,6 +21,8 @@ use crate::store::{PeerOp, SeenValue};
 pub(super) use read::Parked;
 pub(super) use schedule::OneShot;
 pub(super) use state::StateWrite;
+#[cfg(feature = "client")]
+pub(crate) use summary::SUMMARY_PROTECTED;
 
 /// Something that waits for a channel's key.
 pub(super) enum Task {

@@ -6,6 +6,8 @@
 #[path = "cli/common.rs"]
 mod common;
 
+#[path = "cli/channels.rs"]
+mod channels;
 #[path = "cli/delivery.rs"]
 mod delivery;
 #[path = "cli/demo.rs"]

@@ -65,6 +65,16 @@ limit_flags! {
     epochs_per_hour: u32,
     /// Readers of one channel
     audience: usize,
+    /// Keys of state of one mesh
+    state_keys: u64,
+    /// Memories of one mesh
+    memories: u64,
+    /// Bytes of one value or memory
+    value_bytes: usize,
+    /// Schedules of one member
+    schedules_per_member: u64,
+    /// Milliseconds that a schedule may be ahead
+    schedule_ahead_ms: u64,
     /// Meshes made from one address an hour
     meshes_per_hour: u32,
     /// Connections of one address that have not said hello

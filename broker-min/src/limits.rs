@@ -47,6 +47,16 @@ pub struct Limits {
     pub epochs_per_hour: u32,
     /// Readers of one channel.
     pub audience: usize,
+    /// Keys of state of one mesh.
+    pub state_keys: u64,
+    /// Memories of one mesh.
+    pub memories: u64,
+    /// Bytes of one value or memory.
+    pub value_bytes: usize,
+    /// Schedules of one member.
+    pub schedules_per_member: u64,
+    /// Milliseconds that a schedule may be ahead.
+    pub schedule_ahead_ms: u64,
     /// Meshes made from one address an hour.
     pub meshes_per_hour: u32,
     /// Connections of one address that have not said hello.
@@ -79,6 +89,11 @@ impl Default for Limits {
             channel_entries_per_hour: 6,
             epochs_per_hour: 1,
             audience: 5_000,
+            state_keys: 10_000,
+            memories: 10_000,
+            value_bytes: 49_152,
+            schedules_per_member: 100,
+            schedule_ahead_ms: 366 * 86_400_000,
             meshes_per_hour: 60,
             pending_per_address: 256,
             connections: 50_000,

@@ -6,6 +6,7 @@
 
 mod admit;
 mod append;
+mod audit;
 mod bucket;
 mod changes;
 mod channel_log;
@@ -25,10 +26,12 @@ mod mesh;
 mod multicast;
 mod presence;
 mod push;
+mod schedule;
 mod send;
 mod settle;
 mod text;
 mod types;
+mod values;
 mod welcome;
 mod writer;
 
@@ -36,7 +39,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use claudemesh_core::crypto::Drbg;
+use claudemesh_core::crypto::{Drbg, KeyPair};
 use claudemesh_core::id::MeshId;
 use claudemesh_core::wire::{
     BrokerFrame, ClientFrame, CloseCode, ErrorFrame, errors::code, reason,
@@ -84,6 +87,10 @@ pub struct Router {
     /// Copies of keys that connections have brought and not published.
     staged: usize,
     expiring: bool,
+    values: values::Values,
+    schedules: schedule::Schedules,
+    /// Signs audit heads.
+    audit_key: KeyPair,
     stopping: bool,
 }
 
@@ -111,7 +118,7 @@ impl Router {
             ids: MessageIds::new(store.store.clone(), store.id_secret),
             head: store.head,
             steady: Steady::new(store.clock),
-            store: store.store,
+            store: store.store.clone(),
             broker_id,
             silent_ms,
             rng: Drbg::new(seed),
@@ -131,6 +138,9 @@ impl Router {
             again: VecDeque::new(),
             staged: 0,
             expiring: false,
+            values: values::Values::default(),
+            schedules: schedule::Schedules::default(),
+            audit_key: KeyPair::from_seed(&store.audit_seed),
             stopping: false,
         }
     }
@@ -197,6 +207,18 @@ impl Router {
             ClientFrame::PublishKey(key) => self.publish_key(conn, key),
             ClientFrame::KeysGet(ask) => self.keys_get(conn, ask),
             ClientFrame::HistoryGet(ask) => self.history_get(conn, ask),
+            ClientFrame::SetState(set) => self.set_state(conn, set),
+            ClientFrame::GetState(ask) => self.get_state(conn, ask),
+            ClientFrame::ListState(ask) => self.list_state(conn, ask),
+            ClientFrame::Remember(it) => self.remember(conn, it),
+            ClientFrame::Recall(ask) => self.recall(conn, ask),
+            ClientFrame::Forget(it) => self.forget_memory(conn, it),
+            ClientFrame::SetSummary(it) => self.set_summary(conn, &it),
+            ClientFrame::Schedule(it) => self.schedule(conn, it),
+            ClientFrame::ListScheduled(ask) => self.list_scheduled(conn, ask),
+            ClientFrame::CancelScheduled(it) => self.cancel_scheduled(conn, it),
+            ClientFrame::ScheduleTaken(it) => self.schedule_taken(conn, it),
+            ClientFrame::AuditGet(ask) => self.audit_get(conn, ask),
             ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
                 self.error(
                     conn,

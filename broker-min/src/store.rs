@@ -9,6 +9,7 @@ pub mod conformance;
 mod memory;
 mod rows;
 mod sqlite;
+mod values;
 
 pub(crate) use channels::is_topic;
 pub use channels::{
@@ -16,10 +17,14 @@ pub use channels::{
 };
 pub use memory::MemoryStore;
 pub use rows::{
-    Accept, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow, MeshRows,
-    PageRow, SendOutcome, StoreInfo,
+    Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
+    MeshRows, PageRow, SendOutcome, StoreInfo,
 };
-pub use sqlite::{Durability, SqliteStore};
+pub use sqlite::{AuditFault, AuditReport, Durability, SqliteStore, verify_audit};
+pub(crate) use values::json_len;
+pub use values::{
+    Fire, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
+};
 
 use claudemesh_core::id::{KeyId, MeshId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
@@ -164,6 +169,8 @@ pub enum Op {
     Channel(ChannelOp),
     /// An audit row of its own. Outcome: [`Outcome::Done`].
     Audit(AuditRow),
+    /// A change of what is kept besides messages. Outcomes: see [`ValueOp`].
+    Value(ValueOp),
     /// Forgets dedupe records older than 31 days, notices older than 30, what was said in topics
     /// more than 90 days ago, at most `limit` of each, and the copies of a key that was replaced
     /// 91 days ago (save those of `$state`), and saves the broker's clock. Walks the records piece by piece like [`Op::Expire`].
@@ -222,6 +229,8 @@ pub enum Outcome {
         /// Which, if there is one.
         current: Option<KeyId>,
     },
+    /// It is kept: a value under this version, a schedule for this time (unix ms).
+    Kept(u64),
     /// There was nothing to change.
     NotThere,
     /// Deliveries that failed.
@@ -266,6 +275,17 @@ pub enum Query {
     },
     /// Something of a channel.
     Channel(ChannelQuery),
+    /// About what is kept besides messages. Answer: [`Rows::Value`].
+    Value(ValueQuery),
+    /// The end of a mesh's audit chain, and rows of it. Answer: [`Rows::Audit`].
+    Audit {
+        /// The mesh.
+        mesh: MeshId,
+        /// Only rows after this place.
+        from: u64,
+        /// Bytes of rows at most, but at least one row; 0: none.
+        bytes: usize,
+    },
     /// What the store is. Answer: [`Rows::Info`].
     Info,
     /// Numbers for /metrics: rows in the queue, meshes, members (without removed ones). Answer:
@@ -289,6 +309,10 @@ pub enum Rows {
     Keys(Vec<KeyRow>),
     /// What was said in a topic.
     History(HistoryRows),
+    /// What is kept besides messages.
+    Value(ValueRows),
+    /// Of the audit chain.
+    Audit(AuditPage),
     /// The store.
     Info(StoreInfo),
     /// Queue rows, meshes, members.

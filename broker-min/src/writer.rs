@@ -308,6 +308,7 @@ pub(crate) fn size(op: &Op) -> usize {
     match op {
         Op::Accept(accept) => 200 + accept.tail.len() + 40 * accept.recipients.len(),
         Op::AppendLog { entry, .. } | Op::CreateMesh { entry, .. } => 400 + entry.bytes.len(),
+        Op::Value(op) => op.size(),
         _ => 128,
     }
 }

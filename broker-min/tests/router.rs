@@ -10,16 +10,27 @@
 #[path = "router/world.rs"]
 mod world;
 
+#[path = "router/channel_world.rs"]
+mod channel_world;
+
+#[path = "router/channels.rs"]
+mod channels;
 #[path = "router/delivery.rs"]
 mod delivery;
+#[path = "router/history.rs"]
+mod history;
 #[path = "router/hostile.rs"]
 mod hostile;
 #[path = "router/joining.rs"]
 mod joining;
+#[path = "router/keys.rs"]
+mod keys;
 #[path = "router/kinds.rs"]
 mod kinds;
 #[path = "router/log.rs"]
 mod log;
+#[path = "router/multicast.rs"]
+mod multicast;
 #[path = "router/presence.rs"]
 mod presence;
 #[path = "router/sending.rs"]

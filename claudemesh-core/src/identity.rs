@@ -1,6 +1,13 @@
 //! Who signs what: the strings and encodings that a member key or a session key vouches for.
 //!
-//! Implements docs/protocol.md, sections "Hello" and "Safety numbers".
+//! Implements docs/protocol.md, sections "Hello", "Session statements" and "Safety numbers".
+
+mod statement;
+
+pub use statement::{
+    MAX_CAPABILITIES, MAX_CAPABILITY, STATEMENT_MAX_TTL_MS, SessionStatement,
+    SessionStatementError, SignedSession,
+};
 
 use crate::crypto::{KeyPair, sha256, verify};
 use crate::encoding::Encoder;

@@ -58,6 +58,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod broker_url;
 pub mod channel;
 #[cfg(feature = "config")]

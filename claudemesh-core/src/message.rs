@@ -5,6 +5,7 @@
 //! given to another sender, whatever the broker says around it.
 
 pub(crate) mod envelope;
+pub(crate) mod padding;
 
 use crate::crypto::{BoxError, DirectKey, KeyPair, NONCE_LEN};
 use crate::encoding::{DecodeError, base64, unbase64};

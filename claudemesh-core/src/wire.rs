@@ -19,6 +19,7 @@
 //! # Ok::<(), claudemesh_core::wire::WireError>(())
 //! ```
 
+mod audit;
 mod channel;
 mod close;
 mod codec;
@@ -33,6 +34,7 @@ mod schedule;
 mod send;
 mod values;
 
+pub use audit::{AuditGet, AuditHead, AuditPlace, AuditRecord, AuditRows};
 pub use channel::{
     HistoryGet, HistoryPage, KeyCopies, KeyPublished, KeyRecord, Keys, KeysGet, NewKey, PublishKey,
 };
@@ -111,6 +113,8 @@ codec::frames! {
         CancelScheduled(CancelScheduled) = "cancel_scheduled",
         /// A due message was taken over.
         ScheduleTaken(ScheduleTaken) = "schedule_taken",
+        /// Asks for the audit table.
+        AuditGet(AuditGet) = "audit_get",
     }
 }
 
@@ -167,5 +171,7 @@ codec::frames! {
         CancelScheduledAck(CancelScheduledAck) = "cancel_scheduled_ack",
         /// A schedule of the peer's own is due.
         ScheduleDue(ScheduleDue) = "schedule_due",
+        /// Rows of the audit table.
+        AuditRows(AuditRows) = "audit_rows",
     }
 }

@@ -14,6 +14,8 @@
 
 #[path = "own_vectors/channels.rs"]
 mod channels;
+#[path = "own_vectors/kept.rs"]
+mod kept;
 
 use std::path::PathBuf;
 
@@ -652,6 +654,8 @@ fn make() -> Value {
         "channel_log": channels::channel_log_cases(),
         "channel_key": channels::channel_key_cases(),
         "channel_message": channels::channel_message_cases(),
+        "sealed_value": kept::value_cases(),
+        "session_statement": kept::session_cases(),
         "message": message_cases(),
         "hello_proof": hello_cases(),
         "log_read_proof": log_read_cases(),

@@ -30,6 +30,8 @@ const OURS: &[&str] = &[
     "state_saved",
     "schedule_due",
     "schedule_taken",
+    "audit_get",
+    "audit_rows",
 ];
 
 fn records() -> Vec<Value> {

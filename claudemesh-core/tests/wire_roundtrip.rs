@@ -159,9 +159,44 @@ frame!(hello_ack() -> HelloAck {
     broker: of(broker_info()),
     waiting: of(waiting()),
     log_head: of(log_head()),
+    audit_head: of(audit_head()),
     limits: of(map()),
     lease_ms: of(any::<u64>()),
     extra: extra(),
+});
+
+frame!(audit_head() -> AuditHead {
+    n: any::<u64>(),
+    hash: text(),
+    time: any::<u64>(),
+    key: text(),
+    sig: text(),
+});
+
+frame!(audit_get() -> AuditGet {
+    from: any::<u64>(),
+    req_id: of(text()),
+});
+
+frame!(audit_place() -> AuditPlace {
+    n: any::<u64>(),
+    hash: text(),
+});
+
+frame!(audit_record() -> AuditRecord {
+    id: any::<u64>(),
+    event: text(),
+    actor: of(text()),
+    target: of(text()),
+    metadata: text(),
+    created_at: any::<u64>(),
+});
+
+frame!(audit_rows() -> AuditRows {
+    rows: vec(audit_record(), 0..3),
+    base: audit_place(),
+    head: audit_head(),
+    req_id: of(text()),
 });
 
 frame!(broker_info() -> BrokerInfo {
@@ -535,6 +570,7 @@ frame!(scheduled_record() -> ScheduledRecord {
     created_at: any::<u64>(),
     cron: of(text()),
     fired_count: of(any::<u64>()),
+    failed: of(text()),
 });
 
 frame!(scheduled_list() -> ScheduledList {
@@ -602,6 +638,7 @@ fn client_frame() -> BoxedStrategy<ClientFrame> {
         list_scheduled().prop_map(ClientFrame::from),
         cancel_scheduled().prop_map(ClientFrame::from),
         schedule_taken().prop_map(ClientFrame::from),
+        audit_get().prop_map(ClientFrame::from),
     ]
     .boxed()
 }
@@ -632,6 +669,7 @@ fn broker_frame() -> BoxedStrategy<BrokerFrame> {
         scheduled_list().prop_map(BrokerFrame::from),
         cancel_scheduled_ack().prop_map(BrokerFrame::from),
         schedule_due().prop_map(BrokerFrame::from),
+        audit_rows().prop_map(BrokerFrame::from),
     ]
     .boxed()
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, Status};
-use claudemesh_core::wire::{CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CloseCode, reason};
+use claudemesh_core::wire::{
+    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, CloseCode, reason,
+};
 
 use super::Router;
 use super::bucket::Bucket;
@@ -138,6 +140,7 @@ impl Router {
                 conn: Some(id),
                 leased_until: 0,
                 announced: false,
+                summary: None,
             };
             let key = match goes_on.and_then(|key| mesh.presences.remove(&key).map(|p| (key, p))) {
                 Some((key, old)) => {
@@ -145,6 +148,7 @@ impl Router {
                     presence.id = old.id;
                     presence.connected_at = old.connected_at;
                     presence.announced = old.announced;
+                    presence.summary = old.summary;
                     old_conn = old.conn;
                     let by = (old.member, old.session_id);
                     if mesh.by_session_id.get(&by) == Some(&key) {
@@ -181,7 +185,8 @@ impl Router {
         }
         let has = |capability: &str| told.capabilities.iter().any(|c| c == capability);
         let modern = has(CAP_DELIVERY);
-        let counts = if modern { drains.len() } else { 0 };
+        // What waits in each mailbox, and where the audit chain ends.
+        let counts = if modern { drains.len() + 1 } else { 0 };
         let conn = Conn {
             id,
             mesh: Arc::clone(shared),
@@ -195,6 +200,9 @@ impl Router {
             log: has(CAP_LOG),
             channels: has(CAP_CHANNELS),
             staged: None,
+            values: has(CAP_VALUES),
+            audit: None,
+            handed: Vec::new(),
             durable: told.durable,
             receive: told.receive,
             status: Status::Idle,
@@ -244,6 +252,14 @@ impl Router {
             self.fill(id);
             return;
         }
+        self.load(
+            Query::Audit {
+                mesh: verified.mesh.clone(),
+                from: u64::MAX,
+                bytes: 0,
+            },
+            Asked::AuditHead { conn: id },
+        );
         for (drain, address) in addresses.into_iter().enumerate() {
             let mesh = verified.mesh.clone();
             self.load(

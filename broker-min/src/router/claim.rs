@@ -123,9 +123,12 @@ pub(super) fn check(
         Some(_) => {}
     }
     let taking = taking?;
+    // Also that of a proven hello is noted: without its proof it would work once more, for whoever
+    // saw it. A proven one is fresh by its challenge, whatever was seen.
+    let signature = Signature::from_hex(told.signature).unwrap_or(Signature([0; 64]));
+    let seen = mesh.see(now, verified.member, signature);
     if !verified.proven {
-        let signature = Signature::from_hex(told.signature).unwrap_or(Signature([0; 64]));
-        match mesh.see(now, verified.member, signature) {
+        match seen {
             Some(true) => {}
             Some(false) => {
                 let message = "hello rejected: bad_signature (replayed: this hello was used)";

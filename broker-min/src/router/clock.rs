@@ -46,6 +46,7 @@ pub(super) enum Timer {
     Expire,
     Prune,
     Again,
+    Schedules,
     Stop,
 }
 
@@ -101,15 +102,18 @@ impl Router {
     }
 
     pub(super) fn set_clock(&mut self, now: Now) {
+        let before = self.now;
         self.now = Now {
             mono: now.mono.max(self.now.mono),
             wall: now.wall,
         };
+        self.clock_moved(before);
         self.steady.see(self.now);
         if self.started.is_none() {
             self.started = Some(now.mono);
             self.at(now.mono + EXPIRE_MS, Timer::Expire);
             self.at(now.mono + PRUNE_MS, Timer::Prune);
+            self.wake_schedules(now.mono);
         }
     }
 
@@ -151,6 +155,7 @@ impl Router {
                     self.writer.push(unit.ops, unit.then);
                 }
             }
+            Timer::Schedules => self.look_for_due(),
             Timer::Stop => self.stop_now(),
         }
     }

@@ -45,7 +45,9 @@ impl Router {
         };
         match then {
             Then::Nothing => {}
+            Then::Value(wrote) => self.wrote(*wrote, Some(first)),
             Then::Sent(mut sent) => {
+                self.fired(&sent, Some(&first));
                 if let Outcome::Accepted { seq, full } = &first {
                     self.head = self.head.max(*seq);
                     let tail = sent.tail.take();
@@ -145,6 +147,8 @@ impl Router {
         let unknown = matches!(error, StoreError::Unknown { .. });
         match then {
             Then::Nothing => {}
+            Then::Value(wrote) => self.wrote(*wrote, None),
+            Then::Sent(sent) if sent.schedule.is_some() => self.fired(&sent, None),
             Then::Sent(sent) if unknown => {
                 // No ack: its retry decides.
                 self.close(sent.conn, CloseCode::OVERLOAD, "store_unknown");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use claudemesh_core::audit::Place;
 use claudemesh_core::id::{MemberId, MeshId, Priority, PublicKey, Status};
 use claudemesh_core::wire::Ack;
 
@@ -102,6 +103,12 @@ pub(super) struct Conn {
     pub(super) channels: bool,
     /// Copies of a key that it is about to publish.
     pub(super) staged: Option<Staged>,
+    /// Speaks values/1.
+    pub(super) values: bool,
+    /// Where its mesh's audit chain ends, once that is loaded.
+    pub(super) audit: Option<Place>,
+    /// Schedules that were handed to it and not taken, by id.
+    pub(super) handed: Vec<String>,
     /// Keeps what it is given.
     pub(super) durable: bool,
     /// Takes messages and hints.

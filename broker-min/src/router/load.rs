@@ -9,6 +9,7 @@ use super::Router;
 use super::clock::Timer;
 use super::mesh::{Mesh, Slot};
 use super::types::{ConnId, HttpCall, HttpReply, In, Out, Verified};
+use super::values::Ask;
 use super::writer::Then;
 use crate::store::{Op, Query, Rows, StoreError};
 
@@ -31,6 +32,15 @@ pub(super) enum Asked {
     },
     /// What waits in a mailbox, for `hello_ack`.
     Counts { conn: ConnId, drain: usize },
+    /// Where the audit chain ends, for `hello_ack`.
+    AuditHead { conn: ConnId },
+    /// Rows of the audit chain.
+    Audit {
+        conn: ConnId,
+        req_id: Option<String>,
+    },
+    /// What is kept besides messages.
+    Value(Ask),
     /// What became of messages.
     Outcomes {
         conn: ConnId,
@@ -167,6 +177,14 @@ impl Router {
                 };
                 self.counted(conn, drain, counts);
             }
+            Some(Asked::AuditHead { conn }) => {
+                if let (Some(conn), Ok(Rows::Audit(page))) = (self.conns.get_mut(&conn), &result) {
+                    conn.audit = Some(page.head);
+                }
+                self.one_counted(conn);
+            }
+            Some(Asked::Audit { conn, req_id }) => self.audit_loaded(conn, req_id, result),
+            Some(Asked::Value(ask)) => self.value_loaded(ask, result),
             Some(Asked::Outcomes { conn, ids, req_id }) => {
                 let rows = match result {
                     Ok(Rows::Outcomes(rows)) => Some(rows),
@@ -251,6 +269,8 @@ impl Router {
                 }
                 In::Frame { conn, frame, size } => self.frame(conn, frame, size),
                 In::Http { request, call } => self.http(request, call),
+                // A schedule of the mesh was due.
+                In::Tick => self.wake_schedules(self.now.mono),
                 _ => {}
             }
         }

@@ -58,6 +58,8 @@ pub(super) struct Presence {
     pub(super) leased_until: u64,
     /// Others were told that it is here.
     pub(super) announced: bool,
+    /// What it does, in its own words, sealed or not.
+    pub(super) summary: Option<String>,
 }
 
 impl Presence {
@@ -179,7 +181,7 @@ impl Mesh {
             && !self.channels_busy()
     }
 
-    /// Notes the signature of a hello without proof. None: there is no room; false: it was used.
+    /// Notes the signature of a hello. None: there is no room; false: it was used.
     pub(super) fn see(
         &mut self,
         now: u64,

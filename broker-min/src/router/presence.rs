@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Router;
 use super::clock::{MESH_IDLE_MS, Timer};
 use super::conn::HINT_BYTES;
-use super::mesh::Mesh;
+use super::mesh::{Mesh, Presence};
 use super::text::iso;
 use super::types::{ConnId, Kind, Out};
 use super::writer::Then;
@@ -20,6 +20,8 @@ use crate::store::{AuditRow, Op};
 /// How long `working` holds if the peer does not say, and at most, ms.
 const WORKING_MS: u64 = 60_000;
 const WORKING_MAX_MS: u64 = 3_600_000;
+/// Bytes of summaries in one list; those of later sessions are left out.
+const SUMMARIES_BYTES: usize = 4 << 20;
 /// Between two notes of when a member was seen, ms.
 const SEEN_MS: u64 = 60_000;
 
@@ -61,6 +63,7 @@ impl Router {
                 self.at(now + lease_ms, Timer::Lease(Arc::clone(&shared), key));
             }
         }
+        self.hand_on(&shared, &conn);
         self.seen(&shared, &conn.member);
         self.maybe_idle(&shared);
     }
@@ -286,6 +289,12 @@ impl Router {
             let conn = conn.and_then(|conn| self.conns.get(&conn));
             conn.map_or(Status::Idle, |conn| conn.status)
         };
+        let mut room = SUMMARIES_BYTES;
+        let mut summary = |presence: &Presence| {
+            let text = presence.summary.as_ref()?;
+            room = room.checked_sub(text.len())?;
+            Some(text.clone())
+        };
         let peers = mesh
             .presences
             .values()
@@ -294,7 +303,7 @@ impl Router {
                 member_pubkey: Some(presence.member.to_hex()),
                 display_name: presence.name.clone(),
                 status: status(presence.conn).as_str().to_owned(),
-                summary: Some(None),
+                summary: Some(summary(presence)),
                 groups: Some(presence.groups.clone()),
                 session_id: Some(presence.session_id.clone()),
                 connected_at: Some(iso(presence.connected_at)),

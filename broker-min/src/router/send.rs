@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::base64url;
-use claudemesh_core::id::{ChannelName, MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::id::{ChannelName, MemberId, MeshId, MessageId, Priority, PublicKey};
 use claudemesh_core::wire::{
     Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, errors, errors::code,
     push_tail, reason,
@@ -20,7 +20,7 @@ use super::push::Needs;
 use super::text::{iso, shown};
 use super::types::{ConnId, Out};
 use super::writer::Then;
-use crate::store::{Accept, Caps, Op, Outcome, StoreError};
+use crate::store::{Accept, Caps, Fire, Op, Outcome, StoreError, ValueOp};
 
 /// Characters of a text that a send only passes on.
 const PASSED_ON: usize = 256;
@@ -50,7 +50,12 @@ pub(super) struct Sent {
     dormant: usize,
     /// How it is refused, if it was not taken before.
     pub(super) refusal: Option<Ack>,
+    /// The schedule that it comes of; then there is no connection.
+    pub(super) schedule: Option<String>,
 }
+
+/// Stands for the connection of a message that a schedule sends.
+const NO_CONN: ConnId = ConnId::MAX;
 
 /// A refusal of a send.
 pub(super) fn refused(code: &str, error: impl Into<String>) -> Ack {
@@ -82,46 +87,11 @@ impl Router {
             });
         }
         let (shared, member) = (Arc::clone(&conn.mesh), conn.member);
-        let ack_id = send.id.as_deref().map(|id| shown(id, PASSED_ON));
-        let client_id = send
-            .client_message_id
-            .as_deref()
-            .filter(|id| !id.is_empty());
         let target = self.check(&shared, member, send);
-        let now = self.now.wall;
-        let expires_at = send
-            .expires_at
-            .unwrap_or(now.saturating_add(self.limits.expires_ms))
-            .min(now.saturating_add(self.limits.max_expires_ms));
-        let (to, class, refusal) = match target {
-            Ok((to, class)) => (to, class, None),
-            Err(ack) => (To::Peer(member), Priority::Next, Some(*ack)),
-        };
-        let (recipients, channel, dormant) = match to {
-            _ if refusal.is_some() => (Vec::new(), None, 0),
-            To::Peer(key) => (vec![key], None, 0),
-            To::Channel(to) => (to.keys, Some(to.channel), to.dormant),
-        };
-        let needs = match (&channel, &send.form) {
-            (Some(_), _) => Needs::Channels,
-            (None, Some(_)) => Needs::Envelope,
-            (None, None) => Needs::Nothing,
-        };
         let sent = Sent {
             conn: id,
             number,
-            mesh: Arc::clone(&shared),
-            sender: member,
-            ack_id: ack_id.unwrap_or_default(),
-            client_id: client_id.map(|id| shown(id, PASSED_ON).into()),
-            recipients,
-            class,
-            expires_at,
-            tail: None,
-            needs,
-            channel,
-            dormant,
-            refusal,
+            ..self.checked(&shared, member, send, target)
         };
         // What was taken once is acked again, also when it would be refused now.
         if sent.refusal.is_some() && sent.client_id.is_none() {
@@ -132,8 +102,90 @@ impl Router {
         self.accept(sent, send);
     }
 
+    /// Sends for a member whose schedule is due, by all the rules of this moment. Says for how
+    /// long to wait, in ms, if it is only too early.
+    pub(super) fn send_scheduled(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        schedule: &str,
+        send: &Send,
+    ) -> Result<(), u64> {
+        let target = self.check(shared, member, send);
+        if let Err(ack) = &target
+            && ack.code.as_deref() == Some(code::RATE_LIMIT)
+        {
+            return Err(ack.retry_after_ms.unwrap_or(1_000));
+        }
+        let sent = Sent {
+            schedule: Some(schedule.to_owned()),
+            ..self.checked(shared, member, send, target)
+        };
+        self.accept(sent, send);
+        Ok(())
+    }
+
+    /// A send whose target was looked up, before it is known who waits for its answer.
+    fn checked(
+        &self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        send: &Send,
+        target: Result<(To, Priority), Box<Ack>>,
+    ) -> Sent {
+        let now = self.now.wall;
+        let expires_at = send
+            .expires_at
+            .unwrap_or(now.saturating_add(self.limits.expires_ms))
+            .min(now.saturating_add(self.limits.max_expires_ms));
+        let (recipients, channel, dormant, class, refusal) = match target {
+            Ok((To::Peer(key), class)) => (vec![key], None, 0, class, None),
+            Ok((To::Channel(to), class)) => (to.keys, Some(to.channel), to.dormant, class, None),
+            Err(ack) => (Vec::new(), None, 0, Priority::Next, Some(*ack)),
+        };
+        let needs = match (&channel, &send.form) {
+            (Some(_), _) => Needs::Channels,
+            (None, Some(_)) => Needs::Envelope,
+            (None, None) => Needs::Nothing,
+        };
+        let text = |text: &str| shown(text, PASSED_ON);
+        let client_id = send.client_message_id.as_deref();
+        let client_id = client_id.filter(|id| !id.is_empty());
+        Sent {
+            conn: NO_CONN,
+            number: 0,
+            mesh: Arc::clone(shared),
+            sender: member,
+            ack_id: send.id.as_deref().map(text).unwrap_or_default(),
+            client_id: client_id.map(|id| text(id).into()),
+            recipients,
+            class,
+            expires_at,
+            tail: None,
+            needs,
+            channel,
+            dormant,
+            refusal,
+            schedule: None,
+        }
+    }
+
+    /// Routing key, member id and name of who sends.
+    fn speaker(&self, sent: &Sent) -> Option<(PublicKey, MemberId, String)> {
+        if sent.schedule.is_some() {
+            let row = self.mesh(&sent.mesh)?.member(&sent.sender)?;
+            return Some((row.key, row.id.clone(), row.name.as_str().to_owned()));
+        }
+        let conn = self.conns.get(&sent.conn)?;
+        Some((
+            conn.routing_key(),
+            conn.member_id.clone(),
+            conn.name.clone(),
+        ))
+    }
+
     fn accept(&mut self, mut sent: Sent, send: &Send) {
-        let Some(conn) = self.conns.get(&sent.conn) else {
+        let Some((routing_key, member_id, name)) = self.speaker(&sent) else {
             return;
         };
         let now = self.now.wall;
@@ -144,14 +196,14 @@ impl Router {
         } else {
             push_tail(&Push {
                 mesh_id: sent.mesh.as_str().to_owned(),
-                sender_pubkey: conn.routing_key().to_hex(),
+                sender_pubkey: routing_key.to_hex(),
                 priority: sent.class.as_str().to_owned(),
                 nonce: send.nonce.clone(),
                 ciphertext: send.ciphertext.clone(),
                 created_at: iso(now),
-                sender_member_pubkey: Some(conn.member.to_hex()),
-                sender_member_id: Some(conn.member_id.as_str().to_owned()),
-                sender_name: Some(conn.name.clone()),
+                sender_member_pubkey: Some(sent.sender.to_hex()),
+                sender_member_id: Some(member_id.as_str().to_owned()),
+                sender_name: Some(name),
                 client_message_id: sent.client_id.as_deref().map(str::to_owned),
                 request_fingerprint: text(&send.request_fingerprint),
                 reply_to_id: text(&send.reply_to_id),
@@ -187,8 +239,18 @@ impl Router {
             channel: sent.channel.clone(),
         };
         sent.tail = listening.then_some(tail);
-        self.writer
-            .push(vec![Op::Accept(Box::new(op))], Then::Sent(Box::new(sent)));
+        let op = match &sent.schedule {
+            None => Op::Accept(Box::new(op)),
+            Some(id) => {
+                let refusal = sent.refusal.as_ref().and_then(|ack| ack.code.clone());
+                Op::Value(ValueOp::Fire(Box::new(Fire {
+                    id: id.clone(),
+                    refusal,
+                    accept: op,
+                })))
+            }
+        };
+        self.writer.push(vec![op], Then::Sent(Box::new(sent)));
     }
 
     /// The recipient and class of a send, or its refusal.

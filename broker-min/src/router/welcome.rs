@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use claudemesh_core::wire::{
-    BrokerInfo, CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_STATEMENTS, HelloAck,
-    LogHead, Waiting,
+    BrokerInfo, CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_STATEMENTS, CAP_VALUES,
+    HelloAck, LogHead, Waiting,
 };
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,14 @@ impl Router {
                 *sum += count;
             }
         }
+        self.one_counted(id);
+    }
+
+    /// One of the things that `hello_ack` waits for is there.
+    pub(super) fn one_counted(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         conn.counts_left = conn.counts_left.saturating_sub(1);
         if conn.counts_left > 0 {
             return;
@@ -71,6 +79,7 @@ impl Router {
                     CAP_LOG,
                     CAP_CHANNELS,
                     CAP_STATEMENTS,
+                    CAP_VALUES,
                 ]
                 .map(str::to_owned)
                 .to_vec(),
@@ -82,10 +91,12 @@ impl Router {
             });
             ack.waiting = Some(Waiting { now, next, low });
             ack.log_head = Some(LogHead::new(head.seq, &head.hash));
+            ack.audit_head = conn.audit.map(|place| self.audit_head(&conn.mesh, place));
             ack.limits = Some(self.limits_told());
             ack.lease_ms = Some(self.limits.lease_ms);
         }
         self.reply(id, ack);
+        self.ask_pending(id);
     }
 
     fn limits_told(&self) -> Map<String, Value> {
@@ -103,6 +114,11 @@ impl Router {
             ("expires_ms", limits.expires_ms),
             ("max_expires_ms", limits.max_expires_ms),
             ("ack_ms", limits.ack_ms),
+            ("state_keys", limits.state_keys),
+            ("memories", limits.memories),
+            ("value_bytes", size(limits.value_bytes)),
+            ("schedules_per_member", limits.schedules_per_member),
+            ("schedule_ahead_ms", limits.schedule_ahead_ms),
             ("log_entries_per_hour", limits.log_entries_per_hour.into()),
             (
                 "channel_entries_per_hour",

@@ -8,6 +8,7 @@ use claudemesh_core::membership::SignedEntry;
 
 use super::keys::Publishing;
 use super::send::Sent;
+use super::values::Wrote;
 use crate::store::{ChannelOp, Delivery, MemberRow, Op};
 
 /// Operations in one batch at most.
@@ -24,6 +25,8 @@ pub(super) enum Then {
     Nothing,
     /// A send is answered.
     Sent(Box<Sent>),
+    /// Something is kept besides messages.
+    Value(Box<Wrote>),
     /// A delivery is settled.
     Settled {
         delivery: Delivery,
@@ -139,6 +142,7 @@ fn size_of(op: &Op) -> usize {
     match op {
         Op::Accept(accept) => accept.tail.len(),
         Op::Channel(ChannelOp::PutKey { copies, .. }) => copies.len() * 80,
+        Op::Value(op) => op.size(),
         _ => 0,
     }
 }

@@ -1,7 +1,9 @@
 //! A store that lives as long as its process: for tests, simulation, and meshes that keep nothing.
 
+mod audit;
 mod channels;
 mod load;
+mod values;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +19,7 @@ use super::{
     Outcome, Query, Rows, StoreError, StoreInfo, StoreReader,
 };
 
-/// A [`BrokerStore`] in memory. It keeps no audit rows, because no query asks for them.
+/// A [`BrokerStore`] in memory. It keeps the newest 20,000 audit rows of each mesh.
 #[derive(Debug)]
 pub struct MemoryStore(Arc<Mutex<State>>);
 
@@ -30,9 +32,13 @@ impl MemoryStore {
             info: StoreInfo {
                 store: hex(&derive(b"store")[..16]),
                 id_secret: derive(b"secret"),
+                audit_seed: derive(b"audit"),
                 head: 0,
                 clock: 0,
             },
+            audit: audit::Audit::default(),
+            values: BTreeMap::new(),
+            next_number: 0,
             meshes: BTreeMap::new(),
             messages: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
@@ -131,6 +137,10 @@ struct State {
     notices: BTreeMap<(u64, PublicKey), Notice>,
     channels: BTreeMap<(MeshId, ChannelName), channels::Channel>,
     fanouts: BTreeMap<u64, channels::Fanout>,
+    audit: audit::Audit,
+    values: BTreeMap<MeshId, values::Values>,
+    /// The newest number of a memory or schedule.
+    next_number: u64,
 }
 
 impl State {
@@ -184,7 +194,11 @@ impl State {
                 })
             }
             Op::Channel(op) => self.channel(op),
-            Op::Audit(_) => Outcome::Done,
+            Op::Audit(row) => {
+                self.audit.row(row);
+                Outcome::Done
+            }
+            Op::Value(op) => self.value(op),
             Op::Prune { now, limit } => {
                 let limit = *limit as usize;
                 forget(&mut self.accepted, limit, |it| {
@@ -194,6 +208,7 @@ impl State {
                     it.at < now.saturating_sub(NOTICE_MS)
                 });
                 self.prune_channels(*now, limit);
+                self.prune_values(*now);
                 self.info.clock = *now;
                 Outcome::Done
             }
@@ -278,6 +293,7 @@ impl State {
                 },
             );
         }
+        self.audit.sent(accept);
         Outcome::Accepted { seq, full }
     }
 
@@ -367,6 +383,7 @@ impl State {
         entry: &SignedEntry,
         changes: &[LogChange],
     ) -> Outcome {
+        let id = mesh;
         let Some(mesh) = self.meshes.get_mut(mesh) else {
             return Outcome::NotThere;
         };
@@ -382,9 +399,12 @@ impl State {
                     for row in mesh.members.iter_mut().filter(|row| row.key == *key) {
                         row.removed_at = *at;
                     }
+                    if let Some(values) = self.values.get_mut(id) {
+                        values.drop_schedules(key);
+                    }
                 }
                 LogChange::Token(row) => put(&mut mesh.invites, row, |it| it.token == row.token),
-                LogChange::Audit(_) => {}
+                LogChange::Audit(row) => self.audit.row(row),
             }
         }
         Outcome::Done

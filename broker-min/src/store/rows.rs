@@ -1,9 +1,10 @@
 //! The rows of a broker's store.
 
+use claudemesh_core::audit::{Place, Record};
 use claudemesh_core::id::{ChannelName, MemberId, MeshId, MessageId, Name, Priority, PublicKey};
 use claudemesh_core::membership::{Role, SignedEntry};
 
-use super::{ChannelRow, Many};
+use super::{ChannelRow, Many, json_len};
 
 /// How long a send's id is remembered: 31 days.
 pub(super) const DEDUPE_MS: u64 = 31 * 86_400_000;
@@ -252,7 +253,8 @@ pub struct AuditRow {
     pub mesh: MeshId,
     /// The kind of the log entry, or `member_joined` of a client that writes none; a device that
     /// falls with its member has a `member_removed` of its own;
-    /// `peer_joined`, `peer_left`; `message_sent` is written by [`super::Op::Accept`].
+    /// `peer_joined`, `peer_left`; `message_sent` is written by [`super::Op::Accept`], and what
+    /// belongs to a [`super::ValueOp`] by that.
     pub event: &'static str,
     /// Fingerprint of who did it: 16 hex digits of the key.
     pub actor: Option<String>,
@@ -264,6 +266,24 @@ pub struct AuditRow {
     pub priority: Option<Priority>,
     /// Unix ms.
     pub at: u64,
+}
+
+/// A part of a mesh's audit chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The place before the first of the rows, or, without rows, the newest one.
+    pub base: Place,
+    /// Rows in order.
+    pub rows: Vec<Record>,
+    /// The newest place.
+    pub head: Place,
+}
+
+impl AuditPage {
+    /// Bytes of a row in a list, at most.
+    pub(super) fn weight(row: &Record) -> usize {
+        160 + row.event.len() + json_len(&row.metadata)
+    }
 }
 
 /// All of a mesh: its row, members, invites, log entries in order, channels that have entries or
@@ -283,6 +303,8 @@ pub struct StoreInfo {
     pub store: String,
     /// Secret from which message ids are made provable. 32 bytes, made with the store.
     pub id_secret: [u8; 32],
+    /// Seed of the key that signs audit heads. 32 bytes, made with the store, told to nobody.
+    pub audit_seed: [u8; 32],
     /// The newest seq.
     pub head: u64,
     /// Unix ms at the last save of the clock.

@@ -1,5 +1,6 @@
 //! The durable store: one SQLite file in a folder of the broker's own.
 
+mod audit;
 mod cache;
 mod channels;
 mod commit;
@@ -7,6 +8,8 @@ mod load;
 mod lock;
 mod meshes;
 mod schema;
+mod values;
+mod verify;
 mod wal;
 mod walk;
 
@@ -17,6 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::cache::Cache;
+pub use self::verify::{AuditFault, AuditReport, verify_audit};
 use self::wal::Checkpoints;
 use super::{BrokerStore, Op, Outcome, StoreError, StoreReader};
 
@@ -71,6 +75,7 @@ impl SqliteStore {
         schema::create_private(&path)?;
         let conn = connect(&path, durability).map_err(|error| fault(&path, error))?;
         schema::prepare(&conn, &path, schema::STEPS)?;
+        schema::make_audit_key(&conn).map_err(|error| fault(&path, error))?;
         let second = connect(&path, durability).map_err(|error| fault(&path, error))?;
         Ok(Self {
             checkpoints: Checkpoints::start(&path, second),
@@ -137,7 +142,7 @@ fn connect(file: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;
     conn.busy_timeout(Duration::from_secs(5))?;
-    conn.set_prepared_statement_cache_capacity(64);
+    conn.set_prepared_statement_cache_capacity(128);
     let synchronous = match durability {
         Durability::Power => "FULL",
         Durability::Process => "NORMAL",

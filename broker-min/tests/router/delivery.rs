@@ -14,7 +14,13 @@ fn first_contact() {
     assert_eq!(ack["memberDisplayName"], "m2");
     assert_eq!(
         ack["capabilities"],
-        json!(["delivery/1", "envelope/1", "log/1"])
+        json!([
+            "delivery/1",
+            "envelope/1",
+            "log/1",
+            "channels/1",
+            "session/1"
+        ])
     );
     assert_eq!(ack["waiting"], json!({"now": 0, "next": 0, "low": 0}));
     assert_eq!(ack["log_head"]["seq"], 2);

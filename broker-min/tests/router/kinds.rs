@@ -19,7 +19,7 @@ impl World {
         rows.find(|row| row.key == key(member)).expect("a row")
     }
 
-    fn sign(&self, signer: u8, cosigner: Option<u8>, body: Body) -> SignedEntry {
+    pub(crate) fn sign(&self, signer: u8, cosigner: Option<u8>, body: Body) -> SignedEntry {
         let draft = self.log.draft(self.now.wall, body);
         draft.sign(&pair(signer), cosigner.map(pair).as_ref())
     }
@@ -30,7 +30,7 @@ impl World {
     }
 
     /// Posts an entry that must be taken.
-    fn taken(&mut self, entry: &SignedEntry) -> Option<String> {
+    pub(crate) fn taken(&mut self, entry: &SignedEntry) -> Option<String> {
         match self.post(entry) {
             HttpReply::Appended { member, head } => {
                 assert_eq!(head.hash, entry.hash());
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// Links a device of a member by `POST /join`.
-    fn link_device(&mut self, member: u8, seed: u8, device: u8) {
+    pub(crate) fn link_device(&mut self, member: u8, seed: u8, device: u8) {
         let (token, invite) = self.device_invite(member, seed);
         let body = Body::DeviceLinked {
             key: key(device),

@@ -152,5 +152,5 @@ fn entries_are_checked() {
         owner,
         json!({"type": "log_get", "channel": "#x", "from": 0, "_reqId": "c"}),
     );
-    assert_eq!(world.last(owner)["code"], "unsupported");
+    assert_eq!(world.last(owner)["code"], "not_found");
 }

@@ -2,6 +2,7 @@
 
 use broker_min::limits::Limits;
 use broker_min::router::In;
+use claudemesh_core::wire::SignedBlob;
 use serde_json::{Value, json};
 
 use crate::world::{World, hello, hex, key, message};
@@ -231,6 +232,21 @@ fn a_hello_without_proof_works_once() {
 }
 
 #[test]
+fn a_proven_hello_does_not_work_without_its_proof() {
+    let mut world = World::of(2);
+    let hello = hello(&world.mesh(), 2, 900);
+    let first = world.enter(hello.clone(), |v| v.proven = true);
+    let stripped = world.enter(hello.clone(), |v| v.proven = false);
+    assert_eq!(world.closed[&stripped], (1_008, "bad_signature".into()));
+    assert!(!world.closed.contains_key(&first));
+    // Two processes of one member may say the same in the same millisecond.
+    let mut other = hello;
+    other.session_id = Some("other".into());
+    let other = world.enter(other, |v| v.proven = true);
+    assert!(!world.closed.contains_key(&other));
+}
+
+#[test]
 fn strangers_and_too_many_are_refused() {
     let limits = {
         let mut limits = Limits::default();
@@ -307,4 +323,35 @@ fn the_end_closes_everyone_after_the_last_commit() {
     world.release_commits();
     assert_eq!(world.last(owner)["queued"], true);
     assert_eq!(world.closed[&owner], (1_001, "shutting down".into()));
+}
+
+#[test]
+fn a_session_statement_is_shown_as_it_came() {
+    let mut world = World::of(3);
+    let watcher = world.connect(3);
+    world.got(watcher);
+    let statement = |e: String| SignedBlob {
+        e,
+        sig: "not checked here".into(),
+        cosig: None,
+    };
+    for (member, size, shown) in [(1, 900, true), (2, 4_000, false)] {
+        let mut hello = hello(&world.mesh(), member, 700 + u64::from(member));
+        hello.statement = Some(statement("A".repeat(size)));
+        world.enter(hello, |_| {});
+        let told = world.got_of(watcher, "push").remove(0);
+        let expected = json!({"e": "A".repeat(size), "sig": "not checked here"});
+        let data = &told["eventData"];
+        assert_eq!(data["statement"] == expected, shown);
+        assert_eq!(data.get("statement").is_some(), shown);
+    }
+    world.frame(watcher, json!({"type": "list_peers"}));
+    let peers = world.last(watcher)["peers"].clone();
+    let with = peers
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["statement"].is_object());
+    let with: Vec<_> = with.map(|it| &it["memberPubkey"]).collect();
+    assert_eq!(with, [&json!(hex(1))]);
 }

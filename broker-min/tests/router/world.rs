@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) batches: Vec<usize>,
     /// All acks ever, per connection.
     pub(crate) acks: HashMap<ConnId, Vec<Value>>,
+    /// Texts of pushes that were written, each to any number of connections.
+    pub(crate) push_texts: usize,
     /// The ids of all messages ever pushed.
     pub(crate) pushed: HashSet<String>,
     /// The owner's copy of the log.
@@ -70,6 +72,7 @@ pub(crate) fn hello(mesh: &MeshId, member: u8, nonce: u64) -> Hello {
         "delivery/1".into(),
         "envelope/1".into(),
         "log/1".into(),
+        "channels/1".into(),
     ]);
     hello
 }
@@ -132,6 +135,7 @@ impl World {
             fail: VecDeque::new(),
             batches: Vec::new(),
             acks: HashMap::new(),
+            push_texts: 0,
             pushed: HashSet::new(),
             log,
             next: 1,
@@ -212,6 +216,7 @@ impl World {
             Out::Write { conns, text, .. } => {
                 let value: Value = serde_json::from_slice(&text).unwrap();
                 if value["type"] == "push" {
+                    self.push_texts += 1;
                     self.pushed
                         .insert(value["messageId"].as_str().unwrap().to_owned());
                 }

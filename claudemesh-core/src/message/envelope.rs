@@ -1,12 +1,13 @@
 //! The signed envelope that every message of ours is, to one peer or to a channel.
 
+use super::padding::{pad, unpad};
 use super::{
-    Content, MAX_AGE_MS, MAX_AHEAD_MS, MAX_ATTRIBUTES, MAX_BODY, MAX_CONTENT_TYPE, MAX_PADDED,
-    MessageError, Opened,
+    Content, MAX_AGE_MS, MAX_AHEAD_MS, MAX_ATTRIBUTES, MAX_BODY, MAX_CONTENT_TYPE, MessageError,
+    Opened,
 };
 use crate::crypto::{KeyPair, verify};
 use crate::encoding::{DecodeError, Decoder, Encoder};
-use crate::id::{Hash, KeyId, MeshId, MessageId, PublicKey, Signature};
+use crate::id::{Hash, KeyId, MeshId, MessageId, PublicKey};
 use crate::membership::Head;
 
 const ENCODING: &str = "message/1";
@@ -161,37 +162,4 @@ fn check_attributes(content_type: &str, attributes: usize) -> Result<(), Message
     } else {
         Ok(())
     }
-}
-
-/// `u32 length || envelope || signature || zeros` up to a size class, or none if it is too long.
-fn pad(envelope: &[u8], signature: &Signature) -> Option<Vec<u8>> {
-    let length = 4 + envelope.len() + 64;
-    let class = size_class(length)?;
-    let mut padded = Vec::with_capacity(class);
-    padded.extend_from_slice(&u32::try_from(envelope.len()).ok()?.to_be_bytes());
-    padded.extend_from_slice(envelope);
-    padded.extend_from_slice(&signature.0);
-    padded.resize(class, 0);
-    Some(padded)
-}
-
-/// 256, 512 … 32,768, then 47,104 bytes: what the broker can tell about a message's length.
-fn size_class(length: usize) -> Option<usize> {
-    (0..8)
-        .map(|k| 256 << k)
-        .chain([MAX_PADDED])
-        .find(|class| length <= *class)
-}
-
-fn unpad(padded: &[u8]) -> Result<(&[u8], Signature), MessageError> {
-    let cut = MessageError::Malformed(DecodeError::Truncated);
-    let (length, rest) = padded.split_first_chunk::<4>().ok_or(cut.clone())?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| cut.clone())?;
-    let envelope = rest.get(..length).ok_or(cut.clone())?;
-    let (signature, zeros) = rest[length..].split_first_chunk::<64>().ok_or(cut)?;
-    let proper = size_class(4 + length + 64) == Some(padded.len()) && zeros.iter().all(|b| *b == 0);
-    if !proper {
-        return Err(MessageError::Malformed(DecodeError::Field("padding")));
-    }
-    Ok((envelope, Signature(*signature)))
 }

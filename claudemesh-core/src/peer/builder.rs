@@ -3,6 +3,7 @@
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -72,6 +73,7 @@ pub struct PeerBuilder {
     presence: bool,
     retry: Retry,
     about: About,
+    log_patience: Option<Duration>,
 }
 
 impl PeerBuilder {
@@ -85,6 +87,7 @@ impl PeerBuilder {
             presence: true,
             retry: Retry::Backoff,
             about: About::default(),
+            log_patience: None,
         }
     }
 
@@ -143,6 +146,14 @@ impl PeerBuilder {
     /// What the mesh is told about this peer: nothing by default.
     pub fn about(mut self, about: About) -> Self {
         self.about = about;
+        self
+    }
+
+    /// How long the broker has to show entries of the membership log that another member knows of,
+    /// before [`Lie::LogWithheld`](crate::session::Lie::LogWithheld) is told: 30 s by default.
+    /// Shorter is for tests; over a slow network it tells of brokers that are only slow.
+    pub fn log_patience(mut self, patience: Duration) -> Self {
+        self.log_patience = Some(patience);
         self
     }
 
@@ -215,6 +226,9 @@ impl PeerBuilder {
         };
         let mut session = Session::new(config, random()?, opened.log.clone(), opened.pins);
         session.restore_channels(opened.channel_logs, opened.channel_keys);
+        if let Some(patience) = self.log_patience {
+            session.log_patience(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
+        }
         let (store, from_store) = StoreHandle::start(opened.store)
             .map_err(|error| PeerError::System(error.to_string()))?;
         let shared = Arc::new(Shared::new(store, opened.log));

@@ -23,8 +23,8 @@ use crate::membership::ChannelLog;
 use crate::wire::KeyRecord;
 pub(super) use history::in_words;
 pub(super) use logs::ChannelAppend;
-pub(super) use receive::Unopened;
-pub(super) use seal::is_to_channel;
+pub(super) use receive::{Unopened, is_to_channel};
+pub(super) use seal::sealed_under;
 
 /// Channels of which something is held in memory, at most: those of the mesh's log, and the two
 /// that have no entry there.

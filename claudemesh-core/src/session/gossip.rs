@@ -23,11 +23,22 @@ struct Claim {
 }
 
 /// What members claim about entries that are not held here.
-#[derive(Default)]
 pub(super) struct Gossip {
+    /// Milliseconds for which the broker is waited for, twice.
+    patience: u64,
     ahead: HashMap<PublicKey, Claim>,
     /// Of whom something was told on this connection; nobody can fill a log with claims.
     told: HashSet<PublicKey>,
+}
+
+impl Default for Gossip {
+    fn default() -> Self {
+        Self {
+            patience: PATIENCE_MS,
+            ahead: HashMap::new(),
+            told: HashSet::new(),
+        }
+    }
 }
 
 impl Gossip {
@@ -43,14 +54,21 @@ impl Gossip {
 }
 
 impl Session {
+    /// How long the broker has to show entries of the log that a member knows, before it is said
+    /// that it does not ([`Lie::LogWithheld`]): 30 s by default. Half of it after the broker is
+    /// asked once more.
+    pub fn log_patience(&mut self, ms: u64) {
+        self.gossip.patience = ms / 2;
+    }
+
     /// A verified member's message named this head.
     pub(super) fn head_claimed(&mut self, peer: PublicKey, head: Head) {
         let Some(held) = self.log.held() else { return };
         if head.seq <= held.head().seq {
             return self.compare_head(peer, head);
         }
+        let until = self.now.mono.saturating_add(self.gossip.patience);
         let ahead = &mut self.gossip.ahead;
-        let until = self.now.mono + PATIENCE_MS;
         let asked_again = false;
         let room = ahead.len() < MAX_CLAIMS;
         match ahead.get_mut(&peer) {
@@ -86,7 +104,7 @@ impl Session {
     }
 
     pub(super) fn tick_gossip(&mut self) {
-        let mono = self.now.mono;
+        let (mono, patience) = (self.now.mono, self.gossip.patience);
         let (mut late, mut again) = (Vec::new(), false);
         self.gossip.ahead.retain(|peer, claim| {
             if mono < claim.until {
@@ -97,7 +115,7 @@ impl Session {
                 return false;
             }
             claim.asked_again = true;
-            claim.until = mono + PATIENCE_MS;
+            claim.until = mono.saturating_add(patience);
             again = true;
             true
         });

@@ -152,7 +152,7 @@ impl Session {
         if inbox.untaken.len() + inbox.pending.len() >= MAX_UNTAKEN {
             return;
         }
-        if is_to_channel(&push.ciphertext) {
+        if is_to_channel(&push) {
             return self.take_from_channel(push, bytes);
         }
         let known = claimed_sender(&push).is_none_or(|key| {
@@ -173,7 +173,7 @@ impl Session {
     pub(super) fn judge_unknown_senders(&mut self) {
         for (push, bytes) in std::mem::take(&mut self.inbox.unknown_sender) {
             self.inbox.bytes -= bytes;
-            if is_to_channel(&push.ciphertext) {
+            if is_to_channel(&push) {
                 self.take_from_channel(push, bytes);
             } else {
                 self.take(push, bytes);

@@ -172,6 +172,10 @@ impl Session {
         if behind && after > before && !self.log.forked {
             return self.get_log();
         }
+        if behind && after.is_some() && !self.log.forked {
+            let why = "the broker names newer entries than it shows";
+            return self.log_failed(SessionError::LogUnusable(why));
+        }
         self.log_synced();
     }
 

@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::channels::is_to_channel;
+use super::channels::sealed_under;
 use super::keep::Pause;
 use super::{CommandId, Event, LoadWork, Outgoing, Reply, Session, SessionError, StoreWork};
-use crate::channel::key_id_of;
 use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::membership::Head;
 use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
@@ -56,7 +55,6 @@ pub(super) struct Unanswered {
 pub(super) struct Framing {
     pub(super) priority: Priority,
     pub(super) expires_at: u64,
-    pub(super) form: &'static str,
 }
 
 impl Framing {
@@ -65,7 +63,6 @@ impl Framing {
         Self {
             priority: message.priority,
             expires_at: wall.saturating_add(lasts),
-            form: FORM,
         }
     }
 }
@@ -75,6 +72,7 @@ pub(super) fn send_frame(
     target: &str,
     id: &MessageId,
     framing: &Framing,
+    form: &str,
     sealed: SealedText,
     size: usize,
 ) -> Result<String, SessionError> {
@@ -86,7 +84,7 @@ pub(super) fn send_frame(
         ciphertext: sealed.ciphertext,
         client_message_id: Some(id.as_str().to_owned()),
         expires_at: Some(framing.expires_at),
-        form: Some(framing.form.to_owned()),
+        form: Some(form.to_owned()),
         ..Send::default()
     })
     .encode();
@@ -320,7 +318,7 @@ impl Session {
             .direct_key(&to)
             .map_err(|_| SessionError::NotAMember(to))?;
         let sealed = seal_direct(&mesh, &pair, &to, Some(head), content, key, nonce)?;
-        let frame = send_frame(&to.to_hex(), &id, framing, sealed, content.body.len())?;
+        let frame = send_frame(&to.to_hex(), &id, framing, FORM, sealed, content.body.len())?;
         Ok(NewOutbox {
             id,
             to: Target::Peer(to),
@@ -607,17 +605,4 @@ impl Session {
             }
         }
     }
-}
-
-/// The key of a channel that a frame's message is sealed under; none if it is a draft.
-fn sealed_under(frame: &str) -> Option<crate::id::KeyId> {
-    let send = crate::wire::decode_send(frame)?.ok()?;
-    if !is_to_channel(&send.ciphertext) {
-        return None;
-    }
-    key_id_of(&SealedText {
-        nonce: String::new(),
-        ciphertext: send.ciphertext.into_owned(),
-    })
-    .ok()
 }

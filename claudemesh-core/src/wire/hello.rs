@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
+use super::audit::AuditHead;
 use super::codec::Extra;
 use super::log::{LogHead, SignedBlob};
 
@@ -279,6 +280,9 @@ pub struct HelloAck {
     /// The newest entry of the mesh's membership log.
     #[serde(rename = "log_head", skip_serializing_if = "Option::is_none")]
     pub log_head: Option<LogHead>,
+    /// The newest place of the mesh's audit chain.
+    #[serde(rename = "audit_head", skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<AuditHead>,
     /// The broker's limits, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Map<String, Value>>,

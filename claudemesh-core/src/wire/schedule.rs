@@ -97,6 +97,10 @@ pub struct ScheduledRecord {
     /// How often it was due, with `cron`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fired_count: Option<u64>,
+    /// Why it could not be sent when it was due: the code of the refusal. It stays here until its
+    /// author takes note by [`ScheduleTaken`] or [`CancelScheduled`], for 30 days at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// `cancel_scheduled`: gives up a schedule. Answered by [`CancelScheduledAck`].
@@ -138,7 +142,8 @@ pub struct ScheduleDue {
     pub sealed: String,
 }
 
-/// `schedule_taken`: the message of a [`ScheduleDue`] is in its author's outbox. No answer.
+/// `schedule_taken`: the message of a [`ScheduleDue`] is in its author's outbox, or its author has
+/// heard that a one-shot failed. No answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleTaken {

@@ -49,6 +49,8 @@ impl State {
                 Rows::Outcomes(seqs.iter().map(|seq| self.outcome(sender, *seq)).collect())
             }
             Query::Channel(query) => self.channel_rows(query),
+            Query::Value(query) => Rows::Value(self.load_value(query)),
+            Query::Audit { mesh, from, bytes } => Rows::Audit(self.audit.load(mesh, *from, *bytes)),
             Query::Info => Rows::Info(self.info.clone()),
             Query::Totals => {
                 let queued: usize = self.mailboxes.values().map(|it| it.rows.len()).sum();

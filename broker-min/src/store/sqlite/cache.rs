@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use claudemesh_core::id::{MeshId, PublicKey};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::audit::Chains;
 use super::uint;
 use crate::store::Caps;
 
@@ -53,6 +54,7 @@ pub(super) type AcceptedKey = (i64, Vec<u8>);
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     pub(super) counters: Option<Counters>,
+    pub(super) chains: Chains,
     pub(super) expire_from: Option<DeliveryKey>,
     pub(super) forget_from: Option<AcceptedKey>,
     ids: HashMap<MeshId, HashMap<PublicKey, i64>>,
@@ -68,6 +70,7 @@ impl Cache {
     /// all. Called between commits.
     pub(super) fn trim(&mut self) {
         self.commit += 1;
+        self.chains.trim();
         if self.parties.len() > PARTIES {
             self.ids.clear();
             self.parties.clear();

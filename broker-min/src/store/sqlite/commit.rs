@@ -48,6 +48,7 @@ pub(super) fn apply(
             .execute((int(after.head), int(after.queued)))?;
     }
     cache.counters = Some(after);
+    cache.chains.save(conn)?;
     Ok(outcomes)
 }
 
@@ -66,7 +67,7 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn apply(&mut self, op: &Op) -> rusqlite::Result<Outcome> {
+    pub(super) fn apply(&mut self, op: &Op) -> rusqlite::Result<Outcome> {
         match op {
             Op::Accept(accept) => self.accept(accept),
             Op::Settle(delivery) => self.settle(delivery),
@@ -79,11 +80,12 @@ impl Batch<'_> {
                 limit,
             } => self.fail_mailbox((mesh, address), reason, *now, *limit),
             Op::Prune { now, limit } => self.prune(*now, *limit),
-            other => meshes::apply(self.conn, other),
+            Op::Value(op) => self.value(op),
+            other => meshes::apply(self.conn, &mut self.cache.chains, other),
         }
     }
 
-    fn accept(&mut self, accept: &Accept) -> rusqlite::Result<Outcome> {
+    pub(super) fn accept(&mut self, accept: &Accept) -> rusqlite::Result<Outcome> {
         let sender = self.cache.find(self.conn, &accept.mesh, &accept.sender)?;
         let hash = accept.id.as_ref().map(|id| short_hash(id.as_str()));
         if let (Some(origin), Some(hash)) = (sender, &hash) {
@@ -201,9 +203,9 @@ impl Batch<'_> {
             Some(accept.class),
             &[("accepted", accept.now), ("expires", accept.expires_at)],
         );
-        meshes::insert_audit(
+        self.cache.chains.insert(
             conn,
-            (accept.mesh.as_str(), "message_sent"),
+            (&accept.mesh, "message_sent"),
             (Some(&accept.sender.short()), target.as_deref()),
             &metadata,
             accept.now,

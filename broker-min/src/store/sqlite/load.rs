@@ -95,6 +95,10 @@ fn load(conn: &Connection, query: &Query) -> rusqlite::Result<Rows> {
             Rows::Outcomes(outcomes.collect::<Result<_, _>>()?)
         }
         Query::Channel(query) => super::channels::load(conn, query)?,
+        Query::Value(query) => Rows::Value(super::values::load(conn, query)?),
+        Query::Audit { mesh, from, bytes } => {
+            Rows::Audit(super::audit::load(conn, mesh, *from, *bytes)?)
+        }
         Query::Info => Rows::Info(info(conn)?),
         Query::Totals => Rows::Totals(
             conn.prepare_cached(
@@ -109,13 +113,14 @@ fn load(conn: &Connection, query: &Query) -> rusqlite::Result<Rows> {
 }
 
 fn info(conn: &Connection) -> rusqlite::Result<StoreInfo> {
-    conn.prepare_cached("SELECT store, id_secret, head, clock FROM meta")?
+    conn.prepare_cached("SELECT store, id_secret, head, clock, audit_seed FROM meta")?
         .query_row([], |row| {
             Ok(StoreInfo {
                 store: row.get(0)?,
                 id_secret: row.get(1)?,
                 head: uint(row.get(2)?),
                 clock: uint(row.get(3)?),
+                audit_seed: row.get(4)?,
             })
         })
 }

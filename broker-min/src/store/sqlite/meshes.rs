@@ -4,12 +4,13 @@ use claudemesh_core::id::MeshId;
 use claudemesh_core::membership::{Role, SignedEntry};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{int, uint};
+use super::audit::Chains;
+use super::{int, uint, values};
 use crate::store::rows::audit_metadata;
 use crate::store::{AuditRow, InviteRow, LogChange, MemberRow, MeshRow, Op, Outcome};
 
 /// Does one of them. Those of the queue do not come here.
-pub(super) fn apply(conn: &Connection, op: &Op) -> rusqlite::Result<Outcome> {
+pub(super) fn apply(conn: &Connection, chains: &mut Chains, op: &Op) -> rusqlite::Result<Outcome> {
     match op {
         Op::CreateMesh { mesh, entry } => create(conn, mesh, entry),
         Op::AppendLog {
@@ -17,7 +18,7 @@ pub(super) fn apply(conn: &Connection, op: &Op) -> rusqlite::Result<Outcome> {
             seq,
             entry,
             changes,
-        } => append(conn, mesh, *seq, entry, changes),
+        } => append(conn, chains, (mesh, *seq), entry, changes),
         Op::PutMember(member) => match find(conn, &member.mesh)? {
             Some(_) => put_member(conn, member).map(|()| Outcome::Done),
             None => Ok(Outcome::NotThere),
@@ -41,11 +42,12 @@ pub(super) fn apply(conn: &Connection, op: &Op) -> rusqlite::Result<Outcome> {
             Ok(done(rows))
         }
         Op::Channel(op) => super::channels::apply(conn, op),
-        Op::Audit(row) => audit(conn, row).map(|()| Outcome::Done),
+        Op::Audit(row) => audit(conn, chains, row).map(|()| Outcome::Done),
         Op::Accept(_)
         | Op::Settle(_)
         | Op::Expire { .. }
         | Op::FailMailbox { .. }
+        | Op::Value(_)
         | Op::Prune { .. } => Ok(Outcome::NotThere),
     }
 }
@@ -87,8 +89,8 @@ fn create(conn: &Connection, mesh: &MeshRow, entry: &SignedEntry) -> rusqlite::R
 
 fn append(
     conn: &Connection,
-    mesh: &MeshId,
-    seq: u64,
+    chains: &mut Chains,
+    (mesh, seq): (&MeshId, u64),
     entry: &SignedEntry,
     changes: &[LogChange],
 ) -> rusqlite::Result<Outcome> {
@@ -109,9 +111,10 @@ fn append(
             LogChange::Remove { key, at } => {
                 conn.prepare_cached("UPDATE member SET removed_at = ? WHERE mesh = ? AND key = ?")?
                     .execute((int(*at), id, key.as_bytes()))?;
+                values::drop_schedules(conn, id, key)?;
             }
             LogChange::Token(invite) => put_invite(conn, invite)?,
-            LogChange::Audit(row) => audit(conn, row)?,
+            LogChange::Audit(row) => audit(conn, chains, row)?,
         }
     }
     Ok(Outcome::Done)
@@ -179,29 +182,12 @@ fn put_invite(conn: &Connection, invite: &InviteRow) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn audit(conn: &Connection, row: &AuditRow) -> rusqlite::Result<()> {
-    insert_audit(
+fn audit(conn: &Connection, chains: &mut Chains, row: &AuditRow) -> rusqlite::Result<()> {
+    chains.insert(
         conn,
-        (row.mesh.as_str(), row.event),
+        (&row.mesh, row.event),
         (row.actor.as_deref(), row.target.as_deref()),
         &audit_metadata(row.size, row.priority, &[]),
         row.at,
     )
-}
-
-/// Writes an audit row. There is no column for content.
-pub(super) fn insert_audit(
-    conn: &Connection,
-    (mesh, event): (&str, &str),
-    (actor, target): (Option<&str>, Option<&str>),
-    metadata: &str,
-    at: u64,
-) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO audit_log
-             (meshId, eventType, actorPeerId, targetPeerId, metadata, createdAt)
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )?
-    .execute((mesh, event, actor, target, metadata, int(at)))?;
-    Ok(())
 }

@@ -15,7 +15,7 @@ const APPLICATION_ID: u32 = 0x636c_6272;
 
 /// Step `n` brings a file of format `n` to format `n + 1`; a new file takes all of them. Released
 /// steps never change.
-pub(super) const STEPS: &[&str] = &[FORMAT_1, FORMAT_2];
+pub(super) const STEPS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
 
 /// Hot tables name mailboxes and senders by `party.id`: a row of `delivery` is some 40 bytes.
 /// Nothing has an index that its own reads do not need: each costs a row operation per message.
@@ -145,6 +145,7 @@ CREATE TABLE channel_key (
     replaced_at INTEGER,
     UNIQUE (channel, key)
 ) STRICT;
+CREATE INDEX channel_key_newest ON channel_key (channel, id);
 CREATE INDEX channel_key_replaced ON channel_key (replaced_at) WHERE replaced_at IS NOT NULL;
 CREATE TABLE channel_copy (
     key INTEGER NOT NULL REFERENCES channel_key,
@@ -169,6 +170,67 @@ CREATE TABLE fanout (
     at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX fanout_at ON fanout (at);
+";
+
+/// State, memory, schedules; the audit table becomes a chain per mesh. Rows from before this step
+/// have no hash and are in no chain. The one index of `audit_log` is by two small numbers.
+const FORMAT_3: &str = "
+CREATE TABLE state (
+    mesh INTEGER NOT NULL REFERENCES mesh,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    writer BLOB NOT NULL,
+    name TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    request BLOB,
+    PRIMARY KEY (mesh, key)
+) STRICT;
+CREATE TABLE memory (
+    id INTEGER PRIMARY KEY,
+    mesh INTEGER NOT NULL REFERENCES mesh,
+    name TEXT NOT NULL,
+    content TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    sealed INTEGER NOT NULL,
+    writer BLOB NOT NULL,
+    author TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    UNIQUE (mesh, name)
+) STRICT;
+CREATE INDEX memory_mesh ON memory (mesh);
+CREATE INDEX memory_open ON memory (mesh) WHERE sealed = 0;
+CREATE TABLE schedule (
+    id INTEGER PRIMARY KEY,
+    mesh INTEGER NOT NULL REFERENCES mesh,
+    name TEXT NOT NULL,
+    member BLOB NOT NULL,
+    target TEXT NOT NULL,
+    due INTEGER,
+    created INTEGER NOT NULL,
+    cron TEXT,
+    body TEXT NOT NULL,
+    fired INTEGER NOT NULL,
+    pending INTEGER,
+    failed TEXT,
+    UNIQUE (mesh, name)
+) STRICT;
+CREATE INDEX schedule_due ON schedule (due) WHERE due IS NOT NULL;
+CREATE INDEX schedule_member ON schedule (mesh, member);
+CREATE INDEX schedule_failed ON schedule (pending) WHERE failed IS NOT NULL;
+ALTER TABLE audit_log ADD COLUMN chain INTEGER;
+ALTER TABLE audit_log ADD COLUMN n INTEGER;
+ALTER TABLE audit_log ADD COLUMN hash BLOB;
+CREATE INDEX audit_place ON audit_log (chain, n) WHERE chain IS NOT NULL;
+CREATE TABLE audit_chain (
+    id INTEGER PRIMARY KEY,
+    mesh TEXT NOT NULL UNIQUE,
+    n INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    base_n INTEGER NOT NULL,
+    base_hash BLOB NOT NULL
+) STRICT;
+ALTER TABLE meta ADD COLUMN audit_seed BLOB;
 ";
 
 /// Refuses a file that is not a broker's, before SQLite may touch it. A file is made in rollback
@@ -274,6 +336,18 @@ pub(super) fn prepare(
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
         .map(drop)
         .map_err(sql)
+}
+
+/// Gives the store its audit key, if it has none yet.
+pub(super) fn make_audit_key(conn: &Connection) -> rusqlite::Result<()> {
+    let mut seed = [0u8; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    conn.execute(
+        "UPDATE meta SET audit_seed = ? WHERE audit_seed IS NULL",
+        [seed.as_slice()],
+    )?;
+    Ok(())
 }
 
 fn create(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {

@@ -53,6 +53,7 @@ impl Batch<'_> {
 
     pub(super) fn prune(&mut self, now: u64, limit: u32) -> rusqlite::Result<Outcome> {
         self.forget(now, limit)?;
+        super::values::prune(self.conn, now)?;
         self.conn
             .prepare_cached(
                 "DELETE FROM notice WHERE (seq, mailbox) IN

@@ -26,6 +26,13 @@ pub(in crate::session) enum Unopened {
     Rejected(PublicKey, String),
 }
 
+/// Whether the broker says that a message came by a channel. If it lies, the message does not open:
+/// what is sealed for a channel names it inside, and so does what is sealed for one peer.
+pub(in crate::session) fn is_to_channel(push: &Push) -> bool {
+    let target = push.target.as_deref().unwrap_or_default();
+    target.starts_with(['*', '@', '#'])
+}
+
 impl Session {
     /// Opens a message to a channel. `received_at` is when it came, unix ms.
     pub(in crate::session) fn open_channel_push(

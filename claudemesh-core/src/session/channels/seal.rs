@@ -14,11 +14,22 @@ use crate::message::{Content, Expected, FORM, MessageError, SealedText, open_dir
 use crate::session::outbox::{Framing, send_frame};
 use crate::session::{Outgoing, Session, SessionError};
 use crate::store::NewOutbox;
-use crate::wire::{ClientFrame, Send};
+use crate::wire::{ClientFrame, Send, decode_send};
 
-/// Whether a ciphertext is sealed under a channel's key: how 0xCE 0x01 begins in base64.
-pub(in crate::session) fn is_to_channel(ciphertext: &str) -> bool {
-    ciphertext.starts_with("zgE")
+/// The form of a frame whose message is sealed for its sender alone. Never handed to the network.
+const DRAFT: &str = "draft/1";
+
+/// The key of a channel that an own frame's message is sealed under; none if it is a draft.
+pub(in crate::session) fn sealed_under(frame: &str) -> Option<KeyId> {
+    let send = decode_send(frame)?.ok()?;
+    if send.form.as_deref() != Some(FORM) {
+        return None;
+    }
+    key_id_of(&SealedText {
+        nonce: String::new(),
+        ciphertext: send.ciphertext.into_owned(),
+    })
+    .ok()
 }
 
 impl Session {
@@ -138,7 +149,7 @@ impl Session {
         let (mesh, me) = (&self.config.mesh, &self.config.key);
         let sealed = seal_to_channel(mesh, me, name, key_id, key, head, content, nonce)?;
         let size = content.body.len();
-        send_frame(name.as_str(), &content.id, framing, sealed, size)
+        send_frame(name.as_str(), &content.id, framing, FORM, sealed, size)
     }
 
     fn draft_frame(
@@ -153,7 +164,7 @@ impl Session {
         let key = key.map_err(|_| SessionError::NotAMember(own))?;
         let sealed = seal_direct(&mesh, &me, &own, None, content, key, nonce)?;
         let size = content.body.len();
-        send_frame(name.as_str(), &content.id, framing, sealed, size)
+        send_frame(name.as_str(), &content.id, framing, DRAFT, sealed, size)
     }
 
     /// The row's frame sealed anew under the key of now; an error if that is not possible ever.
@@ -188,12 +199,15 @@ impl Session {
             return Err(damaged());
         };
         let Send {
-            nonce, ciphertext, ..
+            nonce,
+            ciphertext,
+            form,
+            ..
         } = send;
         let sealed = SealedText { nonce, ciphertext };
         let (mesh, me) = (self.config.mesh.clone(), self.config.key.public());
         let now = row.created_at;
-        let opened = if is_to_channel(&sealed.ciphertext) {
+        let opened = if form.as_deref() != Some(DRAFT) {
             let key_id = key_id_of(&sealed)?;
             let name = self.channels.of_key.get(&key_id).ok_or_else(damaged)?;
             let channel = self.channels.get(name).ok_or_else(damaged)?;
@@ -220,7 +234,6 @@ impl Session {
         let framing = Framing {
             priority: row.priority,
             expires_at: row.expires_at,
-            form: FORM,
         };
         Ok((opened.content, framing))
     }

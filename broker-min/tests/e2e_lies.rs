@@ -1,0 +1,150 @@
+//! Real peers, a real broker, and a liar in between that has a broker's power: what it can do, and
+//! what comes of it.
+//!
+//! A lie is *named* where the peer tells of it ([`Event`] or an error), and *harmless* where nothing
+//! is opened for the wrong one, taken as another's word, or lost without a word. What is neither is
+//! a limit, and stands here as one.
+//!
+//! | lie | what comes of it |
+//! |---|---|
+//! | a ghost among those who are here | shown, as not verified; nothing can be sent to it |
+//! | a ghost, or a removal, in the log by a forged entry | `BadEntry`; the log stays as it is |
+//! | a removal is withheld | `LogWithheld` as soon as a member who knows it writes. *Limit*: until then, what is sent to the removed one goes out, sealed for it |
+//! | the hidden removal is shown after all | `MemberRemoved`; nothing more is sent to that member |
+//! | two peers are shown different logs | `HeadMismatch` as soon as one writes to the other. *Limit*: it takes two entries that someone with the right signed for one place |
+//! | another entry at a place that is held | `LogFork`; nothing is appended any more |
+//! | a shorter log | `LogRollback`; the own log counts |
+//! | pages of one entry | no harm: the rest is asked for |
+//! | pages that end before the head they name | who asked for the log gets an error; the log as held counts |
+//! | reordered pages, other people's entries | `BadEntry`; the right ones are taken later |
+//! | no log for a mesh that has one | `LogMissing`; the own log counts |
+//! | no challenge | `ChallengeMissing`, no hello. *Limit*: at first contact the hello goes without a proof |
+//! | another challenge, a relayed hello | the real broker refuses the proof, and the signature without it. *Limit*: a hello that was kept from the broker opens one connection without a proof, as existing clients have; it is pushed boxes that it cannot open, and can settle them |
+//! | another sender on a push | `Rejected`; never taken as that one's. *Limit*: the real one's message is lost, and the receiver says so |
+//! | a push again, by the same or a new broker id | taken once |
+//! | someone else's box | `Rejected` |
+//! | a changed ciphertext, id or mesh | `Rejected` |
+//! | bare text of a member with an entry | `Rejected`, even if the box opens |
+//! | bare text of an invented key | *limit*: shown, as not verified |
+//! | pushes late, or in another order | all taken, each once. *Limit*: the order is the liar's |
+//! | no acknowledgement of the receiver | pushed again, taken once |
+//! | somebody comes online who does not exist | *limit*: told, as the broker's word; nobody joins by it |
+//! | closed as banned, kicked, or refused as revoked | *limit*: the peer ends and says so; its log says otherwise, and the next start goes on |
+//! | an ack for what was dropped | *limit* while it goes on; an honest answer about outcomes sends it again |
+//! | a false receipt | *limit*: the sender believes it; what is said stays sealed |
+//! | false outcomes: failed | *limit*: told as failed, though it arrives |
+//! | false outcomes: unknown | sent again, taken once |
+//! | acks twice, acks for nothing | no effect |
+//! | frames over 16 MiB | the connection is given up and made anew, nothing is lost |
+//! | garbage | passed over |
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod lying;
+mod support;
+
+#[path = "lying/connection.rs"]
+mod connection;
+#[path = "lying/delivery.rs"]
+mod delivery;
+#[path = "lying/log.rs"]
+mod log;
+#[path = "lying/messages.rs"]
+mod messages;
+
+use std::time::Duration;
+
+use claudemesh_core::id::PublicKey;
+use claudemesh_core::session::SessionError;
+use claudemesh_core::{Event, Events, Incoming, Lie, Peer, PeerError, Received, SendError};
+use lying::{LyingBroker, SOON, Way};
+use serde_json::{Value, json};
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, what).await.expect("within 10 s")
+}
+
+/// The first event that is so.
+async fn told<T>(events: &mut Events, wanted: impl Fn(Event) -> Option<T>) -> T {
+    soon(async {
+        loop {
+            let event = events.next().await.expect("the peer is there");
+            if let Some(found) = wanted(event) {
+                return found;
+            }
+        }
+    })
+    .await
+}
+
+async fn lie(events: &mut Events) -> Lie {
+    told(events, |event| match event {
+        Event::LiedTo(lie) => Some(lie),
+        _ => None,
+    })
+    .await
+}
+
+/// Who the frame named, and why it was not taken.
+async fn rejected(events: &mut Events) -> (PublicKey, String) {
+    told(events, |event| match event {
+        Event::Rejected { sender, reason } => Some((sender, reason)),
+        _ => None,
+    })
+    .await
+}
+
+async fn next(incoming: &mut Incoming) -> Received {
+    soon(incoming.next()).await.unwrap()
+}
+
+/// Nothing else comes: what is said now is the next message.
+async fn only(incoming: &mut Incoming, from: &Peer, to: &Peer) {
+    from.send(to.key(), "the end").await.unwrap();
+    let message = next(incoming).await;
+    assert_eq!(message.text(), "the end");
+    assert!(message.from.verified && message.from.key == from.key());
+}
+
+/// Not a member: nothing is sealed for this key.
+async fn refuses_to_write(peer: &Peer, ghost: PublicKey) {
+    let sent = peer.send(ghost, "x").await.map(|_| ());
+    let named = matches!(
+        &sent,
+        Err(SendError::Peer(PeerError::Session(SessionError::NotAMember(key)))) if *key == ghost
+    );
+    assert!(named, "{sent:?}");
+}
+
+/// Waits until a connection that was cut stands again.
+async fn back(events: &mut Events) {
+    told(events, |event| (event == Event::Connected).then_some(())).await;
+}
+
+#[tokio::test]
+async fn without_a_lie_all_is_as_without_the_liar() {
+    let liar = LyingBroker::start().await;
+    let (ana, bob) = (liar.peer("ana").await, liar.peer("bob").await);
+    let mut events = ana.events();
+    let owner = liar.peer("owner").await;
+    // The link leads to the liar, so the joiner's HTTP goes through it, too.
+    let link = owner
+        .invite(claudemesh_core::InviteOptions::default())
+        .await;
+    let link = link.unwrap().issued.link();
+    let mut config = claudemesh_core::Config::in_memory();
+    let entry = config.join(&link, "cem").await.unwrap();
+    assert_eq!(entry.broker_url, liar.url());
+    told(&mut events, |event| {
+        matches!(event, Event::MemberJoined { name, .. } if name.as_str() == "cem").then_some(())
+    })
+    .await;
+    let mut incoming = bob.incoming().await.unwrap();
+    let receipt = ana.send("bob", "hello").await.unwrap();
+    assert_eq!(next(&mut incoming).await.text(), "hello");
+    soon(receipt.delivered()).await.unwrap();
+    only(&mut incoming, &ana, &bob).await;
+    // The hello was proven, and the proof held.
+    let hello = liar.first(ana.key(), Way::ToBroker, "hello").await.frame;
+    assert!(hello["proof"].is_string());
+}

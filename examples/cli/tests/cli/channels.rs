@@ -118,7 +118,9 @@ fn who_was_removed_reads_nothing_that_is_said_later() {
     bob.json(0, &["topic", "join", "plans"]);
     cleo.json(0, &["topic", "join", "plans"]);
     ana.json(0, &["send", "#plans", "before"]);
-    assert_eq!(bob.inbox(&["--wait", "5s"]), ["before"]);
+    for person in [&bob, &cleo] {
+        assert_eq!(person.inbox(&["--wait", "5s"]), ["before"]);
+    }
     // Nobody but a lead does it.
     let refused = bob.json(7, &["topic", "remove", "plans", "cleo"]);
     assert!(error(&refused, "permission").contains("lead"));
@@ -126,7 +128,7 @@ fn who_was_removed_reads_nothing_that_is_said_later() {
     assert_eq!(removed["removed"]["name"], "bob");
     ana.json(5, &["topic", "remove", "plans", "bob"]);
     ana.json(0, &["send", "#plans", "without bob"]);
-    assert_eq!(cleo.inbox(&["--wait", "5s"]), ["before", "without bob"]);
+    assert_eq!(cleo.inbox(&["--wait", "5s"]), ["without bob"]);
     assert!(bob.inbox(&[]).is_empty());
     for args in [
         &["topic", "history", "plans"][..],

@@ -22,14 +22,24 @@ Examples:
   claudemesh send @oncall 'the build is red'";
 
 const LIST_HELP: &str = "\
-MEMBERS is '?' for a private topic of others, and where the broker was not reached.
+MEMBERS is '?' where that is not known: of a private topic of others, and without the broker.
 JSON: a list of name, public, leads, members (a number, or null), joined, created_at.";
 
 const MEMBERS_HELP: &str = "\
 JSON: a list of name, pubkey, lead.";
 
-const CHANGED_HELP: &str = "\
-JSON: channel, and what was done: created, joined, left, added or removed.";
+const CREATE_HELP: &str = "JSON: channel, public, created.";
+const JOIN_HELP: &str = "JSON: channel, joined (false: you were in already).";
+const GROUP_JOIN_HELP: &str = "JSON: channel, joined (false: you were in already), created if so.";
+const LEAVE_HELP: &str = "JSON: channel, left.";
+const INVITE_HELP: &str = "\
+PEER is a name or the first digits (four or more) of a key. Who is in already is made a lead by
+--lead. What was said before stays closed to who comes.
+JSON: channel, added (name and pubkey), lead.";
+const REMOVE_HELP: &str = "\
+PEER is a name or the first digits (four or more) of a key. What they have read they keep; of what is
+said from then on they get nothing. Out of the mesh altogether leads `claudemesh remove`.
+JSON: channel, removed (name and pubkey).";
 
 const HISTORY_HELP: &str = "\
 The newest are at the bottom. The broker keeps what was said for 90 days, sealed; what cannot be
@@ -55,7 +65,7 @@ pub(crate) struct Topic {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicCommand {
     /// Make a topic, which you lead
-    #[command(after_help = CHANGED_HELP)]
+    #[command(after_help = CREATE_HELP)]
     Create {
         /// Its name
         name: String,
@@ -67,13 +77,13 @@ pub(crate) enum TopicCommand {
     #[command(after_help = LIST_HELP)]
     List,
     /// Join a topic
-    #[command(after_help = CHANGED_HELP)]
+    #[command(after_help = JOIN_HELP)]
     Join {
         /// Its name
         name: String,
     },
     /// Leave a topic: what is said there from then on you cannot read
-    #[command(after_help = CHANGED_HELP)]
+    #[command(after_help = LEAVE_HELP)]
     Leave {
         /// Its name
         name: String,
@@ -85,7 +95,7 @@ pub(crate) enum TopicCommand {
         name: String,
     },
     /// Take a member of the mesh into a topic; for its leads, and the mesh's owner
-    #[command(after_help = CHANGED_HELP)]
+    #[command(after_help = INVITE_HELP)]
     Invite {
         /// Its name
         name: String,
@@ -96,7 +106,7 @@ pub(crate) enum TopicCommand {
         lead: bool,
     },
     /// Take a member out of a topic; for its leads, and the mesh's owner and admins
-    #[command(after_help = CHANGED_HELP)]
+    #[command(after_help = REMOVE_HELP)]
     Remove {
         /// Its name
         name: String,
@@ -153,13 +163,13 @@ pub(crate) enum GroupCommand {
     #[command(after_help = LIST_HELP)]
     List,
     /// Join a group; if there is none of this name, it is made
-    #[command(after_help = CHANGED_HELP)]
+    #[command(after_help = GROUP_JOIN_HELP)]
     Join {
         /// Its name
         name: String,
     },
     /// Leave a group
-    #[command(after_help = CHANGED_HELP)]
+    #[command(after_help = LEAVE_HELP)]
     Leave {
         /// Its name
         name: String,

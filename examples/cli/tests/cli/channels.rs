@@ -417,3 +417,28 @@ fn what_is_refused_says_what_to_do() {
         assert_eq!(refused.code, 3, "{args:?}: {refused:?}");
     }
 }
+
+#[test]
+fn who_listens_is_told_what_changes() {
+    let broker = Broker::start();
+    let (ana, bob, cleo) = three(&broker);
+    ana.json(0, &["topic", "create", "news"]);
+    bob.json(0, &["topic", "join", "news"]);
+    ana.json(0, &["send", "#news", "first"]);
+    let mut command = bob.command(&["listen"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut head = || lines.find_map(|line| line.ok().filter(|l| l.starts_with('#')));
+    assert!(head().unwrap().starts_with("#news  ana ("));
+    cleo.json(0, &["topic", "join", "news"]);
+    ana.json(0, &["send", "#news", "second"]);
+    assert!(head().unwrap().starts_with("#news  ana ("));
+    stop(&mut child);
+    let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert!(
+        told.contains("#news: its members are others now."),
+        "{told}"
+    );
+    assert!(told.contains("#news: sealed under its key 2"), "{told}");
+}

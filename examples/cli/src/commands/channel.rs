@@ -193,6 +193,7 @@ pub(super) async fn leave(
     name: &ChannelName,
 ) -> Result<Code, Failure> {
     peer.sync().await?;
+    let before = peer.channel(name).await;
     let left = peer.leave_channel(name).await;
     left.map_err(|error| match error {
         PeerError::Session(SessionError::ChannelLog(ChannelLogError::NotIn)) => {
@@ -204,6 +205,16 @@ pub(super) async fn leave(
     context.out.answer(&answer, || {
         format!("Left {name}; what is said there from now on you cannot read.\n")
     })?;
+    let me = person(&peer.members_and_former(), peer.key());
+    let stay = before.map(|view| view.members).unwrap_or_default();
+    let mut stay = stay.iter().filter(|(key, _)| *key != me).peekable();
+    if !name.is_group() && stay.peek().is_some() && !stay.any(|(_, lead)| *lead) {
+        context.out.note(&format!(
+            "Nobody leads it now; the mesh's owner can change that: claudemesh topic invite {} \
+             PEER --lead",
+            typed(name)
+        ));
+    }
     Ok(Code::Ok)
 }
 

@@ -70,7 +70,13 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
 
 /// To whom: a channel by its mark, else a member.
 async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure> {
-    if wanted.trim_start().starts_with(['#', '@', '*', '$']) {
+    let mark = wanted.trim_start();
+    if mark.starts_with('$') {
+        return Err(Failure::usage(
+            "nobody is called so: a topic is '#name', a group @name, everybody '*'",
+        ));
+    }
+    if mark.starts_with(['#', '@', '*']) {
         return Ok(peer.target(wanted).await?);
     }
     Ok(Target::Peer(resolve(peer, wanted).await?))

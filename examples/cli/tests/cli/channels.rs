@@ -212,6 +212,9 @@ fn a_private_topic_is_for_those_who_were_invited() {
     bob.json(0, &["topic", "invite", "board", "cleo", "--lead"]);
     bob.json(6, &["topic", "invite", "board", "cleo"]);
     cleo.json(0, &["topic", "invite", "board", "ana"]);
+    let leads = ana.run(&["topic", "leave", "board"]);
+    assert!(!leads.err.contains("Nobody leads"), "{leads:?}");
+    cleo.json(0, &["topic", "invite", "board", "ana"]);
     let members = ana.json(0, &["topic", "members", "board"]);
     assert_eq!(names(&members), ["ana", "bob", "cleo"]);
     assert_eq!(members[2]["lead"], true);
@@ -304,6 +307,14 @@ fn one_topic_is_read_and_the_rest_stays_new() {
 fn one_topic_is_followed_as_it_goes() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
+    ana.json(0, &["topic", "create", "gone"]);
+    bob.json(0, &["topic", "join", "gone"]);
+    let left = ana.run(&["topic", "leave", "gone"]);
+    assert!(
+        left.err
+            .contains("claudemesh topic invite '#gone' PEER --lead"),
+        "{left:?}"
+    );
     ana.json(0, &["topic", "create", "live"]);
     let outsider = bob.run(&["topic", "tail", "live"]);
     assert_eq!(outsider.code, 7, "{outsider:?}");
@@ -410,6 +421,7 @@ fn what_is_refused_says_what_to_do() {
         &["topic", "create", "##x"],
         &["topic", "history", "x", "-n", "0"],
         &["send", "#No Name", "x"],
+        &["send", "$state", "x"],
         // What a shell leaves of a bare #.
         &["send"],
     ] {

@@ -19,7 +19,8 @@ fn first_contact() {
             "envelope/1",
             "log/1",
             "channels/1",
-            "session/1"
+            "session/1",
+            "values/1"
         ])
     );
     assert_eq!(ack["waiting"], json!({"now": 0, "next": 0, "low": 0}));

@@ -3,6 +3,7 @@
 mod arrive;
 mod broker;
 mod channel;
+mod channel_list;
 mod create;
 mod device;
 mod doctor;

@@ -5,7 +5,7 @@ use claudemesh_core::peer::{Peer, PeerError};
 use claudemesh_core::session::SessionError;
 use serde_json::json;
 
-use super::channel;
+use super::{channel, channel_list};
 use crate::cli::GroupCommand;
 use crate::context::{Context, finish};
 use crate::exit::{Code, Failure};
@@ -14,7 +14,7 @@ pub(super) async fn run(context: &Context, command: GroupCommand) -> Result<Code
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
     let result = match &command {
-        GroupCommand::List => channel::list(context, &peer, '@').await,
+        GroupCommand::List => channel_list::list(context, &peer, '@').await,
         GroupCommand::Join { name } => join(context, &peer, name).await,
         GroupCommand::Leave { name } => leave(context, &peer, name).await,
         GroupCommand::Members { name } => members(context, &peer, name).await,

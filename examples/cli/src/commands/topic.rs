@@ -6,7 +6,7 @@ use claudemesh_core::peer::{Peer, PeerError};
 use claudemesh_core::session::SessionError;
 use serde_json::json;
 
-use super::{channel, history, topic_read};
+use super::{channel, channel_list, history, topic_read};
 use crate::cli::TopicCommand;
 use crate::context::{Context, finish, name_of, resolve};
 use crate::exit::{Code, Failure};
@@ -29,7 +29,7 @@ pub(super) async fn run(context: &mut Context, command: TopicCommand) -> Result<
 async fn ask(context: &Context, peer: &Peer, command: TopicCommand) -> Result<Code, Failure> {
     let topic = channel::topic;
     match command {
-        TopicCommand::List => channel::list(context, peer, '#').await,
+        TopicCommand::List => channel_list::list(context, peer, '#').await,
         TopicCommand::Create { name, private } => {
             create(context, peer, &topic(&name)?, !private).await
         }

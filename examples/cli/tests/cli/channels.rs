@@ -307,14 +307,6 @@ fn one_topic_is_read_and_the_rest_stays_new() {
 fn one_topic_is_followed_as_it_goes() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    ana.json(0, &["topic", "create", "gone"]);
-    bob.json(0, &["topic", "join", "gone"]);
-    let left = ana.run(&["topic", "leave", "gone"]);
-    assert!(
-        left.err
-            .contains("claudemesh topic invite '#gone' PEER --lead"),
-        "{left:?}"
-    );
     ana.json(0, &["topic", "create", "live"]);
     let outsider = bob.run(&["topic", "tail", "live"]);
     assert_eq!(outsider.code, 7, "{outsider:?}");
@@ -453,4 +445,18 @@ fn who_listens_is_told_what_changes() {
         "{told}"
     );
     assert!(told.contains("#news: sealed under its key 2"), "{told}");
+}
+
+#[test]
+fn who_leaves_nobody_to_lead_is_told() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    ana.json(0, &["topic", "create", "gone"]);
+    bob.json(0, &["topic", "join", "gone"]);
+    let left = ana.run(&["topic", "leave", "gone"]);
+    assert!(
+        left.err
+            .contains("claudemesh topic invite '#gone' PEER --lead"),
+        "{left:?}"
+    );
 }

@@ -29,7 +29,6 @@ mod broker;
 pub mod cli;
 mod clock;
 mod config;
-mod cron;
 pub mod hello;
 mod http;
 pub mod limits;

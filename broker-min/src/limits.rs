@@ -86,7 +86,7 @@ impl Default for Limits {
             expires_ms: 7 * 86_400_000,
             max_expires_ms: 30 * 86_400_000,
             log_entries_per_hour: 600,
-            channel_entries_per_hour: 6,
+            channel_entries_per_hour: 60,
             epochs_per_hour: 1,
             audience: 5_000,
             state_keys: 10_000,

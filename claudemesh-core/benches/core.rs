@@ -22,6 +22,7 @@ fn content() -> Content {
     Content {
         id: MessageId::from_parts(NOW, [7; 10]),
         sent_at: NOW,
+        due: None,
         reply_to: None,
         content_type: TEXT.to_owned(),
         attributes: Vec::new(),

@@ -63,6 +63,7 @@ pub mod broker_url;
 pub mod channel;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod cron;
 pub mod crypto;
 pub mod encoding;
 #[cfg(feature = "client")]

@@ -74,6 +74,8 @@ pub struct Content {
     pub id: MessageId,
     /// Unix ms by the sender's clock.
     pub sent_at: u64,
+    /// When it is due, unix ms, if it was scheduled: then this counts as its time.
+    pub due: Option<u64>,
     /// The message this one answers.
     pub reply_to: Option<MessageId>,
     /// MIME type of the body, [`TEXT`] by default.
@@ -92,8 +94,6 @@ pub struct Opened {
     pub sender: PublicKey,
     /// The newest log entry the sender knew.
     pub head: Option<Head>,
-    /// When it was due, unix ms, if it was scheduled: then this counts as its time.
-    pub due: Option<u64>,
     /// What is said.
     pub content: Content,
 }
@@ -169,6 +169,23 @@ pub fn open_direct(
     };
     let opened = envelope::read(&padded, address, Some(expected.sender))?;
     opened.check_frame(expected.frame_id, expected.now)
+}
+
+/// Opens what this peer had sealed for itself and kept elsewhere: as [`open_direct`], but its time
+/// says nothing.
+pub(crate) fn open_kept(
+    expected: Expected<'_>,
+    key: &DirectKey,
+    sealed: &SealedText,
+) -> Result<Opened, MessageError> {
+    let padded = open_box(key, sealed)?;
+    let to = expected.recipient.to_hex();
+    let address = Address {
+        mesh: expected.mesh,
+        to: &to,
+        key_id: None,
+    };
+    Ok(envelope::read(&padded, address, Some(expected.sender))?.whenever())
 }
 
 /// Opens the bare form of members without a log entry: the text itself, sealed. Nothing in it

@@ -21,6 +21,7 @@ mod receipt;
 mod shared;
 mod store_thread;
 mod trust;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,11 +184,7 @@ impl Peer {
         to: impl Into<Recipient>,
         message: Outgoing,
     ) -> Result<Receipt, SendError> {
-        let to = match to.into() {
-            Recipient::Key(key) => Target::Peer(key),
-            Recipient::Channel(name) => Target::Channel(name),
-            Recipient::Text(text) => self.target(&text).await?,
-        };
+        let to = self.recipient(to.into()).await?;
         let outgoing = message.to(to);
         let mut reply = self
             .command(Command::Send(Box::new(outgoing.clone())))
@@ -205,6 +202,14 @@ impl Peer {
         match reply? {
             Reply::Queued(id, _) => Ok(self.inner.shared.receipts.take(id)),
             _ => Err(PeerError::Closed.into()),
+        }
+    }
+
+    async fn recipient(&self, to: Recipient) -> Result<Target, SendError> {
+        match to {
+            Recipient::Key(key) => Ok(Target::Peer(key)),
+            Recipient::Channel(name) => Ok(Target::Channel(name)),
+            Recipient::Text(text) => self.target(&text).await,
         }
     }
 

@@ -19,12 +19,13 @@ mod outbox;
 mod requests;
 mod standing;
 mod types;
+mod values;
 
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
-    About, ChannelView, Command, CommandId, Event, In, Lie, Now, Out, Outgoing, Reply, Retry, Said,
-    SessionConfig, SessionError, StoreToken,
+    About, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing, Reply, Retry,
+    Said, Scheduled, SessionConfig, SessionError, StoreToken,
 };
 
 use std::collections::{HashMap, VecDeque};
@@ -33,7 +34,7 @@ use crate::crypto::{DirectKey, Drbg, KeyError, X25519Secret};
 use crate::id::{KeyId, PublicKey, Status};
 use crate::membership::Log;
 use crate::store::{OutboxRow, Outcome, PeerOp, Pin, Query, Rows, StoreError};
-use crate::wire::{BrokerFrame, ClientFrame, Push};
+use crate::wire::{BrokerFrame, ClientFrame, Push, ScheduleTaken};
 
 /// Shared keys kept at most; making one costs a key agreement.
 const MAX_DIRECT_KEYS: usize = 1_024;
@@ -57,6 +58,8 @@ enum StoreWork {
     Adopted(CommandId),
     Requeued,
     Redrafted,
+    /// What a schedule of this peer's own has sent.
+    Due(outbox::Enqueued, ScheduleTaken),
     Answered(CommandId, Reply),
     /// Must be kept in the end: tried again if it fails.
     Kept(Vec<PeerOp>),
@@ -95,6 +98,7 @@ pub struct Session {
     requests: requests::Requests,
     keep: keep::Keep,
     channels: channels::Channels,
+    values: values::Values,
     settling: VecDeque<CommandId>,
 }
 
@@ -123,6 +127,7 @@ impl Session {
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             channels: channels::Channels::default(),
+            values: values::Values::default(),
             settling: VecDeque::new(),
             config,
         }
@@ -167,6 +172,7 @@ impl Session {
             self.gossip.deadline(),
             self.keep.deadline(),
             self.channels.deadline(),
+            self.values.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -196,6 +202,7 @@ impl Session {
         self.tick_gossip();
         self.tick_keep();
         self.tick_channels();
+        self.tick_values();
         self.tick_outbox();
     }
 
@@ -207,7 +214,7 @@ impl Session {
         match frame {
             BrokerFrame::HelloAck(ack) => self.hello_ack(&ack),
             BrokerFrame::Error(error) => self.error_frame(&error),
-            BrokerFrame::Ack(ack) => self.acks(std::slice::from_ref(&ack)),
+            BrokerFrame::Ack(ack) => self.ack(&ack),
             BrokerFrame::Acks(acks) => self.acks(&acks.items),
             // Any other subtype is the sender's word, and the message is one like all others.
             BrokerFrame::Push(push) if push.is_event() => self.broker_event(&push),
@@ -222,6 +229,19 @@ impl Session {
             BrokerFrame::NewKey(new) => self.new_key(&new),
             BrokerFrame::KeyPublished(published) => self.key_published(&published),
             BrokerFrame::HistoryPage(page) => self.history_page(page),
+            BrokerFrame::StateSaved(saved) => self.state_saved(&saved),
+            BrokerFrame::StateResult(result) => self.state_result(result),
+            BrokerFrame::StateList(list) => self.state_list(list),
+            BrokerFrame::StateChange(change) => {
+                let key = clean(&change.key, 256);
+                self.event(Event::StateChanged { key });
+            }
+            BrokerFrame::MemoryStored(stored) => self.memory_stored(stored),
+            BrokerFrame::MemoryResults(results) => self.memory_results(results),
+            BrokerFrame::ScheduledAck(ack) => self.scheduled(ack),
+            BrokerFrame::ScheduledList(list) => self.scheduled_list(list),
+            BrokerFrame::CancelScheduledAck(ack) => self.schedule_cancelled(&ack),
+            BrokerFrame::ScheduleDue(due) => self.schedule_due(&due),
             // What was not asked for changes nothing.
             _ => {}
         }
@@ -240,6 +260,21 @@ impl Session {
                 before,
                 limit,
             } => self.history(id, &channel, before, limit),
+            Command::SetState {
+                key,
+                body,
+                if_version,
+            } => self.set_state(id, key, body, if_version),
+            Command::GetState(key) => self.get_state(id, key),
+            Command::ListState => self.list_state(id),
+            Command::Remember { body, tags } => self.remember(id, body, tags),
+            Command::ListMemories => self.list_memories(id),
+            Command::Forget(memory) => self.forget(id, memory),
+            Command::SetSummary(text) => self.set_summary(id, text),
+            Command::Schedule { message, at } => self.schedule(id, *message, at),
+            Command::ScheduleCron { message, cron } => self.schedule_cron(id, &message, &cron),
+            Command::ListScheduled => self.list_scheduled(id),
+            Command::CancelScheduled(schedule) => self.cancel_scheduled(id, schedule),
             Command::SetStatus(status) => self.set_status(id, status),
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {
@@ -299,6 +334,7 @@ impl Session {
             }
             StoreWork::Requeued => self.requeued(result),
             StoreWork::Redrafted => self.redrafted(result),
+            StoreWork::Due(work, taken) => self.due_enqueued(work, taken, result),
             StoreWork::Answered(command, reply) => {
                 self.done(command, result.map(|_| reply).map_err(Into::into));
             }
@@ -339,7 +375,9 @@ impl Session {
         self.load_accepted(answers::Asking::default());
         if self.link.has_channels() {
             self.ask_for_locked();
+            self.watch_state();
         }
+        self.summary_wanted();
     }
 
     fn broker_event(&mut self, push: &Push) {

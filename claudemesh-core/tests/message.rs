@@ -46,6 +46,7 @@ fn content(body: Vec<u8>) -> Content {
     Content {
         id: MessageId::new("id-1").unwrap(),
         sent_at: NOW,
+        due: None,
         reply_to: None,
         content_type: TEXT.to_owned(),
         attributes: Vec::new(),
@@ -188,6 +189,7 @@ fn everything_said_arrives() {
     let sent = Content {
         id: MessageId::new("x".repeat(64)).unwrap(),
         sent_at: NOW - 1,
+        due: None,
         reply_to: Some(MessageId::new("y".repeat(64)).unwrap()),
         content_type: "c".repeat(128),
         attributes: (0..16).map(|n| format!("name{n}=ü")).collect(),

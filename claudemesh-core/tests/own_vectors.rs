@@ -369,6 +369,7 @@ fn message_cases() -> Value {
     let plain = Content {
         id: MessageId::new("018cc251-f400-7000-8000-000000000001").unwrap(),
         sent_at: AT,
+        due: None,
         reply_to: None,
         content_type: TEXT.to_owned(),
         attributes: Vec::new(),

@@ -29,6 +29,11 @@ impl Bucket {
         self.take_many(1, now, burst, per, window_ms)
     }
 
+    /// Gives one back.
+    pub(super) fn give(&mut self, burst: u64) {
+        self.left = self.left.saturating_add(1_000).min(burst * 1_000);
+    }
+
     /// As [`Bucket::take`], of `count`; what is more than a full bucket takes a full one.
     pub(super) fn take_many(
         &mut self,

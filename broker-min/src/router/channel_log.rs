@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use claudemesh_core::id::{ChannelName, MeshId, PublicKey};
-use claudemesh_core::membership::{ChannelEntry, ChannelLog, ChannelLogError, SignedEntry};
+use claudemesh_core::membership::{ChannelLog, SignedEntry};
 use claudemesh_core::wire::{
     BrokerFrame, ErrorFrame, LogAppended, LogEntries, LogGet, LogHead, errors::code,
 };
@@ -12,8 +12,9 @@ use claudemesh_core::wire::{
 use super::Router;
 use super::append::blob;
 use super::bucket::Bucket;
+use super::channel_entry::check;
 use super::channels::View;
-use super::entry::{CONFLICT, ENTRY_SKEW_MS, No, no};
+use super::entry::{No, no};
 use super::log::log_page;
 use super::mesh::Mesh;
 use super::types::{ConnId, Kind, Out};
@@ -141,7 +142,7 @@ impl Router {
                 return;
             };
             let next = match check(mesh, name, &append.signed, now.wall) {
-                Ok(Some((_, next))) => next,
+                Ok(Some(next)) => next,
                 Ok(None) => {
                     self.channel_append_done(shared, name, append.conn, append.req_id);
                     continue;
@@ -300,66 +301,6 @@ fn page(mesh: &mut Mesh, member: &PublicKey, ask: &LogGet) -> Result<LogEntries,
         head: LogHead::new(head.seq, &head.hash),
         req_id: None,
     })
-}
-
-/// Checks an entry; gives it and the log with it, or none if the log has it.
-fn check(
-    mesh: &mut Mesh,
-    name: &ChannelName,
-    signed: &SignedEntry,
-    now: u64,
-) -> Result<Option<(ChannelEntry, ChannelLog)>, No> {
-    let stored = mesh.head().seq;
-    let malformed = |error: String| no(400, code::MALFORMED, error);
-    let entry = signed.decode_channel();
-    let entry = entry.map_err(|error| malformed(error.to_string()))?;
-    let (channel, log) = mesh.channel(name)?;
-    let Some(held) = &channel.log else {
-        return Err(no(404, code::NOT_FOUND, "not_found: no such channel"));
-    };
-    if entry.mesh != *log.mesh() {
-        return Err(no(400, code::INVALID, "invalid: an entry of another mesh"));
-    }
-    let at_place = held.hash_at(entry.seq);
-    if entry.seq > 0 && at_place == Some(signed.hash()) {
-        return Ok(None);
-    }
-    if at_place.is_some() || entry.seq != held.head().seq + 1 {
-        return Err(no(409, code::LOG_CONFLICT, CONFLICT));
-    }
-    let newest = channel
-        .entries
-        .last()
-        .and_then(|it| it.decode_channel().ok());
-    let made = log.roster().channel(name).map_or(0, |made| made.at);
-    let newest_at = newest.map_or(made, |entry| entry.at);
-    if entry.at != newest_at && entry.at.abs_diff(now) > ENTRY_SKEW_MS {
-        let why = "the entry's time is more than 10 minutes off the broker's clock; set the clock";
-        return Err(no(400, code::TIMESTAMP_SKEW, why));
-    }
-    if entry.standing > stored && entry.standing <= log.head().seq {
-        let why = "the mesh's log is being written; try again in a moment";
-        return Err(no(503, code::BUSY, why));
-    }
-    let mut next = held.clone();
-    match next.append(signed, log) {
-        Ok(entry) => Ok(Some((entry, next))),
-        Err(error) => Err(refusal(error)),
-    }
-}
-
-fn refusal(error: ChannelLogError) -> No {
-    use ChannelLogError as E;
-    let (status, code) = match error {
-        E::UnknownChannel => (404, code::NOT_FOUND),
-        E::Entry { .. } => (400, code::MALFORMED),
-        E::NotNext { .. } | E::StandingBack | E::Ahead { .. } => {
-            return no(409, code::LOG_CONFLICT, CONFLICT);
-        }
-        E::NotAllowed | E::NoLongerAllowed | E::NotPublic => (403, code::FORBIDDEN),
-        _ => (400, code::INVALID),
-    };
-    no(status, code, error.to_string())
 }
 
 /// The connections of those who may read a channel before or after a change; of a public one all

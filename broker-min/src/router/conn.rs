@@ -9,7 +9,7 @@ use claudemesh_core::wire::Ack;
 
 use super::bucket::Bucket;
 use super::clock::TimerKey;
-use super::keys::Staged;
+use super::staging::Staged;
 use super::types::ConnId;
 
 /// Bytes waiting for a socket above which no message is added.

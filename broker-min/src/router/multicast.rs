@@ -8,7 +8,7 @@ use claudemesh_core::wire::{Ack, CAP_ENVELOPE, Receipt, ReceiptState, Send, erro
 
 use super::Router;
 use super::channels::NOT_IN;
-use super::keys::STALE;
+use super::key_check::STALE;
 use super::mesh::Mesh;
 use super::send::{Sent, refused};
 use crate::store::Many;
@@ -46,9 +46,13 @@ impl Router {
             ack.limit = Some(most as u64);
             return Err(Box::new(ack));
         }
-        // One was counted for the send itself.
-        let more = recipients.keys.len().saturating_sub(1) as u64;
-        self.check_rate(shared, member, more)?;
+        // One was counted for the send itself, before anything was looked at.
+        let burst = u64::from(self.limits.delivery_burst);
+        let bucket = self.mesh_mut(shared);
+        if let Some(bucket) = bucket.and_then(|mesh| mesh.buckets.get_mut(&member)) {
+            bucket.give(burst);
+        }
+        self.check_rate(shared, member, recipients.keys.len().max(1) as u64)?;
         Ok(recipients)
     }
 

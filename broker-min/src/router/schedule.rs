@@ -21,8 +21,8 @@ use super::send::Sent;
 use super::text::shown;
 use super::types::{ConnId, In, Now};
 use super::values::{self, is_id};
-use crate::cron::Cron;
 use crate::store::{Outcome, ScheduleRow, ValueOp, ValueQuery, ValueRows};
+use claudemesh_core::cron::Cron;
 
 /// Schedules that are looked at in one step.
 const STEP: usize = 64;
@@ -152,9 +152,11 @@ impl Router {
                 if sealed.len() > SEALED_CHARS || unbase64(sealed).is_err() {
                     return Err(invalid("sealed is at most 61,440 characters of base64"));
                 }
-                let cron: Cron = cron
-                    .parse()
-                    .map_err(|error: crate::cron::CronError| (INVALID_CRON, error.to_string()))?;
+                let cron: Cron =
+                    cron.parse()
+                        .map_err(|error: claudemesh_core::cron::CronError| {
+                            (INVALID_CRON, error.to_string())
+                        })?;
                 let due = cron.next(now);
                 let due = due.ok_or((INVALID_CRON, "this time never comes".to_owned()))?;
                 (due, sealed.clone(), it.to)

@@ -279,3 +279,24 @@ fn a_restart_keeps_what_a_removed_lead_did() {
     let four = again.connect(4);
     assert_eq!(get(&mut again, four, "#a", 1)["head"]["seq"], 3);
 }
+
+#[test]
+fn nothing_stands_on_what_is_still_being_written() {
+    let mut world = World::of(4);
+    let mut chan = Chan::of(&mut world, "#a", &[2, 3]);
+    let (owner, two) = (world.connect(1), world.connect(2));
+    let removal = world.remove(4);
+    world.got(two);
+    world.hold_commits = true;
+    world.append(owner, &removal, None);
+    world.log.append(&removal).unwrap();
+    let entry = chan.sign(&world, 2, added(1));
+    world.append(two, &entry, None);
+    assert_eq!(world.last(two)["code"], "busy");
+    let rotation = chan.rotation(&world, 2);
+    assert_eq!(chan.publish(&mut world, two, &rotation)["code"], "busy");
+    world.release_commits();
+    world.hold_commits = false;
+    world.append(two, &entry, None);
+    assert_eq!(world.last(two)["type"], "log_appended");
+}

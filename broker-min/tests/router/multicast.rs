@@ -197,6 +197,24 @@ fn deliveries_are_what_is_counted() {
     assert_eq!(ack["code"], "rate_limit");
     world.pass(3_000);
     assert_eq!(chan.post(&mut world, owner, "c")["recipients"], 3);
+    // More readers than come at once take a full bucket.
+    limits_below_the_audience();
+}
+
+fn limits_below_the_audience() {
+    let mut limits = Limits::default();
+    (limits.deliveries_per_s, limits.delivery_burst) = (1, 2);
+    let mut world = World::with(limits);
+    world.people(5);
+    let mut chan = Chan::open("*");
+    chan.keyed(&mut world, 1);
+    let owner = world.connect(1);
+    for id in ["a", "b"] {
+        assert_eq!(chan.post(&mut world, owner, id)["recipients"], 4);
+        let ack = chan.post(&mut world, owner, "c");
+        assert_eq!(ack["code"], "rate_limit");
+        world.pass(3_000);
+    }
 }
 
 #[test]

@@ -46,7 +46,13 @@ pub(crate) fn make(
         .optional(content.reply_to.as_ref().map(|id| id.as_str().as_bytes()))
         .text(&content.content_type)
         .list(content.attributes.iter().map(String::as_bytes))
-        .optional(None)
+        .optional(
+            content
+                .due
+                .map(u64::to_be_bytes)
+                .as_ref()
+                .map(<[u8; 8]>::as_slice),
+        )
         .bytes(&content.body)
         .finish();
     pad(&envelope, &sender.sign(&envelope)).ok_or(MessageError::TooLarge(envelope.len()))
@@ -115,6 +121,7 @@ pub(crate) fn read(
     let content = Content {
         id,
         sent_at,
+        due,
         reply_to,
         content_type,
         attributes,
@@ -123,12 +130,16 @@ pub(crate) fn read(
     Ok(Signed(Opened {
         sender: signer,
         head,
-        due,
         content,
     }))
 }
 
 impl Signed {
+    /// Takes it whatever its time.
+    pub(crate) fn whenever(self) -> Opened {
+        self.0
+    }
+
     /// Checks the id that the frame names, and the time against the receiver's clock.
     pub(crate) fn check_frame(
         self,
@@ -140,7 +151,7 @@ impl Signed {
         if frame_id.is_some_and(|frame| frame != content.id.as_str()) {
             return Err(MessageError::OtherId);
         }
-        let time = self.0.due.unwrap_or(content.sent_at);
+        let time = content.due.unwrap_or(content.sent_at);
         // Nothing was sent in the future, also not what is due now.
         let too_new = time.max(content.sent_at) > now.saturating_add(MAX_AHEAD_MS);
         let too_old = time < now.saturating_sub(MAX_AGE_MS);

@@ -19,8 +19,8 @@ use crate::id::{Name, Status};
 use crate::membership::{Log, LogError, SignedEntry};
 use crate::session::{About, Retry, Session, SessionConfig};
 use crate::store::{
-    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, StoreError, StoredChannelEntry,
-    StoredKey,
+    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, SeenValue, StoreError,
+    StoredChannelEntry, StoredKey,
 };
 
 /// Requests that wait for the driver at most; more wait at their callers.
@@ -226,6 +226,7 @@ impl PeerBuilder {
         };
         let mut session = Session::new(config, random()?, opened.log.clone(), opened.pins);
         session.restore_channels(opened.channel_logs, opened.channel_keys);
+        session.restore_values(opened.values);
         if let Some(patience) = self.log_patience {
             session.log_patience(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
         }
@@ -269,6 +270,7 @@ struct Opened {
     log: Option<Log>,
     channel_logs: Vec<StoredChannelEntry>,
     channel_keys: Vec<StoredKey>,
+    values: Vec<SeenValue>,
     pins: Vec<Pin>,
     /// This store's own id, by which the broker tells its sessions from others.
     id: String,
@@ -311,6 +313,10 @@ impl Open {
             Rows::ChannelKeys(keys) => keys,
             _ => Vec::new(),
         };
+        let values = match store.read(&Query::Values)? {
+            Rows::Values(values) => values,
+            _ => Vec::new(),
+        };
         let mut pins = match store.read(&Query::Pins)? {
             Rows::Pins(pins) => pins,
             _ => Vec::new(),
@@ -334,6 +340,7 @@ impl Open {
             log,
             channel_logs,
             channel_keys,
+            values,
             pins,
             id,
         })

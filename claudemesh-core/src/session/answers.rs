@@ -1,7 +1,7 @@
 //! What the broker says about messages that were sent: acks, receipts, outcomes.
 
 use super::requests::Asked;
-use super::{Event, LoadWork, Session, StoreWork, clean};
+use super::{Event, LoadWork, Reply, Session, StoreWork, clean};
 use crate::id::{MessageId, Target};
 use crate::store::{OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use crate::wire::{
@@ -29,6 +29,14 @@ pub(super) struct Asking {
 }
 
 impl Session {
+    /// The answer to a send, or to another request that is answered in this form.
+    pub(super) fn ack(&mut self, ack: &Ack) {
+        match self.requests.take(ack.req_id.as_deref()) {
+            Some(Asked::Forget(command)) => self.done(command, Ok(Reply::Done)),
+            _ => self.acks(std::slice::from_ref(ack)),
+        }
+    }
+
     pub(super) fn acks(&mut self, acks: &[Ack]) {
         let (mut ops, mut events) = (Vec::new(), Vec::new());
         for ack in acks {

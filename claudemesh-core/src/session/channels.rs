@@ -16,6 +16,7 @@ mod strike;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use super::values::Task;
 use super::{CommandId, Event, Session, SessionError};
 use crate::channel::{Keyring, Rotation};
 use crate::id::{ChannelName, KeyId, PublicKey, Target};
@@ -70,7 +71,14 @@ pub(super) struct Channel {
     histories: Vec<history::Asked>,
     /// Who was removed from the mesh by this peer and is still listed here.
     strikes: BTreeSet<PublicKey>,
+    /// What is done as soon as the newest key is good.
+    tasks: Vec<Task>,
+    /// The newest key is to be known, without being needed now.
+    newest_wanted: bool,
 }
+
+/// What waits for one channel's key at most.
+const MAX_TASKS: usize = 1_024;
 
 impl Channel {
     fn new(keys: Keyring) -> Self {
@@ -96,6 +104,8 @@ impl Channel {
             appends: VecDeque::new(),
             histories: Vec::new(),
             strikes: BTreeSet::new(),
+            tasks: Vec::new(),
+            newest_wanted: false,
         }
     }
 
@@ -106,6 +116,7 @@ impl Channel {
             || !self.appends.is_empty()
             || !self.missing.is_empty()
             || !self.strikes.is_empty()
+            || (self.newest_wanted && !self.keys_current)
     }
 
     /// The number of its log's newest entry.
@@ -127,6 +138,7 @@ impl Channel {
         self.asked.clear();
         self.later.clear();
         self.strikes.clear();
+        self.newest_wanted = false;
     }
 }
 
@@ -253,11 +265,11 @@ impl Session {
         if !channel.missing.is_empty() {
             return self.get_missing_keys(name);
         }
+        if (channel.wanted || channel.newest_wanted) && !channel.keys_current {
+            return self.get_newest_key(name);
+        }
         if !channel.wanted {
             return;
-        }
-        if !channel.keys_current {
-            return self.get_newest_key(name);
         }
         self.check_newest_key(name);
     }
@@ -275,8 +287,12 @@ impl Session {
         let mut commands = std::mem::take(&mut channel.syncs);
         let appends = std::mem::take(&mut channel.appends);
         commands.extend(appends.into_iter().filter_map(|append| append.command));
+        let tasks = std::mem::take(&mut channel.tasks);
         for command in commands {
             self.done(command, Err(error.clone()));
+        }
+        for task in tasks {
+            self.fail_task(task, error);
         }
         self.finish_histories(name);
         self.outbox.release(name);
@@ -288,8 +304,34 @@ impl Session {
             channel.good = Some((heads.0, heads.1, key));
             channel.wanted = false;
             channel.verdict = None;
+            for task in std::mem::take(&mut channel.tasks) {
+                self.run_task(task);
+            }
         }
         self.outbox.release(name);
+    }
+
+    /// Notes something that waits for the channel's key; false, and told to who asked, if there is
+    /// no room.
+    pub(super) fn push_task(&mut self, name: &ChannelName, task: Task) -> bool {
+        match self.open_channel(name) {
+            Some(channel) if channel.tasks.len() < MAX_TASKS => {
+                channel.tasks.push(task);
+                true
+            }
+            _ => {
+                self.fail_task(task, &SessionError::Contention);
+                false
+            }
+        }
+    }
+
+    /// The newest key of a channel is to be known here.
+    pub(super) fn want_newest(&mut self, name: &ChannelName) {
+        if let Some(channel) = self.open_channel(name) {
+            channel.newest_wanted = true;
+        }
+        self.drive_channel(name);
     }
 
     /// A pause before the next question; what is to be sent waits meanwhile.
@@ -325,13 +367,17 @@ impl Session {
     /// The connection is gone: those who wait for an answer get none.
     pub(super) fn channel_commands_failed(&mut self, reason: &str) {
         let error = SessionError::NotConnected(reason.to_owned());
-        let mut commands = Vec::new();
+        let (mut commands, mut tasks) = (Vec::new(), Vec::new());
         for channel in self.channels.held.values_mut() {
             commands.append(&mut channel.syncs);
             let appends = std::mem::take(&mut channel.appends);
             commands.extend(appends.into_iter().filter_map(|append| append.command));
             let histories = std::mem::take(&mut channel.histories);
             commands.extend(histories.into_iter().map(|asked| asked.command));
+            tasks.append(&mut channel.tasks);
+        }
+        for task in tasks {
+            self.fail_task(task, &error);
         }
         for command in commands {
             self.done(command, Err(error.clone()));

@@ -5,8 +5,8 @@ use crate::id::Status;
 use crate::identity::{hello_bytes, prove_hello};
 use crate::message::FORM;
 use crate::wire::{
-    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientFrame, CloseCode, ErrorFrame, Fetch,
-    Hello, HelloAck, SetStatus, errors::code,
+    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, ClientFrame, CloseCode,
+    ErrorFrame, Fetch, Hello, HelloAck, SetStatus, errors::code,
 };
 
 /// Milliseconds until the hello must be answered.
@@ -58,6 +58,8 @@ pub(super) struct Link {
     log: bool,
     /// Whether it serves channels.
     channels: bool,
+    /// Whether it keeps sealed values.
+    values: bool,
     /// When the status is said again.
     status_at: Option<u64>,
 }
@@ -73,6 +75,7 @@ impl Default for Link {
             delivery: false,
             log: false,
             channels: false,
+            values: false,
             status_at: None,
         }
     }
@@ -108,6 +111,10 @@ impl Link {
 
     pub(super) fn has_channels(&self) -> bool {
         self.channels
+    }
+
+    pub(super) fn has_values(&self) -> bool {
+        self.values
     }
 
     pub(super) fn has_delivery(&self) -> bool {
@@ -199,9 +206,15 @@ impl Session {
         hello.channel.clone_from(&config.about.channel);
         hello.model.clone_from(&config.about.model);
         hello.capabilities = Some(
-            [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_CHANNELS]
-                .map(str::to_owned)
-                .to_vec(),
+            [
+                CAP_DELIVERY,
+                CAP_ENVELOPE,
+                CAP_LOG,
+                CAP_CHANNELS,
+                CAP_VALUES,
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         );
         hello.durable = Some(config.durable);
         hello.receive = Some(config.receive);
@@ -220,6 +233,7 @@ impl Session {
         self.link.delivery = ack.has(CAP_DELIVERY);
         self.link.log = ack.has(CAP_LOG);
         self.link.channels = ack.has(CAP_CHANNELS);
+        self.link.values = ack.has(CAP_VALUES);
         if let Some(broker) = &ack.broker {
             let store = clean(&broker.store, MAX_STORE_NAME);
             if self.pins.get(PIN_STORE).is_some_and(|held| *held != store) {
@@ -347,6 +361,7 @@ impl Session {
         self.log.connection_closed();
         self.gossip.connection_closed();
         self.fail_requests(reason);
+        self.values_connection_lost();
         self.channels.connection_closed();
     }
 }

@@ -10,7 +10,7 @@ use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::membership::Head;
 use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::{ClientFrame, MAX_FRAME, Send};
+use crate::wire::{ClientFrame, MAX_FRAME, ScheduleTaken, Send};
 
 /// Sends that wait for their ack at most; the rest waits in the store.
 const MAX_UNANSWERED: usize = 256;
@@ -58,11 +58,12 @@ pub(super) struct Framing {
 }
 
 impl Framing {
-    pub(super) fn of(message: &Outgoing, wall: u64) -> Self {
+    /// `from`: when it is sent, unix ms.
+    pub(super) fn of(message: &Outgoing, from: u64) -> Self {
         let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
         Self {
             priority: message.priority,
-            expires_at: wall.saturating_add(lasts),
+            expires_at: from.saturating_add(lasts),
         }
     }
 }
@@ -260,25 +261,37 @@ impl Session {
         if self.link.is_ended() {
             return Err(self.link.ended());
         }
+        let id = MessageId::from_parts(self.now.wall, self.rng.bytes());
+        self.seal_all_as(message, id)
+    }
+
+    /// As [`Self::seal_all`], under an id that is given.
+    pub(super) fn seal_all_as(
+        &mut self,
+        message: &Outgoing,
+        id: MessageId,
+    ) -> Result<Vec<NewOutbox>, SessionError> {
         let content = Content {
-            id: MessageId::from_parts(self.now.wall, self.rng.bytes()),
+            id,
             sent_at: self.now.wall,
+            due: None,
             reply_to: message.reply_to.as_ref().map(MessageId::base),
             content_type: message.content_type.clone(),
             attributes: message.attributes.clone(),
             body: message.body.clone(),
         };
+        let framing = Framing::of(message, self.now.wall);
         match &message.to {
-            Target::Peer(to) => self.seal_for_peer(message, *to, &content),
-            Target::Channel(name) => Ok(vec![self.row_for_channel(message, name, &content)?]),
+            Target::Peer(to) => self.seal_for_peer(&framing, *to, &content),
+            Target::Channel(name) => Ok(vec![self.row_for_channel(&framing, name, &content)?]),
         }
     }
 
     /// The message for its recipient, and a copy for each of its devices. None goes to this
     /// process itself, if it is one of them.
-    fn seal_for_peer(
+    pub(super) fn seal_for_peer(
         &mut self,
-        message: &Outgoing,
+        framing: &Framing,
         to: PublicKey,
         content: &Content,
     ) -> Result<Vec<NewOutbox>, SessionError> {
@@ -294,11 +307,10 @@ impl Session {
         let own = self.config.key.public();
         let devices = log.roster().devices(&to).map(|device| device.key);
         let devices: Vec<PublicKey> = devices.filter(|key| *key != own).collect();
-        let framing = Framing::of(message, self.now.wall);
         let id = content.id.clone();
-        let mut rows = vec![self.seal(&framing, content, id.clone(), to, head)?];
+        let mut rows = vec![self.seal(framing, content, id.clone(), to, head)?];
         for device in devices {
-            rows.push(self.seal(&framing, content, id.for_device(&device), device, head)?);
+            rows.push(self.seal(framing, content, id.for_device(&device), device, head)?);
         }
         Ok(rows)
     }
@@ -329,6 +341,35 @@ impl Session {
             lane,
             sent: false,
         })
+    }
+
+    /// Keeps what a schedule of this peer's own sends; the broker is told once it is kept.
+    pub(super) fn enqueue_due(&mut self, rows: Vec<NewOutbox>, taken: ScheduleTaken) {
+        self.outbox.enqueuing += rows.len();
+        let ops = rows.iter().cloned().map(Box::new).map(PeerOp::Enqueue);
+        let ops = ops.collect();
+        let work = Enqueued {
+            command: 0,
+            rows,
+            connection: self.outbox.connection,
+        };
+        self.store(ops, StoreWork::Due(work, taken));
+    }
+
+    pub(super) fn due_enqueued(
+        &mut self,
+        work: Enqueued,
+        taken: ScheduleTaken,
+        result: Result<Vec<Outcome>, StoreError>,
+    ) {
+        self.outbox.enqueuing = self.outbox.enqueuing.saturating_sub(work.rows.len());
+        match result {
+            Ok(_) if self.link.is_ready() => self.transmit(taken),
+            Ok(_) => {}
+            // It is handed over again on the next connection.
+            Err(error) => self.event(Event::StoreFailed(error)),
+        }
+        self.outbox.behind = true;
     }
 
     pub(super) fn enqueued(&mut self, work: Enqueued, result: Result<Vec<Outcome>, StoreError>) {

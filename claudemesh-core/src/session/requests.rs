@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::answers::Asking;
+use super::values::StateWrite;
 use super::{CommandId, Reply, Session, SessionError, clean};
 use crate::id::{ChannelName, KeyId, Status};
-use crate::wire::{ErrorFrame, ListPeers, PeersList};
+use crate::wire::{ErrorFrame, ListPeers, MemoryRecord, PeersList, StateEntry};
 
 /// Milliseconds until a question must be answered.
 const ANSWER_MS: u64 = 10_000;
@@ -23,6 +24,16 @@ pub(super) enum Asked {
     Keys(ChannelName, Vec<KeyId>),
     Publish(ChannelName),
     History(CommandId, ChannelName),
+    StateVersion(Box<StateWrite>),
+    SaveState(Box<StateWrite>),
+    State(CommandId),
+    StateList(CommandId, Vec<StateEntry>),
+    Remember(CommandId),
+    Memories(CommandId, Vec<MemoryRecord>),
+    Forget(CommandId),
+    Schedule(Option<CommandId>),
+    Schedules(CommandId),
+    CancelScheduled(CommandId),
     /// And where the next page begins, if there may be one.
     Outcomes(Option<Asking>),
 }
@@ -69,8 +80,11 @@ impl Session {
         self.transmit(ListPeers { req_id });
     }
 
-    pub(super) fn peers_list(&mut self, list: PeersList) {
+    pub(super) fn peers_list(&mut self, mut list: PeersList) {
         if let Some(Asked::Peers(command)) = self.requests.take(list.req_id.as_deref()) {
+            for record in &mut list.peers {
+                self.show_summary(record);
+            }
             self.done(command, Ok(Reply::Peers(Box::new(list))));
         }
     }
@@ -131,7 +145,18 @@ impl Session {
             Asked::ChannelAppend(name) => self.channel_append_refused(&name, error),
             Asked::Keys(name, _) => self.keys_failed(&name, &error, retry_after),
             Asked::Publish(name) => self.publish_failed(&name, &error, retry_after),
-            Asked::History(command, _) => self.done(command, Err(error)),
+            Asked::SaveState(write) => self.state_refused(write, error),
+            Asked::StateVersion(write) => self.done(write.command(), Err(error)),
+            Asked::History(command, _)
+            | Asked::State(command)
+            | Asked::StateList(command, _)
+            | Asked::Remember(command)
+            | Asked::Memories(command, _)
+            | Asked::Forget(command)
+            | Asked::Schedule(Some(command))
+            | Asked::Schedules(command)
+            | Asked::CancelScheduled(command) => self.done(command, Err(error)),
+            Asked::Schedule(None) => {}
             Asked::Outcomes(_) => self.outcomes_failed(),
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::broker_url::BrokerUrl;
-use crate::channel::StatementError;
+use crate::channel::{StatementError, ValueError};
+use crate::cron::CronError;
 use crate::crypto::KeyPair;
 use crate::id::{
     ChannelName, Hash, KeyId, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status,
@@ -175,6 +176,50 @@ pub enum Command {
         /// Messages at most, 200.
         limit: u32,
     },
+    /// Keep a value of the mesh's state. Answer: [`Reply::Kept`].
+    SetState {
+        /// Under which key.
+        key: String,
+        /// The value.
+        body: Vec<u8>,
+        /// The version that the kept value must have; 0: there must be none.
+        if_version: Option<u64>,
+    },
+    /// A value of the mesh's state. Answer: [`Reply::Values`], with one or none.
+    GetState(String),
+    /// All values of the mesh's state, 10,000 at most. Answer: [`Reply::Values`].
+    ListState,
+    /// Keep a memory. Answer: [`Reply::Remembered`].
+    Remember {
+        /// What to keep.
+        body: Vec<u8>,
+        /// Tags, which the broker sees.
+        tags: Vec<String>,
+    },
+    /// All memories, newest first, 10,000 at most. Answer: [`Reply::Values`].
+    ListMemories,
+    /// Forget a memory. Answer: [`Reply::Done`].
+    Forget(String),
+    /// Say what this session does, now and on every connection. Answer: [`Reply::Done`].
+    SetSummary(String),
+    /// Send a message at a time, also while this peer is away. Answer: [`Reply::Scheduled`].
+    Schedule {
+        /// The message.
+        message: Box<Outgoing>,
+        /// Unix ms.
+        at: u64,
+    },
+    /// Send a message at each time that five fields name. Answer: [`Reply::Scheduled`].
+    ScheduleCron {
+        /// The message.
+        message: Box<Outgoing>,
+        /// Minute, hour, day of month, month, day of week; UTC.
+        cron: String,
+    },
+    /// The own schedules. Answer: [`Reply::Schedules`].
+    ListScheduled,
+    /// Give up a schedule. Answer: [`Reply::Cancelled`].
+    CancelScheduled(String),
     /// Say how attentive this session is. Answer: [`Reply::Done`].
     SetStatus(Status),
     /// Give up a message that was never handed to the network. Answer: [`Reply::Cancelled`].
@@ -220,6 +265,64 @@ pub enum Reply {
         /// Whether there are older ones.
         more: bool,
     },
+    /// A value is kept under this version.
+    Kept(u64),
+    /// Values.
+    Values(Vec<Kept>),
+    /// A memory is kept under this id.
+    Remembered(String),
+    /// A schedule is kept.
+    Scheduled {
+        /// Its id.
+        id: String,
+        /// When it is due (next), unix ms.
+        due: u64,
+    },
+    /// The own schedules, by when they are due.
+    Schedules(Vec<Scheduled>),
+}
+
+/// A value that the mesh keeps, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Its name: a state key, a memory's id.
+    pub name: String,
+    /// What is kept, or why it is not shown.
+    pub body: Result<String, String>,
+    /// Who signed it; none if it is not sealed, or could not be opened.
+    pub writer: Option<PublicKey>,
+    /// The writer's name: by the log where it was opened, else what the broker says.
+    pub writer_name: String,
+    /// Whether the writer is a verified member now; not so for who was removed since.
+    pub verified: bool,
+    /// Whether it is sealed. What is not can be read, and was perhaps written, by the broker.
+    pub protected: bool,
+    /// Whether it is the newest that this peer has seen under its name; if not, somebody shows
+    /// what was before, which was told as an event.
+    pub newest: bool,
+    /// Its number; 0 if none is known.
+    pub version: u64,
+    /// Unix ms by the writer's clock, or the broker's if it is not sealed.
+    pub written_at: Option<u64>,
+    /// Tags, which the broker sees.
+    pub tags: Vec<String>,
+}
+
+/// A message that goes out later, as the broker has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Scheduled {
+    /// Its id.
+    pub id: String,
+    /// To whom: a key in hex, or a channel.
+    pub to: String,
+    /// When it is due (next), unix ms.
+    pub due: u64,
+    /// When again.
+    pub cron: Option<String>,
+    /// Why it could not be sent when it was due: a code.
+    pub failed: Option<String>,
 }
 
 /// A channel as its log, and the mesh's, have it.
@@ -276,6 +379,21 @@ pub enum SessionError {
     /// The broker serves no channels; what is sent to one never goes out in plain instead.
     #[error("this broker serves no encrypted channels; nothing was sent")]
     ChannelsUnserved,
+    /// The broker keeps no sealed state, memory or schedules.
+    #[error("this broker keeps no sealed state, memory or schedules; nothing was sent")]
+    ValuesUnserved,
+    /// The value cannot be sealed.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The kept value has another version than was asked for.
+    #[error("the value has changed: it has version {current} now; read it and decide anew")]
+    StateConflict {
+        /// The version; 0: there is none.
+        current: u64,
+    },
+    /// Not times that come again.
+    #[error("{0}; write five fields: minute hour day month weekday, in UTC")]
+    Cron(CronError),
     /// There is no connection to the broker.
     #[error("not connected to the broker: {0}")]
     NotConnected(String),
@@ -387,6 +505,29 @@ pub enum Lie {
         /// The channel.
         channel: ChannelName,
     },
+    /// It shows an older value than this peer has seen.
+    #[error("the broker shows version {shown} of {what} {name:?}; this peer has seen {held}")]
+    ValueRollback {
+        /// `state` or `memory`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The newest version that was seen.
+        held: u64,
+        /// The version shown.
+        shown: u64,
+    },
+    /// There are two values of one version: two wrote at the same time, or the broker shows
+    /// different ones to different members.
+    #[error("there are two values of version {version} of {what} {name:?}")]
+    ValueFork {
+        /// `state` or `memory`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The version.
+        version: u64,
+    },
     /// It sent no challenge although it did before.
     #[error("the broker sent no challenge although it did before; no hello was sent")]
     ChallengeMissing,
@@ -487,6 +628,11 @@ pub enum Event {
     MemberRemoved {
         /// Who.
         key: PublicKey,
+    },
+    /// A value of the mesh's state was set by another session, as the broker says.
+    StateChanged {
+        /// Its key.
+        key: String,
     },
     /// A channel's log has grown: someone joined, was added, or left.
     ChannelChanged {

@@ -117,6 +117,7 @@ fn run(public: bool, steps: &[(u8, usize, usize)]) {
         let content = Content {
             id: MessageId::new(format!("m{at}")).unwrap(),
             sent_at: NOW,
+            due: None,
             reply_to: None,
             content_type: TEXT.to_owned(),
             attributes: Vec::new(),

@@ -27,6 +27,7 @@ fn content(body: &[u8]) -> Content {
     Content {
         id: MessageId::new("id").unwrap(),
         sent_at: NOW,
+        due: None,
         reply_to: None,
         content_type: TEXT.to_owned(),
         attributes: vec!["hops=1".to_owned()],

@@ -643,6 +643,7 @@ pub(super) fn channel_message_cases() -> Value {
     let content = Content {
         id: MessageId::new("018cc251-f400-7000-8000-000000000002").unwrap(),
         sent_at: AT,
+        due: None,
         reply_to: None,
         content_type: TEXT.to_owned(),
         attributes: Vec::new(),

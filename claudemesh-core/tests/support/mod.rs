@@ -161,6 +161,7 @@ pub fn push_with(
     let content = Content {
         id: MessageId::new(id).unwrap(),
         sent_at,
+        due: None,
         reply_to: None,
         content_type: TEXT.to_owned(),
         attributes: Vec::new(),

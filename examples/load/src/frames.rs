@@ -58,6 +58,7 @@ impl<'a> Sealer<'a> {
         let content = Content {
             id: MessageId::new(id).during("an own message id")?,
             sent_at: unix_ms(),
+            due: None,
             reply_to: None,
             content_type: TEXT.to_owned(),
             attributes: Vec::new(),

@@ -72,7 +72,11 @@ impl Session {
         for record in &keys.keys {
             self.take_key(&name, record, false);
         }
+        if wanted.is_empty() && name == ChannelName::state() {
+            self.state_key_shown();
+        }
         self.finish_histories(&name);
+        self.retry_parked();
         self.drive_channel(&name);
     }
 
@@ -114,6 +118,9 @@ impl Session {
             return;
         }
         self.take_key(&name, &new.key, false);
+        if name == ChannelName::state() {
+            self.retry_parked();
+        }
         self.drive_channel(&name);
     }
 

@@ -12,7 +12,7 @@ use crate::channel::{ExpectedInChannel, key_id_of, open_in_channel, seal_to_chan
 use crate::id::{ChannelName, KeyId, Target};
 use crate::message::{Content, Expected, FORM, MessageError, SealedText, open_direct, seal_direct};
 use crate::session::outbox::{Framing, send_frame};
-use crate::session::{Outgoing, Session, SessionError};
+use crate::session::{Session, SessionError};
 use crate::store::NewOutbox;
 use crate::wire::{ClientFrame, Send, decode_send};
 
@@ -37,7 +37,7 @@ impl Session {
     /// are held, else as a draft.
     pub(in crate::session) fn row_for_channel(
         &mut self,
-        message: &Outgoing,
+        framing: &Framing,
         name: &ChannelName,
         content: &Content,
     ) -> Result<NewOutbox, SessionError> {
@@ -55,10 +55,9 @@ impl Session {
             // Somebody asks anew: what was in the way may be gone.
             channel.verdict = None;
         }
-        let framing = Framing::of(message, self.now.wall);
         let frame = match self.good_key(name) {
-            Some(key_id) => self.channel_frame(name, &key_id, content, &framing)?,
-            None => self.draft_frame(name, content, &framing)?,
+            Some(key_id) => self.channel_frame(name, &key_id, content, framing)?,
+            None => self.draft_frame(name, content, framing)?,
         };
         Ok(NewOutbox {
             id: content.id.clone(),

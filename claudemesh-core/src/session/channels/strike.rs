@@ -93,6 +93,23 @@ impl Session {
         }
     }
 
+    /// On a new connection: whoever stays online holds the key of `$state`, so that it can renew it.
+    pub(in crate::session) fn watch_state(&mut self) {
+        if self.config.presence && self.link.has_values() {
+            self.want_newest(&ChannelName::state());
+        }
+    }
+
+    /// The newest key of `$state` is known: it may have been made for other members.
+    pub(super) fn state_key_shown(&mut self) {
+        let state = ChannelName::state();
+        let held = self.channels.get(&state);
+        let holds = held.is_some_and(|held| held.keys.current().is_some());
+        if holds && self.good_key(&state).is_none() {
+            self.state_audience_changed();
+        }
+    }
+
     pub(super) fn look_after_state(&mut self) {
         let state = ChannelName::state();
         let held = self.channels.get(&state);

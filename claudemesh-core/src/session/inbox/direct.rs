@@ -70,7 +70,7 @@ impl Session {
             now,
         };
         let opened = open_direct(expected, key, sealed)?;
-        let time = opened.due.unwrap_or(opened.content.sent_at);
+        let time = opened.content.due.unwrap_or(opened.content.sent_at);
         if time < now.saturating_sub(MAX_AGE_MS) {
             return Err(MessageError::Time);
         }

@@ -17,7 +17,7 @@ const DAYS: u64 = 366 * 41;
 
 /// A schedule that comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cron {
+pub struct Cron {
     minutes: u64,
     hours: u64,
     days: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Cron {
 
 /// The text is no schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CronError(&'static str);
+pub struct CronError(&'static str);
 
 impl fmt::Display for CronError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +93,7 @@ fn number(text: &str) -> Option<u32> {
 impl Cron {
     /// The first time after `after`, both in unix ms; none: it never comes, as on a 30th of
     /// February.
-    pub(crate) fn next(&self, after: u64) -> Option<u64> {
+    pub fn next(&self, after: u64) -> Option<u64> {
         let first = (after / MINUTE_MS).checked_add(1)?.checked_mul(MINUTE_MS)?;
         let (day, rest) = (first / DAY_MS, first % DAY_MS);
         (day..day.checked_add(DAYS)?)
@@ -107,7 +107,7 @@ impl Cron {
 
     /// The last time in `after < time <= until`, if there is one; the one at `first`, which is a
     /// time of this schedule, if nothing later is.
-    pub(crate) fn last(&self, first: u64, until: u64) -> u64 {
+    pub fn last(&self, first: u64, until: u64) -> u64 {
         let day_of = |at: u64| at / DAY_MS;
         let (mut day, mut to) = (day_of(until), until % DAY_MS / MINUTE_MS);
         while day > day_of(first) || day == day_of(first) && until >= first {

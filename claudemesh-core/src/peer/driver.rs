@@ -350,6 +350,7 @@ impl Run {
             Event::Kicked => shared.connection_is(Connection::Kicked),
             Event::Received => shared.inbox_changed(),
             Event::CaughtUp => shared.caught_up(),
+            Event::LiedTo(lie) => super::lies::keep(shared, lie),
             Event::Sent {
                 id,
                 state,

@@ -1,5 +1,6 @@
 //! The arguments.
 
+mod channels;
 mod people;
 
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::id::{MessageId, Priority, Status};
 
+use channels::{GROUP_HELP, TOPIC_HELP};
+pub(crate) use channels::{Group, GroupCommand, ReadTopic, Topic, TopicCommand};
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{
     Admit, ChangeRole, Device, DeviceCommand, MemberRole, Members, Owner, OwnerCommand, Recover,
@@ -115,7 +118,14 @@ pub(crate) enum Command {
     /// Hand the mesh over, or take it back with its recovery key
     Owner(Owner),
     /// Show what this machine holds on to, whatever the broker says
-    Trust,
+    #[command(after_help = TRUST_HELP)]
+    Trust(Trust),
+    /// Talk in topics: encrypted rooms that members join and leave
+    #[command(after_help = TOPIC_HELP)]
+    Topic(Topic),
+    /// Be called by one name with others
+    #[command(after_help = GROUP_HELP)]
+    Group(Group),
     /// Send a message
     #[command(after_help = SEND_HELP)]
     Send(Send),
@@ -164,13 +174,16 @@ Examples:
 JSON: link, legacy_link, invite_id, expires_at, uses, role.";
 
 const SEND_HELP: &str = "\
-TO is a name, a public key, or the first digits (four or more) of a key.
+TO is a name, a public key, or the first digits (four or more) of a key; or a topic ('#deploys'), a
+group (@oncall), or everybody ('*'). Put # and * in quotes: a shell takes them for itself.
 If the broker is away the message is kept and goes out with any later command; exit code 4.
 Examples:
   claudemesh send bob 'lunch?'
   claudemesh send bob --wait delivered 'are you there?'
   git diff | claudemesh send bob -
-JSON: message_id, state (queued, accepted, delivered or failed), to, and reason if it failed.";
+  claudemesh send '#deploys' 'v2 is out'
+JSON: message_id, state (queued, accepted, delivered or failed), to (name and pubkey, or channel),
+recipients (in how many mailboxes it is, or null), and reason if it failed.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -178,12 +191,18 @@ Examples:
   claudemesh inbox
   claudemesh inbox --wait 1m
   claudemesh inbox --all --limit 20
-JSON: a list of message_id, mesh, from_name, from_pubkey, verified, kind, body, reply_to,
-priority, sent_at, received_at, again.";
+JSON: a list of message_id, mesh, from_name, from_pubkey, verified, kind, channel, content_type,
+body, reply_to, priority, sent_at, received_at, again. channel is null in a message to you alone.";
 
 const LISTEN_HELP: &str = "\
 With --json each message is one line, as in `claudemesh inbox --json`.
 The mesh sees that you are online, and nothing else unless you say so.";
+
+const TRUST_HELP: &str = "\
+What a broker was caught at stays here, and fails `claudemesh doctor`, until --forget-lies. Do that
+when you know the reason: a backup of the broker that was put back, for example.
+JSON: mesh, mesh_id, known_since, owner, recovery_key, log_entries, log_head, challenge_pinned,
+broker_store, lies (a list of at and what).";
 
 const VERIFY_HELP: &str = "\
 Compare the digits by another way: in person or by voice. If they are the same on both sides,
@@ -278,6 +297,13 @@ pub(crate) struct Leave {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Dismiss what the broker was caught at so far
+    #[arg(long)]
+    pub(crate) forget_lies: bool,
 }
 
 #[derive(Debug, Args)]

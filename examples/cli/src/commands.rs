@@ -1,9 +1,14 @@
 //! The commands, one file each.
 
+mod arrive;
 mod broker;
+mod channel;
+mod channel_list;
 mod create;
 mod device;
 mod doctor;
+mod group;
+mod history;
 mod inbox;
 mod invite;
 mod join;
@@ -16,8 +21,11 @@ mod moderate;
 mod outbox;
 mod owner;
 mod peers;
+mod read_ahead;
 mod send;
 mod status;
+mod topic;
+mod topic_read;
 mod trust;
 mod verify;
 mod whoami;
@@ -50,7 +58,9 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Role(args) => moderate::role(context, args).await,
         Command::Device(args) => device::run(context, args.command).await,
         Command::Owner(args) => owner::run(context, args.command).await,
-        Command::Trust => trust::run(context).await,
+        Command::Topic(args) => topic::run(context, args.command).await,
+        Command::Group(args) => group::run(context, args.command).await,
+        Command::Trust(args) => trust::run(context, args).await,
         Command::Send(args) => send::run(context, args).await,
         Command::Inbox(args) => inbox::run(context, args).await,
         Command::Outbox(args) => outbox::run(context, args.command).await,

@@ -103,6 +103,8 @@ pub(crate) async fn finish(peer: &Peer) {
         drop(peer.connected_within(GREETING).await);
     }
     peer.close(PARTING).await;
+    // What the broker was caught at is written by now, too.
+    drop(peer.lies().await);
 }
 
 /// The key of who is meant.

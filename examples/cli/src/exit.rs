@@ -8,7 +8,7 @@ use claudemesh_core::config::ConfigError;
 use claudemesh_core::enroll::JoinError;
 use claudemesh_core::id::IdError;
 use claudemesh_core::invite::InviteError;
-use claudemesh_core::membership::{LogError, RuleError};
+use claudemesh_core::membership::{ChannelLogError, LogError, RuleError};
 use claudemesh_core::peer::{ConnectError, PeerError, ResolveError, SendError};
 use claudemesh_core::session::SessionError;
 use claudemesh_core::store::StoreError;
@@ -157,6 +157,7 @@ impl From<SendError> for Failure {
         match error {
             SendError::Resolve(error) => error.into(),
             SendError::Peer(error) => error.into(),
+            SendError::Channel(error) => error.into(),
             other => Self::new(Code::Internal, other.to_string()),
         }
     }
@@ -197,7 +198,11 @@ impl From<JoinError> for Failure {
 fn session_code(error: &SessionError) -> Code {
     match error {
         SessionError::Message(_) => Code::Usage,
-        SessionError::NotAMember(_) | SessionError::RecipientRemoved(_) => Code::NotFound,
+        SessionError::NotAMember(_)
+        | SessionError::RecipientRemoved(_)
+        | SessionError::NoSuchChannel(_) => Code::NotFound,
+        SessionError::NotInChannel(_) => Code::Permission,
+        SessionError::ChannelLog(error) => channel_code(error),
         SessionError::Removed => Code::Auth,
         SessionError::NotConnected(_) | SessionError::Timeout => Code::Network,
         SessionError::Log(LogError::Rule { source, .. }) => rule_code(source),
@@ -207,12 +212,25 @@ fn session_code(error: &SessionError) -> Code {
     }
 }
 
+fn channel_code(error: &ChannelLogError) -> Code {
+    match error {
+        ChannelLogError::NotAllowed
+        | ChannelLogError::NoLongerAllowed
+        | ChannelLogError::NotPublic => Code::Permission,
+        ChannelLogError::UnknownChannel | ChannelLogError::NotAMember | ChannelLogError::NotIn => {
+            Code::NotFound
+        }
+        ChannelLogError::AlreadyIn => Code::Exists,
+        _ => Code::Failed,
+    }
+}
+
 fn rule_code(error: &RuleError) -> Code {
     match error {
         RuleError::NotAllowed | RuleError::OwnerStays => Code::Permission,
         RuleError::UnknownInvite | RuleError::UnknownMember => Code::NotFound,
-        RuleError::InviteTerms => Code::Usage,
-        RuleError::KeyKnown => Code::Exists,
+        RuleError::InviteTerms | RuleError::ChannelTerms => Code::Usage,
+        RuleError::KeyKnown | RuleError::ChannelKnown => Code::Exists,
         _ => Code::Failed,
     }
 }

@@ -6,12 +6,16 @@
 #[path = "cli/common.rs"]
 mod common;
 
+#[path = "cli/channels.rs"]
+mod channels;
 #[path = "cli/delivery.rs"]
 mod delivery;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/lies.rs"]
+mod lies;
 #[path = "cli/links.rs"]
 mod links;
 #[path = "cli/meshes.rs"]

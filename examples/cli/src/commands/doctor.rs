@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::context::{Context, finish};
 use crate::exit::{Code, Failure};
-use crate::format::clean_line;
+use crate::format::{clean_line, human_time};
 
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -156,14 +156,10 @@ async fn broker(peer: &Peer, events: &mut Events, report: &mut Report) {
         Ok(()) => Some(peer.sync().await),
         Err(_) => None,
     };
-    let (mut lies, mut skewed) = (Vec::new(), false);
+    let mut skewed = false;
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(20), events.next()).await
     {
-        match event {
-            Event::LiedTo(lie) => lies.push(lie.to_string()),
-            Event::Refused { code, .. } if code == "timestamp_skew" => skewed = true,
-            _ => {}
-        }
+        skewed |= matches!(event, Event::Refused { code, .. } if code == "timestamp_skew");
     }
     match connected {
         Ok(()) => report.add("broker", mesh, Level::Ok, format!("{url} answers")),
@@ -174,12 +170,15 @@ async fn broker(peer: &Peer, events: &mut Events, report: &mut Report) {
         Err(error) => report.add("broker", mesh, Level::Fail, error.to_string()),
     }
     clock(peer, skewed, report);
-    lies.sort();
-    lies.dedup();
+    // What it did just now is among them.
+    let lies = peer.lies().await.unwrap_or_default();
     for lie in &lies {
         let message = format!(
-            "{lie}. The broker was restored from an old backup, or is not honest: ask its \
-             operator, and compare with another member (`claudemesh verify`)"
+            "{}: {}. The broker was restored from an old backup, or is not honest: ask its \
+             operator, and compare with another member (`claudemesh verify`); once you know the \
+             reason, `claudemesh trust --forget-lies`",
+            human_time(lie.at),
+            lie.what
         );
         report.add("honesty", mesh, Level::Fail, message);
     }

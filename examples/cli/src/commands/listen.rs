@@ -9,9 +9,10 @@ use crate::cli::Listen;
 use crate::context::Context;
 use crate::exit::{Code, Failure};
 use crate::format::clean_line;
-use crate::output::{json_line, print};
+use crate::output::{Output, json_line, print};
 use crate::signals::interrupted;
 
+use super::read_ahead::ReadAhead;
 use super::{message, status};
 
 /// How often the status that is wished for is read.
@@ -30,14 +31,12 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
     let mut incoming = peer.incoming().await?;
     let mut look = tokio::time::interval(LOOK);
     let mut stop = std::pin::pin!(interrupted());
-    let mut told = Told {
-        status,
-        away: false,
-    };
+    let ahead = ReadAhead::of(&mesh);
+    let mut told = Told::new(context, &peer);
     let result = loop {
         tokio::select! {
             message = incoming.next() => match message {
-                Some(message) => if let Err(error) = show(context, &message).await {
+                Some(message) => if let Err(error) = show(context, &ahead, &message).await {
                     break Err(error);
                 },
                 None => break Err(ended(&mut events, &peer).await),
@@ -52,8 +51,12 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
 }
 
 /// Writes a message out, and only then takes it.
-async fn show(context: &Context, message: &Received) -> Result<(), Failure> {
+async fn show(context: &Context, ahead: &ReadAhead, message: &Received) -> Result<(), Failure> {
     let mesh = context.mesh()?;
+    if ahead.has(message) {
+        // Read already, in its topic.
+        return Ok(message.taken().await?);
+    }
     if context.out.is_json() {
         print(&json_line(&message::json(&mesh.slug, message))?)?;
     } else {
@@ -63,12 +66,19 @@ async fn show(context: &Context, message: &Received) -> Result<(), Failure> {
 }
 
 /// What was said or set last, so that it is not said or set again.
-struct Told {
+pub(super) struct Told {
     status: claudemesh_core::id::Status,
     away: bool,
 }
 
 impl Told {
+    pub(super) fn new(context: &Context, peer: &Peer) -> Self {
+        Self {
+            status: status::wished(&context.config, peer.mesh()),
+            away: false,
+        }
+    }
+
     async fn look(&mut self, context: &mut Context, peer: &Peer) {
         // A file that is just being repaired by hand leaves everything as it is.
         if context.config.reload().is_err() {
@@ -81,7 +91,7 @@ impl Told {
         }
     }
 
-    fn event(&mut self, context: &Context, peer: &Peer, event: &Event) {
+    pub(super) fn event(&mut self, context: &Context, peer: &Peer, event: &Event) {
         let out = &context.out;
         match event {
             Event::Connected => {
@@ -126,33 +136,65 @@ impl Told {
                 out.note(&format!("{} is not a member any more.", key.short()));
             }
             Event::StoreFailed(error) => out.warn(&error.to_string()),
-            _ => {}
+            other => about_channels(out, other),
         }
     }
 }
 
+/// What is told about topics and groups.
+fn about_channels(out: &Output, event: &Event) {
+    match event {
+        Event::ChannelChanged { channel } => {
+            out.note(&format!("{channel}: its members are others now."));
+        }
+        Event::ChannelRekeyed { channel, epoch } => {
+            out.note(&format!("{channel}: sealed under its key {epoch} from now on."));
+        }
+        Event::ChannelFork { channel, epoch } => out.warn(&format!(
+            "{channel} has two keys {epoch}: a member or the broker is not honest, or two were made \
+             at once; each opens what it sealed"
+        )),
+        Event::KeyWithheld { channel, author } => out.warn(&format!(
+            "{} gave you no good key of {channel}; the next one is made before you send",
+            author.short()
+        )),
+        Event::ChannelContention { channel } => out.note(&format!(
+            "{channel}: others make keys at the same time; it is tried again by itself."
+        )),
+        Event::Locked {
+            channel, reason, ..
+        } => out.note(&format!(
+            "A message in {channel} waits for its key: {}.",
+            clean_line(reason)
+        )),
+        _ => {}
+    }
+}
+
 /// Why there are no more messages.
-async fn ended(events: &mut Events, peer: &Peer) -> Failure {
-    let mut why = Failure::new(Code::Network, peer.connection().to_string());
+pub(super) async fn ended(events: &mut Events, peer: &Peer) -> Failure {
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(50), events.next()).await
     {
-        match event {
-            Event::Removed { reason } => {
-                why = Failure::new(
-                    Code::Auth,
-                    format!("you are not in this mesh any more: {}", clean_line(&reason)),
-                );
-            }
-            Event::Kicked => {
-                why = Failure::new(
-                    Code::Permission,
-                    "the broker's operator closed this connection for good",
-                );
-            }
-            _ => {}
+        if let Event::Removed { .. } | Event::Kicked = &event {
+            return why_ended(&event, peer);
         }
     }
-    why
+    Failure::new(Code::Network, peer.connection().to_string())
+}
+
+/// What that event means for who listens.
+pub(super) fn why_ended(event: &Event, peer: &Peer) -> Failure {
+    match event {
+        Event::Removed { reason } => Failure::new(
+            Code::Auth,
+            format!("you are not in this mesh any more: {}", clean_line(reason)),
+        ),
+        Event::Kicked => Failure::new(
+            Code::Permission,
+            "the broker's operator closed this connection for good",
+        ),
+        _ => Failure::new(Code::Network, peer.connection().to_string()),
+    }
 }
 
 /// The last part of the current folder's name.

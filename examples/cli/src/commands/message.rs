@@ -16,6 +16,7 @@ pub(super) fn json(mesh: &str, message: &Received) -> Value {
         "from_pubkey": message.from.key,
         "verified": message.from.verified,
         "kind": message.kind.as_str(),
+        "channel": message.channel,
         "content_type": message.content_type,
         "body": message.text(),
         "reply_to": message.reply_to,
@@ -29,9 +30,13 @@ pub(super) fn json(mesh: &str, message: &Received) -> Value {
 /// As people see it: a line that says who and when, and the text, moved in.
 pub(super) fn text(message: &Received) -> String {
     let key = message.from.key.short();
-    let mut head = match &message.from.name {
+    let from = match &message.from.name {
         Some(name) => format!("{} ({key})", clean_line(name.as_str())),
         None => key,
+    };
+    let mut head = match &message.channel {
+        Some(channel) => format!("{channel}  {from}"),
+        None => from,
     };
     if !message.from.verified {
         head.push_str(" [unverified]");

@@ -1,12 +1,14 @@
-//! `claudemesh send`: one message to one peer.
+//! `claudemesh send`: one message to one peer, or to a channel.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
 
-use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError};
+use claudemesh_core::id::Target;
+use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
 use claudemesh_core::store::SendState;
 use serde_json::json;
 
+use super::channel;
 use crate::cli::{Send, WaitFor};
 use crate::context::{Context, finish, name_of, resolve};
 use crate::exit::{Code, Failure, refused_code};
@@ -37,65 +39,148 @@ pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> 
 }
 
 async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Result<Code, Failure> {
-    let to = resolve(peer, &args.to).await?;
+    let to = target(peer, &args.to).await?;
     let mut message = Outgoing::text(text)
         .priority(args.priority)
         .expires_in(args.expires);
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());
     }
-    let receipt = peer.send_message(to, message).await?;
+    let receipt = match (peer.send_message(to.clone(), message).await, &to) {
+        (Err(SendError::Peer(error)), Target::Channel(channel)) => {
+            return Err(channel::refused(peer, channel, error));
+        }
+        (sent, _) => sent?,
+    };
     let reached = wait(peer, &receipt, args.wait).await;
     let state = receipt.state();
-    let reason = receipt.reason();
-    let name = name_of(&peer.members_and_former(), &to);
-    let mut answer = json!({
-        "message_id": receipt.id(),
-        "state": state.as_str(),
-        "to": { "name": name, "pubkey": to },
-    });
-    if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
-        fields.insert("reason".to_owned(), json!(reason));
+    if let (SendState::Failed, Target::Channel(channel)) = (state, &to)
+        && let Some(refused) = channel::not_in_now(peer, channel).await
+    {
+        return Err(refused);
     }
-    let name = clean_line(name.as_deref().unwrap_or(&args.to));
-    context.out.answer(&answer, || match state {
-        SendState::Queued => format!("Kept for {name}: {}\n", receipt.id()),
-        SendState::Accepted => format!("Sent to {name}: {}\n", receipt.id()),
-        SendState::Delivered => format!("Delivered to {name}: {}\n", receipt.id()),
-        SendState::Failed => format!("Not sent to {name}: {}\n", receipt.id()),
-    })?;
-    match (state, reached) {
-        (SendState::Failed, _) => {
-            let reason = reason.unwrap_or_else(|| "refused".to_owned());
-            context
-                .out
-                .warn(&format!("{name} will not get it: {reason}"));
-            let code = reason.split(':').next().unwrap_or_default();
-            Ok(refused_code(code))
+    let sent = Sent {
+        recipients: recipients(&receipt, state).await,
+        receipt,
+        state,
+        reached,
+    };
+    sent.tell(context, peer, &to, &args.to)
+}
+
+/// To whom: a channel by its mark, else a member.
+async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure> {
+    let mark = wanted.trim_start();
+    if mark.starts_with('$') {
+        return Err(Failure::usage(
+            "nobody is called so: a topic is '#name', a group @name, everybody '*'",
+        ));
+    }
+    if mark.starts_with(['#', '@', '*']) {
+        return Ok(peer.target(wanted).await?);
+    }
+    Ok(Target::Peer(resolve(peer, wanted).await?))
+}
+
+/// In how many mailboxes it is.
+async fn recipients(receipt: &Receipt, state: SendState) -> Option<u32> {
+    match state {
+        // The answer is here, so this waits for nothing.
+        SendState::Accepted | SendState::Delivered => receipt.accepted().await.ok()?.recipients,
+        SendState::Queued | SendState::Failed => None,
+    }
+}
+
+/// How far a message came.
+struct Sent {
+    receipt: Receipt,
+    state: SendState,
+    reached: bool,
+    recipients: Option<u32>,
+}
+
+impl Sent {
+    fn tell(
+        &self,
+        context: &Context,
+        peer: &Peer,
+        to: &Target,
+        given: &str,
+    ) -> Result<Code, Failure> {
+        let (id, state, reason) = (self.receipt.id(), self.state, self.receipt.reason());
+        let (name, to) = match to {
+            Target::Peer(key) => {
+                let name = name_of(&peer.members_and_former(), key);
+                let to = json!({ "name": name, "pubkey": key });
+                (clean_line(name.as_deref().unwrap_or(given)), to)
+            }
+            Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
+        };
+        let is_channel = to.get("channel").is_some();
+        let mut answer = json!({
+            "message_id": id,
+            "state": state.as_str(),
+            "to": to,
+            "recipients": self.recipients,
+        });
+        if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
+            fields.insert("reason".to_owned(), json!(reason));
         }
-        (SendState::Queued, _) if matches!(peer.connection(), Connection::Removed(_)) => {
-            let why = clean_line(&peer.connection().to_string());
-            context
-                .out
-                .warn(&format!("the message is kept here and goes nowhere: {why}"));
-            Ok(Code::Auth)
+        let where_to = match self.recipients {
+            Some(1) if is_channel => format!("{name} (1 mailbox)"),
+            Some(many) if is_channel => format!("{name} ({many} mailboxes)"),
+            _ => name.clone(),
+        };
+        context.out.answer(&answer, || match state {
+            SendState::Queued => format!("Kept for {name}: {id}\n"),
+            SendState::Accepted => format!("Sent to {where_to}: {id}\n"),
+            SendState::Delivered => format!("Delivered to {where_to}: {id}\n"),
+            SendState::Failed => format!("Not sent to {name}: {id}\n"),
+        })?;
+        Ok(self.advise(context, peer, &name, is_channel))
+    }
+
+    /// What is to be known beside the answer.
+    fn advise(&self, context: &Context, peer: &Peer, name: &str, is_channel: bool) -> Code {
+        let out = &context.out;
+        match (self.state, self.reached) {
+            (SendState::Failed, _) => {
+                let reason = self.receipt.reason();
+                let reason = reason.unwrap_or_else(|| "refused".to_owned());
+                out.warn(&format!("{name} will not get it: {reason}"));
+                let code = reason.split(':').next().unwrap_or_default();
+                refused_code(code)
+            }
+            (SendState::Queued, _) if matches!(peer.connection(), Connection::Removed(_)) => {
+                let why = clean_line(&peer.connection().to_string());
+                out.warn(&format!("the message is kept here and goes nowhere: {why}"));
+                Code::Auth
+            }
+            (SendState::Queued, _) => {
+                out.warn(&format!(
+                    "the message is kept here and goes out with the next command that reaches the \
+                     broker, such as `claudemesh outbox flush`: {}",
+                    peer.connection()
+                ));
+                Code::Network
+            }
+            (SendState::Accepted, false) => {
+                let seconds = WAIT.as_secs();
+                let what = match is_channel {
+                    true => {
+                        format!("some in {name} have not fetched it within {seconds} s: they get")
+                    }
+                    false => format!("{name} has not fetched it within {seconds} s and gets"),
+                };
+                out.note(&format!("The broker has it; {what} it later."));
+                Code::Ok
+            }
+            (SendState::Accepted, true) if is_channel && self.recipients == Some(0) => {
+                out.note(&format!("Nobody else is in {name}."));
+                Code::Ok
+            }
+            _ => Code::Ok,
         }
-        (SendState::Queued, _) => {
-            context.out.warn(&format!(
-                "the message is kept here and goes out with the next command that reaches the \
-                 broker, such as `claudemesh outbox flush`: {}",
-                peer.connection()
-            ));
-            Ok(Code::Network)
-        }
-        (SendState::Accepted, false) => {
-            context.out.note(&format!(
-                "The broker has it; {name} has not fetched it within {} s and gets it later.",
-                WAIT.as_secs()
-            ));
-            Ok(Code::Ok)
-        }
-        _ => Ok(Code::Ok),
     }
 }
 

@@ -1,27 +1,25 @@
 //! `claudemesh trust`: what this machine holds on to, whatever the broker says.
 
-use claudemesh_core::session::Event;
+use claudemesh_core::time::iso;
 use serde_json::json;
 
+use crate::cli::Trust;
 use crate::context::{Context, finish};
 use crate::exit::{Code, Failure};
-use crate::format::clean_line;
+use crate::format::{clean_line, human_time};
 
-pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
+pub(super) async fn run(context: &Context, args: Trust) -> Result<Code, Failure> {
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
-    let mut events = peer.events();
+    if args.forget_lies {
+        // What is found in a moment is told all the same.
+        peer.forget_lies().await?;
+    }
     let fresh = peer.sync().await;
     let pinned = peer.pinned().await?;
     let log = peer.log();
     finish(&peer).await;
-    let mut lies = Vec::new();
-    // Closed, the peer has no more to tell: the stream ends.
-    while let Some(event) = events.next().await {
-        if let Event::LiedTo(lie) = event {
-            lies.push(lie.to_string());
-        }
-    }
+    let lies = peer.lies().await?;
     if let Err(error) = &fresh {
         context
             .out
@@ -32,6 +30,9 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
         .as_ref()
         .is_some_and(|log| log.roster().recovery().is_some());
     let head = log.as_ref().map(|log| log.head());
+    let caught: Vec<_> = (lies.iter())
+        .map(|lie| json!({ "at": iso(lie.at), "what": lie.what }))
+        .collect();
     let answer = json!({
         "mesh": mesh.slug,
         "mesh_id": mesh.mesh_id,
@@ -42,7 +43,7 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
         "log_head": head.map(|head| head.hash),
         "challenge_pinned": pinned.challenge,
         "broker_store": pinned.broker_store,
-        "lies": lies,
+        "lies": caught,
     });
     context.out.answer(&answer, || {
         let none = || "none".to_owned();
@@ -51,9 +52,13 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
         });
         let challenge = if pinned.challenge { "yes" } else { "not seen yet" };
         let store = pinned.broker_store.as_deref().map_or_else(none, clean_line);
+        let told = lies.iter().map(|lie| {
+            let when = human_time(lie.at);
+            format!("\n    {when}  {}", clean_line(&lie.what))
+        });
         let lies = match lies.len() {
-            0 => "none seen just now".to_owned(),
-            _ => clean_line(&lies.join("; ")),
+            0 => "none known".to_owned(),
+            _ => told.collect::<String>(),
         };
         format!(
             "{}\n  mesh id    {}\n  known here since {}\n  owner      {}\n  recovery   {}\n  \

@@ -44,6 +44,18 @@ impl Broker {
         self.child.wait().unwrap();
     }
 
+    /// Copies all that it keeps; while it does not run.
+    pub(crate) fn back_up(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(self.dir.path(), copy.path());
+        copy
+    }
+
+    /// Puts a copy back; while it does not run.
+    pub(crate) fn put_back(&mut self, copy: TempDir) {
+        self.dir = copy;
+    }
+
     /// Same port, same folder.
     pub(crate) fn restart(&mut self) {
         self.child = serve(self.dir.path(), self.port).0;
@@ -54,6 +66,19 @@ impl Drop for Broker {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_files(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 35] = [
+const COMMANDS: [&[&str]; 51] = [
     &[],
     &["admit"],
     &["create"],
@@ -12,6 +12,11 @@ const COMMANDS: [&[&str]; 35] = [
     &["device", "list"],
     &["device", "remove"],
     &["doctor"],
+    &["group"],
+    &["group", "join"],
+    &["group", "leave"],
+    &["group", "list"],
+    &["group", "members"],
     &["inbox"],
     &["invite"],
     &["invite", "close"],
@@ -35,6 +40,17 @@ const COMMANDS: [&[&str]; 35] = [
     &["send"],
     &["status"],
     &["status", "set"],
+    &["topic"],
+    &["topic", "create"],
+    &["topic", "history"],
+    &["topic", "invite"],
+    &["topic", "join"],
+    &["topic", "leave"],
+    &["topic", "list"],
+    &["topic", "members"],
+    &["topic", "read"],
+    &["topic", "remove"],
+    &["topic", "tail"],
     &["trust"],
     &["verify"],
     &["whoami"],

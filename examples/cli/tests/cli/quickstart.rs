@@ -119,3 +119,49 @@ fn an_admin_invites_and_a_member_does_not() {
     let other = Person::new();
     create(&broker, &other, "elsewhere", "dora");
 }
+
+/// What the guide says about channels, line by line, as a shell reads it.
+#[cfg(unix)]
+#[test]
+fn the_guide_to_channels_works_as_it_stands() {
+    use crate::common::{PROGRAM, said};
+
+    let broker = Broker::start();
+    let (ana, bo) = (Person::new(), Person::new());
+    create(&broker, &ana, "team", "ana");
+    bo.json(0, &["join", &link(&ana, &[]), "--name", "bo"]);
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/quickstart.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let section = guide
+        .split("\n## ")
+        .find(|s| s.starts_with("Topics, groups"));
+    let (mut who, mut is_command, mut count) = (&ana, false, 0);
+    for line in section.unwrap().lines() {
+        match line {
+            "In the second:" => who = &bo,
+            "In the first terminal:" | "And in the first:" => who = &ana,
+            line if line.starts_with("```") => is_command = line == "```sh",
+            line if is_command => {
+                let program = std::path::Path::new(PROGRAM).parent().unwrap();
+                let mut shell = std::process::Command::new("/bin/sh");
+                shell.args(["-c", line]).env_clear().env("PATH", program);
+                let ran = said(
+                    shell
+                        .env("CLAUDEMESH_CONFIG_DIR", who.dir())
+                        .output()
+                        .unwrap(),
+                );
+                assert_eq!(ran.code, 0, "{line}: {ran:?}");
+                count += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(count, 13);
+    // Of two channels, in the order in which their keys come.
+    let mut texts = bo.inbox(&["--wait", "5s"]);
+    texts.extend(bo.inbox(&[]));
+    texts.sort();
+    assert_eq!(texts, ["hello everybody", "the build is red"]);
+    assert_eq!(ana.inbox(&[]), ["seen"]);
+}

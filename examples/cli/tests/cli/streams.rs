@@ -32,7 +32,7 @@ fn messages_are_shown_as_they_come_and_taken() {
 }
 
 #[cfg(unix)]
-fn stop(child: &mut std::process::Child) {
+pub(crate) fn stop(child: &mut std::process::Child) {
     let pid = child.id().to_string();
     let sent = std::process::Command::new("kill")
         .args(["-INT", &pid])
@@ -50,7 +50,7 @@ fn stop(child: &mut std::process::Child) {
 }
 
 #[cfg(not(unix))]
-fn stop(child: &mut std::process::Child) {
+pub(crate) fn stop(child: &mut std::process::Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -438,3 +438,29 @@ async fn a_change_is_told() {
     });
     assert_eq!(told.await, name);
 }
+
+#[tokio::test]
+async fn who_was_away_reads_in_the_order_it_was_said_over_changes_of_the_key() {
+    let mesh = TestMesh::start().await.unwrap();
+    let (owner, ana, ben) = three(&mesh).await;
+    let name = topic("#order", &owner, &[&ana]).await;
+    say(&owner, &name, "0").await;
+    unread(&ana, 1).await;
+    let entry = ana.mesh().clone();
+    ana.close(SOON).await;
+    for round in 0..4 {
+        for n in 1..4 {
+            say(&owner, &name, &(round * 4 + n).to_string()).await;
+        }
+        // In and out: each is another key.
+        if round % 2 == 0 {
+            ben.join_channel(&name).await.unwrap();
+        } else {
+            ben.leave_channel(&name).await.unwrap();
+        }
+        say(&owner, &name, &(round * 4 + 4).to_string()).await;
+    }
+    let ana = Peer::connect(&entry).await.unwrap();
+    let expected: Vec<String> = (0..=16).map(|n| n.to_string()).collect();
+    assert_eq!(texts(&unread(&ana, 17).await), expected);
+}

@@ -24,7 +24,7 @@ use crate::membership::ChannelLog;
 use crate::wire::KeyRecord;
 pub(super) use history::in_words;
 pub(super) use logs::ChannelAppend;
-pub(super) use receive::{Unopened, is_to_channel};
+pub(super) use receive::{Unopened, is_to_channel, key_of};
 pub(super) use seal::sealed_under;
 
 /// Channels of which something is held in memory, at most: those of the mesh's log, and the two
@@ -62,6 +62,11 @@ pub(super) struct Channel {
     /// Keys to ask for, and those that were asked for on this connection.
     missing: BTreeSet<KeyId>,
     asked: HashSet<KeyId>,
+    /// Keys that messages wait for are asked for just now.
+    fetching: bool,
+    /// Keys that came, by epoch, whose messages are opened when no other is asked for: so what was
+    /// said in this order is read in this order.
+    unlocks: BTreeSet<(u64, KeyId)>,
     /// Keys that need more of a log.
     later: Vec<KeyRecord>,
     /// Keys whose root is in the store.
@@ -98,6 +103,8 @@ impl Channel {
             verdict: None,
             missing: BTreeSet::new(),
             asked: HashSet::new(),
+            fetching: false,
+            unlocks: BTreeSet::new(),
             later: Vec::new(),
             kept: HashSet::new(),
             syncs: Vec::new(),
@@ -136,6 +143,7 @@ impl Channel {
         self.verdict = None;
         self.missing.clear();
         self.asked.clear();
+        self.fetching = false;
         self.later.clear();
         self.strikes.clear();
         self.newest_wanted = false;
@@ -381,6 +389,13 @@ impl Session {
         }
         for command in commands {
             self.done(command, Err(error.clone()));
+        }
+    }
+
+    /// Nothing is asked for any more: what can be opened is.
+    pub(super) fn channels_idle(&mut self) {
+        for name in self.channels.names() {
+            self.flush_unlocks(&name);
         }
     }
 }

@@ -185,7 +185,10 @@ impl Session {
     fn take_from_channel(&mut self, push: Push, bytes: usize) {
         let receipt = Some(Receipt::of(&push));
         let entry = match self.open_channel_push(&push, self.now.wall) {
-            Ok(row) => Entry::Row(Box::new(row)),
+            Ok(row) => match self.lock_for_now(&push, &row) {
+                Some(message) => Entry::Locked(Box::new(message)),
+                None => Entry::Row(Box::new(row)),
+            },
             Err(Unopened::UnknownSender) => {
                 self.inbox.bytes += bytes;
                 self.inbox.unknown_sender.push((push, bytes));
@@ -221,6 +224,22 @@ impl Session {
             receipt,
             bytes,
         });
+    }
+
+    /// A message that could be opened, but comes after some whose key is asked for just now.
+    fn lock_for_now(&mut self, push: &Push, row: &NewInbox) -> Option<NewLocked> {
+        let channel = row.channel.clone()?;
+        if !self.waits_its_turn(&channel) {
+            return None;
+        }
+        let key_id = super::channels::key_of(push)?;
+        Some(NewLocked {
+            broker_id: push.message_id.clone(),
+            key_id,
+            channel,
+            frame: push.encode(),
+            received_at: self.now.wall,
+        })
     }
 
     /// A message that was locked is opened, or never will be: it moves into the inbox.
@@ -383,7 +402,7 @@ impl Session {
             return Some(receipt);
         }
         // The key may have come while this was written.
-        self.unlock(message.key_id);
+        self.queue_unlock(message.key_id);
         if self.config.durable {
             return Some(receipt);
         }

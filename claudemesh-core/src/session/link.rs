@@ -363,5 +363,6 @@ impl Session {
         self.fail_requests(reason);
         self.values_connection_lost();
         self.channels.connection_closed();
+        self.channels_idle();
     }
 }

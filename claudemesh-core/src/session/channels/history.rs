@@ -1,8 +1,7 @@
 //! What was said in a topic before.
 
-use crate::channel::{Missing, key_id_of};
+use crate::channel::Missing;
 use crate::id::{ChannelName, KeyId};
-use crate::message::SealedText;
 use crate::session::requests::Asked as Question;
 use crate::session::types::Said;
 use crate::session::{CommandId, Reply, Session, SessionError};
@@ -56,13 +55,7 @@ impl Session {
             return;
         };
         let keys: Vec<KeyId> = (page.messages.iter())
-            .filter_map(|push| {
-                key_id_of(&SealedText {
-                    nonce: push.nonce.clone(),
-                    ciphertext: push.ciphertext.clone(),
-                })
-                .ok()
-            })
+            .filter_map(super::receive::key_of)
             .collect();
         let Some(channel) = self.open_channel(&name) else {
             return self.done(command, Err(SessionError::Contention));

@@ -30,6 +30,7 @@ impl Session {
             channel.missing.remove(id);
             channel.asked.insert(*id);
         }
+        channel.fetching = true;
         let texts = wanted.iter().map(KeyId::to_hex).collect();
         self.get_keys(name, Some(texts), wanted);
     }
@@ -67,10 +68,14 @@ impl Session {
         };
         if let Some(channel) = self.channels.held.get_mut(&name) {
             channel.busy = false;
+            channel.fetching = true;
             channel.keys_current |= wanted.is_empty();
         }
         for record in &keys.keys {
             self.take_key(&name, record, false);
+        }
+        if let Some(channel) = self.channels.held.get_mut(&name) {
+            channel.fetching = false;
         }
         if wanted.is_empty() && name == ChannelName::state() {
             self.state_key_shown();
@@ -78,6 +83,7 @@ impl Session {
         self.finish_histories(&name);
         self.retry_parked();
         self.drive_channel(&name);
+        self.flush_unlocks(&name);
     }
 
     pub(in crate::session) fn keys_failed(
@@ -90,7 +96,9 @@ impl Session {
             return;
         };
         channel.busy = false;
+        channel.fetching = false;
         self.finish_histories(name);
+        self.flush_unlocks(name);
         match error {
             SessionError::Refused { code, .. }
                 if [code::FORBIDDEN, code::NOT_FOUND].contains(&code.as_str()) =>
@@ -129,9 +137,15 @@ impl Session {
         let Some(channel) = self.channels.held.get_mut(name) else {
             return;
         };
-        for record in std::mem::take(&mut channel.later) {
+        let later = std::mem::take(&mut channel.later);
+        let fetching = std::mem::replace(&mut channel.fetching, true);
+        for record in later {
             self.take_key(name, &record, true);
         }
+        if let Some(channel) = self.channels.held.get_mut(name) {
+            channel.fetching = fetching;
+        }
+        self.flush_unlocks(name);
     }
 
     /// Takes a key if it passes every rule; fetches the logs that it needs first.
@@ -180,7 +194,7 @@ impl Session {
         }
         self.take_own_copy(name, &id, &me, record.copy.as_deref());
         self.keep_key(name, &signed);
-        self.unlock(id);
+        self.queue_unlock(id);
     }
 
     fn key_taken(&mut self, name: &ChannelName, id: KeyId, taken: &Taken) {

@@ -33,6 +33,15 @@ pub(in crate::session) fn is_to_channel(push: &Push) -> bool {
     target.starts_with(['*', '@', '#'])
 }
 
+/// The key that a message to a channel names.
+pub(in crate::session) fn key_of(push: &Push) -> Option<KeyId> {
+    key_id_of(&SealedText {
+        nonce: push.nonce.clone(),
+        ciphertext: push.ciphertext.clone(),
+    })
+    .ok()
+}
+
 impl Session {
     /// Opens a message to a channel. `received_at` is when it came, unix ms.
     pub(in crate::session) fn open_channel_push(
@@ -148,7 +157,43 @@ impl Session {
         Ok(row)
     }
 
-    /// A key has come: what waited for it is looked up.
+    /// Whether a message of this channel has to wait although it could be opened: an earlier one
+    /// may be among those whose key is asked for just now.
+    pub(in crate::session) fn waits_its_turn(&self, name: &ChannelName) -> bool {
+        self.channels.get(name).is_some_and(|held| {
+            let logs = held.busy || held.log_wanted || self.log.is_syncing();
+            held.fetching || !held.missing.is_empty() || (logs && !held.later.is_empty())
+        })
+    }
+
+    /// A key has come: what waited for it is opened, after what was sealed under earlier ones.
+    pub(in crate::session) fn queue_unlock(&mut self, key_id: KeyId) {
+        let Some(name) = self.channels.of_key.get(&key_id).cloned() else {
+            return;
+        };
+        let Some(channel) = self.channels.held.get_mut(&name) else {
+            return;
+        };
+        if channel.keys.root(&key_id).is_some()
+            && let Some(epoch) = channel.keys.statement(&key_id).map(|s| s.epoch)
+        {
+            channel.unlocks.insert((epoch, key_id));
+        }
+        self.flush_unlocks(&name);
+    }
+
+    pub(super) fn flush_unlocks(&mut self, name: &ChannelName) {
+        if self.waits_its_turn(name) {
+            return;
+        }
+        let Some(channel) = self.channels.held.get_mut(name) else {
+            return;
+        };
+        for (_, key_id) in std::mem::take(&mut channel.unlocks) {
+            self.unlock(key_id);
+        }
+    }
+
     pub(in crate::session) fn unlock(&mut self, key_id: KeyId) {
         let held = self
             .channels
@@ -189,7 +234,7 @@ impl Session {
                 let held = self.channels.of_key.get(&message.key_id);
                 let held = held.and_then(|name| self.channels.get(name));
                 if held.is_some_and(|held| held.keys.root(&message.key_id).is_some()) {
-                    self.unlock(message.key_id);
+                    self.queue_unlock(message.key_id);
                 } else {
                     self.want_key(&message.channel, message.key_id);
                 }

@@ -10,6 +10,8 @@ use crate::wire::{
 
 /// Accepted messages whose broker ids are kept in memory.
 const MAX_ACCEPTED: usize = 8_192;
+/// Receipts that are kept until the ack of their message comes.
+const MAX_EARLY: usize = 1_024;
 /// Rows of one question about outcomes.
 const OUTCOMES: u32 = 256;
 /// Bytes of a broker's message id; what is longer is none.
@@ -38,7 +40,7 @@ impl Session {
     }
 
     pub(super) fn acks(&mut self, acks: &[Ack]) {
-        let (mut ops, mut events) = (Vec::new(), Vec::new());
+        let (mut ops, mut events, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for ack in acks {
             let id = ack.client_message_id.as_deref().unwrap_or(&ack.id);
             let Ok(id) = MessageId::new(id) else { continue };
@@ -62,6 +64,9 @@ impl Session {
                     id: id.clone(),
                     broker_id: ack.message_id.clone(),
                 });
+                if let Some(receipt) = self.outbox.early.remove(&ack.message_id) {
+                    ends.push(end_of(id.clone(), &receipt));
+                }
                 events.push(Event::Sent {
                     id,
                     state: SendState::Accepted,
@@ -92,6 +97,7 @@ impl Session {
         if !ops.is_empty() {
             self.store(ops, StoreWork::AnswerSaved(events));
         }
+        self.finish(ends);
         self.ask_doubtful();
     }
 
@@ -202,17 +208,22 @@ impl Session {
 
     pub(super) fn receipt(&mut self, receipt: &Receipt) {
         let known = self.outbox.accepted.remove(&receipt.message_id);
+        let known = known.or_else(|| {
+            // An earlier answer may hold back the ack of this message: it may have ended by now.
+            let early = &mut self.outbox.early;
+            if receipt.client_message_id.is_none() && early.len() < MAX_EARLY {
+                early.insert(receipt.message_id.clone(), receipt.clone());
+            }
+            None
+        });
         let named = receipt
             .client_message_id
             .as_deref()
             .and_then(|id| MessageId::new(id).ok());
         // A receipt names a message by the broker's id; the sender's own id is only a help.
-        let Some(id) = known.or(named) else { return };
-        let (state, reason) = match receipt.state {
-            ReceiptState::Delivered => (SendState::Delivered, None),
-            ReceiptState::Failed => (SendState::Failed, told(receipt.reason.as_deref())),
-        };
-        self.finish(vec![(id, state, reason)]);
+        if let Some(id) = known.or(named) {
+            self.finish(vec![end_of(id, receipt)]);
+        }
     }
 
     pub(super) fn load_accepted(&mut self, asking: Asking) {
@@ -313,6 +324,14 @@ impl Session {
                 self.event(Event::StoreFailed(error));
             }
         }
+    }
+}
+
+/// The end of a message as a receipt tells it.
+fn end_of(id: MessageId, receipt: &Receipt) -> (MessageId, SendState, Option<String>) {
+    match receipt.state {
+        ReceiptState::Delivered => (id, SendState::Delivered, None),
+        ReceiptState::Failed => (id, SendState::Failed, told(receipt.reason.as_deref())),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::membership::Head;
 use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::{ClientFrame, MAX_FRAME, ScheduleTaken, Send};
+use crate::wire::{ClientFrame, MAX_FRAME, Receipt, ScheduleTaken, Send};
 
 /// Sends that wait for their ack at most; the rest waits in the store.
 const MAX_UNANSWERED: usize = 256;
@@ -116,6 +116,8 @@ pub(super) struct Outbox {
     /// Channels whose key is not here yet, or no longer good.
     waiting: HashSet<ChannelName>,
     pub(super) accepted: HashMap<String, MessageId>,
+    /// Receipts of messages whose ack has not come yet, by the broker's id.
+    pub(super) early: HashMap<String, Receipt>,
     /// Broker ids of messages that it had before they were sent again.
     pub(super) doubtful: Vec<String>,
     /// What was answered since the page under way was asked for, and may still stand in it.
@@ -142,6 +144,7 @@ impl Default for Outbox {
             refusals: HashMap::new(),
             waiting: HashSet::new(),
             accepted: HashMap::new(),
+            early: HashMap::new(),
             doubtful: Vec::new(),
             answered: HashSet::new(),
             retry: Pause::default(),
@@ -163,6 +166,7 @@ impl Outbox {
         self.refusals.clear();
         self.waiting.clear();
         self.doubtful.clear();
+        self.early.clear();
         // The next connection asks for every answer anyway.
         self.recover.worked();
         self.behind = true;

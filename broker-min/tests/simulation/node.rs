@@ -1,0 +1,130 @@
+//! A peer: a session, its disk, and its link to the broker.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use broker_min::router::ConnId;
+use claudemesh_core::crypto::Drbg;
+use claudemesh_core::id::{MemberId, MeshId, Status, Target};
+use claudemesh_core::membership::{Log, SignedEntry};
+use claudemesh_core::session::{About, Out, Retry, Session, SessionConfig};
+use claudemesh_core::store::{
+    MemoryStore, PeerOp, PeerStore, Query, ReaderName, ReaderStart, Rows, StoredEntry,
+};
+use claudemesh_core::wire::CloseCode;
+
+use crate::world::pair;
+
+pub enum FromBroker {
+    Text(String),
+    Close(CloseCode, String),
+}
+
+/// A connection as it stands between the two.
+pub struct Link {
+    pub conn: ConnId,
+    pub challenge: [u8; 32],
+    pub greeted: bool,
+    pub to_broker: VecDeque<String>,
+    pub from_broker: VecDeque<FromBroker>,
+}
+
+pub struct Node {
+    pub member: u8,
+    pub session: Session,
+    pub disk: MemoryStore,
+    pub jobs: VecDeque<Out>,
+    pub connecting: bool,
+    pub link: Option<Link>,
+    pub fails: bool,
+    pub shown: Option<PeerOp>,
+    pub shown_text: Option<u64>,
+    pub next_command: u64,
+    /// Texts and targets of commands whose answer is awaited.
+    pub asked: HashMap<u64, (u64, Target)>,
+    pub caught_up: bool,
+    pub ended: bool,
+}
+
+pub fn reader() -> ReaderName {
+    ReaderName("reader".to_owned())
+}
+
+/// The disk of a peer that has just joined.
+pub fn disk(entries: &[SignedEntry]) -> MemoryStore {
+    let mut disk = MemoryStore::new();
+    let log = (0..).zip(entries).map(|(seq, entry)| {
+        let entry = entry.clone();
+        PeerOp::Log(Box::new(StoredEntry { seq, entry }))
+    });
+    disk.apply(&log.collect::<Vec<_>>()).unwrap();
+    disk
+}
+
+impl Node {
+    /// A process that starts with what the disk has.
+    pub fn start(
+        member: u8,
+        mesh: &MeshId,
+        member_id: &MemberId,
+        mut disk: MemoryStore,
+        rng: &mut Drbg,
+    ) -> Self {
+        let Ok(Rows::Pins(pins)) = disk.read(&Query::Pins) else {
+            panic!("no pins")
+        };
+        let Ok(Rows::Log(entries)) = disk.read(&Query::Log {
+            from: 0,
+            limit: 10_000,
+        }) else {
+            panic!("no log")
+        };
+        let entries: Vec<SignedEntry> = entries.into_iter().map(|stored| stored.entry).collect();
+        let log = Log::verify(mesh, &entries).unwrap();
+        let Ok(Rows::ChannelLogs(logs)) = disk.read(&Query::ChannelLogs) else {
+            panic!("no logs")
+        };
+        let Ok(Rows::ChannelKeys(keys)) = disk.read(&Query::ChannelKeys) else {
+            panic!("no keys")
+        };
+        let start = ReaderStart::Resume;
+        disk.apply(&[PeerOp::OpenReader {
+            reader: reader(),
+            start,
+        }])
+        .unwrap();
+        let config = SessionConfig {
+            mesh: mesh.clone(),
+            member_id: member_id.clone(),
+            key: Arc::new(pair(member)),
+            name: None,
+            broker: "ws://broker.example:7900/ws".parse().unwrap(),
+            session_id: "s".to_owned(),
+            receive: true,
+            presence: true,
+            durable: true,
+            lane: 0,
+            retry: Retry::Backoff,
+            has_log: true,
+            about: About::default(),
+            status: Status::Idle,
+        };
+        let mut session = Session::new(config, rng.bytes(), Some(log), pins);
+        session.restore_channels(logs, keys);
+        Self {
+            member,
+            session,
+            disk,
+            jobs: VecDeque::new(),
+            connecting: false,
+            link: None,
+            fails: false,
+            shown: None,
+            shown_text: None,
+            next_command: 0,
+            asked: HashMap::new(),
+            caught_up: false,
+            ended: false,
+        }
+    }
+}

@@ -155,6 +155,7 @@ impl Session {
             In::Tick => {}
         }
         self.tick();
+        self.take_in_turn();
         self.flush_inbox();
         self.check_settled();
     }

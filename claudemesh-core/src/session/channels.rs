@@ -67,6 +67,9 @@ pub(super) struct Channel {
     /// Keys that came, by epoch, whose messages are opened when no other is asked for: so what was
     /// said in this order is read in this order.
     unlocks: BTreeSet<(u64, KeyId)>,
+    /// Messages that are being locked in the store, and looks for those that can be opened.
+    locking: usize,
+    unlocking: usize,
     /// Keys that need more of a log.
     later: Vec<KeyRecord>,
     /// Keys whose root is in the store.
@@ -105,6 +108,8 @@ impl Channel {
             asked: HashSet::new(),
             fetching: false,
             unlocks: BTreeSet::new(),
+            locking: 0,
+            unlocking: 0,
             later: Vec::new(),
             kept: HashSet::new(),
             syncs: Vec::new(),
@@ -144,6 +149,7 @@ impl Channel {
         self.missing.clear();
         self.asked.clear();
         self.fetching = false;
+        self.locking = 0;
         self.later.clear();
         self.strikes.clear();
         self.newest_wanted = false;

@@ -104,6 +104,8 @@ pub(super) struct Inbox {
     /// first told; and which message a row's broker id means.
     untaken: HashMap<Key, Receipt>,
     untaken_ids: HashMap<String, Key>,
+    /// Pushes to channels of which earlier ones are not in the inbox yet.
+    in_turn: Vec<(Push, usize)>,
     /// Without a durable store: what the broker is told of locked messages once they are taken.
     locked: HashMap<String, Receipt>,
     /// A key whose locked messages are looked up once more after those under way.
@@ -119,6 +121,7 @@ impl Inbox {
         self.connection += 1;
         self.pending.clear();
         self.unknown_sender.clear();
+        self.in_turn.clear();
         self.early.clear();
         self.bytes = 0;
         self.retry.worked();
@@ -126,7 +129,10 @@ impl Inbox {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.pending.is_empty() && !self.writing && self.unknown_sender.is_empty()
+        self.pending.is_empty()
+            && !self.writing
+            && self.unknown_sender.is_empty()
+            && self.in_turn.is_empty()
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
@@ -144,7 +150,8 @@ impl Session {
             return;
         }
         let inbox = &self.inbox;
-        let full = inbox.pending.len() + inbox.unknown_sender.len() >= MAX_PENDING
+        let waiting = inbox.unknown_sender.len() + inbox.in_turn.len();
+        let full = inbox.pending.len() + waiting >= MAX_PENDING
             || inbox.bytes.saturating_add(bytes) > MAX_PENDING_BYTES;
         if full {
             return self.lose("the broker pushes more than it may");
@@ -183,12 +190,18 @@ impl Session {
 
     /// A message to a channel: its sender stands inside.
     fn take_from_channel(&mut self, push: Push, bytes: usize) {
+        // What was said first is read first: it waits behind what waits for a key.
+        let channel = self.channel_of(&push);
+        if let Some(channel) = channel.filter(|name| self.waits_its_turn(name)) {
+            if let Some(key_id) = super::channels::key_of(&push) {
+                self.want_key(&channel, key_id);
+            }
+            self.inbox.bytes += bytes;
+            return self.inbox.in_turn.push((push, bytes));
+        }
         let receipt = Some(Receipt::of(&push));
         let entry = match self.open_channel_push(&push, self.now.wall) {
-            Ok(row) => match self.lock_for_now(&push, &row) {
-                Some(message) => Entry::Locked(Box::new(message)),
-                None => Entry::Row(Box::new(row)),
-            },
+            Ok(row) => Entry::Row(Box::new(row)),
             Err(Unopened::UnknownSender) => {
                 self.inbox.bytes += bytes;
                 self.inbox.unknown_sender.push((push, bytes));
@@ -214,6 +227,7 @@ impl Session {
                     key_id,
                     reason: super::channels::in_words(why),
                 });
+                self.locks(&channel, true);
                 self.want_key(&channel, key_id);
                 Entry::Locked(Box::new(message))
             }
@@ -226,20 +240,15 @@ impl Session {
         });
     }
 
-    /// A message that could be opened, but comes after some whose key is asked for just now.
-    fn lock_for_now(&mut self, push: &Push, row: &NewInbox) -> Option<NewLocked> {
-        let channel = row.channel.clone()?;
-        if !self.waits_its_turn(&channel) {
-            return None;
+    /// Those whose turn has come.
+    pub(super) fn take_in_turn(&mut self) {
+        if self.inbox.in_turn.is_empty() {
+            return;
         }
-        let key_id = super::channels::key_of(push)?;
-        Some(NewLocked {
-            broker_id: push.message_id.clone(),
-            key_id,
-            channel,
-            frame: push.encode(),
-            received_at: self.now.wall,
-        })
+        for (push, bytes) in std::mem::take(&mut self.inbox.in_turn) {
+            self.inbox.bytes -= bytes;
+            self.take_from_channel(push, bytes);
+        }
     }
 
     /// A message that was locked is opened, or never will be: it moves into the inbox.
@@ -394,6 +403,7 @@ impl Session {
         receipt: Option<Receipt>,
         full: bool,
     ) -> Option<Receipt> {
+        self.locks(&message.channel, false);
         let receipt = receipt?;
         if full {
             let sender = PublicKey([0; 32]);

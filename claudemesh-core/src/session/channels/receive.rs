@@ -157,13 +157,38 @@ impl Session {
         Ok(row)
     }
 
-    /// Whether a message of this channel has to wait although it could be opened: an earlier one
-    /// may be among those whose key is asked for just now.
+    /// Of which channel a message is, as far as is known before it is opened.
+    pub(in crate::session) fn channel_of(&self, push: &Push) -> Option<ChannelName> {
+        let known = key_of(push).and_then(|id| self.channels.of_key.get(&id).cloned());
+        known.or_else(|| ChannelName::new(push.target.as_deref()?).ok())
+    }
+
+    /// Whether messages of this channel have to wait: there may be earlier ones whose key is asked
+    /// for just now, or that are about to be opened.
     pub(in crate::session) fn waits_its_turn(&self, name: &ChannelName) -> bool {
+        self.awaits_keys(name)
+            || self
+                .channels
+                .get(name)
+                .is_some_and(|held| held.locking + held.unlocking > 0 || !held.unlocks.is_empty())
+    }
+
+    fn awaits_keys(&self, name: &ChannelName) -> bool {
         self.channels.get(name).is_some_and(|held| {
             let logs = held.busy || held.log_wanted || self.log.is_syncing();
             held.fetching || !held.missing.is_empty() || (logs && !held.later.is_empty())
         })
+    }
+
+    /// A message of this channel is about to be locked in the store, or is there now.
+    pub(in crate::session) fn locks(&mut self, name: &ChannelName, more: bool) {
+        if let Some(channel) = self.channels.held.get_mut(name) {
+            channel.locking = if more {
+                channel.locking + 1
+            } else {
+                channel.locking.saturating_sub(1)
+            };
+        }
     }
 
     /// A key has come: what waited for it is opened, after what was sealed under earlier ones.
@@ -183,7 +208,7 @@ impl Session {
     }
 
     pub(super) fn flush_unlocks(&mut self, name: &ChannelName) {
-        if self.waits_its_turn(name) {
+        if self.awaits_keys(name) {
             return;
         }
         let Some(channel) = self.channels.held.get_mut(name) else {
@@ -195,14 +220,16 @@ impl Session {
     }
 
     pub(in crate::session) fn unlock(&mut self, key_id: KeyId) {
-        let held = self
-            .channels
-            .of_key
-            .get(&key_id)
-            .and_then(|n| self.channels.get(n));
-        if held.is_none_or(|held| held.keys.root(&key_id).is_none()) {
+        let Some(name) = self.channels.of_key.get(&key_id) else {
+            return;
+        };
+        let Some(channel) = self.channels.held.get_mut(name) else {
+            return;
+        };
+        if channel.keys.root(&key_id).is_none() {
             return;
         }
+        channel.unlocking += 1;
         let query = Query::Locked {
             key_id: Some(key_id),
             limit: PAGE,
@@ -224,6 +251,10 @@ impl Session {
         key_id: Option<KeyId>,
         result: Result<Rows, StoreError>,
     ) {
+        let name = key_id.and_then(|id| self.channels.of_key.get(&id).cloned());
+        if let Some(channel) = name.and_then(|name| self.channels.held.get_mut(&name)) {
+            channel.unlocking = channel.unlocking.saturating_sub(1);
+        }
         let rows = match result {
             Ok(Rows::Locked(rows)) => rows,
             Ok(_) => return,

@@ -25,6 +25,8 @@ mod sim;
 #[path = "router/world.rs"]
 mod world;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use books::Total;
@@ -32,6 +34,17 @@ use sim::Sim;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64, trace: bool) -> Total {
+    let run = std::panic::catch_unwind(|| Sim::new(seed, trace).run());
+    run.unwrap_or_else(|cause| {
+        eprintln!(
+            "seed {seed} failed; run it again with\n  CLAUDEMESH_SIM_SEED={seed} \
+             cargo test -p broker-min --test simulation -- --nocapture"
+        );
+        std::panic::resume_unwind(cause)
+    })
 }
 
 #[test]
@@ -42,23 +55,28 @@ fn promises_hold_under_any_order_of_faults() {
         None => (1, number("CLAUDEMESH_SIM_COUNT").unwrap_or(2_000)),
     };
     let start = Instant::now();
+    let next = AtomicU64::new(first);
+    let workers = thread::available_parallelism().map_or(1, usize::from);
     let mut total = Total::default();
-    for seed in first..first + count {
-        let run = std::panic::catch_unwind(|| {
-            let mut sim = Sim::new(seed, one.is_some());
-            sim.run()
-        });
-        match run {
-            Ok(one) => total.add(&one),
-            Err(cause) => {
-                eprintln!(
-                    "seed {seed} failed; run it again with\n  CLAUDEMESH_SIM_SEED={seed} \
-                     cargo test -p broker-min --test simulation -- --nocapture"
-                );
-                std::panic::resume_unwind(cause);
+    thread::scope(|scope| {
+        let work = || {
+            let mut total = Total::default();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= first + count {
+                    return total;
+                }
+                total.add(&run(seed, one.is_some()));
+            }
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(one) => total.add(&one),
+                Err(cause) => std::panic::resume_unwind(cause),
             }
         }
-    }
+    });
     eprintln!(
         "{count} seeds in {:.1} s: {total:?}",
         start.elapsed().as_secs_f64()

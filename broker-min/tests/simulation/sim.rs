@@ -81,7 +81,7 @@ impl Sim {
         for node in 0..self.nodes.len() {
             self.input(node, In::Tick);
         }
-        let steps = 200 + self.rng.below(600);
+        let steps = 300 + self.rng.below(900);
         for _ in 0..steps {
             self.step();
         }
@@ -121,24 +121,32 @@ impl Sim {
 
     fn step(&mut self) {
         let node = usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap();
-        match self.rng.below(if self.fair { 80 } else { 110 }) {
+        match self.rng.below(if self.fair { 80 } else { 112 }) {
             0..18 => self.work_disk(node),
-            18..40 => self.carry(node),
-            40..52 => self.work_broker(),
-            52..64 => self.read(node),
+            18..42 => self.carry(node),
+            42..54 => self.work_broker(),
+            54..64 => self.read(node),
             64..70 => self.connect(node),
             70..80 => self.pass(),
-            80..95 => self.send(node),
-            95..98 => self.change_channel(node),
-            98 => self.set_status(node),
-            99 => self.disconnect(node),
-            100..102 => self.crash_peer(node),
-            102..104 => self.crash_broker(),
-            104..106 => self.nodes[node].fails = self.rng.below(4) == 0,
-            106 => self.broker.fails = self.rng.below(4) == 0,
-            107 => self.input(node, In::Changed),
-            108 => self.remove(),
-            _ => self.jump(),
+            80..92 => self.send(node),
+            92..96 => self.change_channel(node),
+            96 => self.set_status(node),
+            _ => self.fault(node),
+        }
+    }
+
+    /// Rarely enough that things happen in between.
+    fn fault(&mut self, node: usize) {
+        match self.rng.below(40) {
+            0..4 => self.disconnect(node),
+            4..8 => self.crash_peer(node),
+            8..11 => self.crash_broker(),
+            11..18 => self.nodes[node].fails = self.rng.below(4) == 0,
+            18..21 => self.broker.fails = self.rng.below(4) == 0,
+            21..25 => self.input(node, In::Changed),
+            25..28 => self.remove(),
+            28 => self.jump(),
+            _ => {}
         }
     }
 
@@ -343,7 +351,7 @@ impl Sim {
             }
             _ => return,
         };
-        if !fair && self.rng.below(200) == 0 {
+        if !fair && self.rng.below(400) == 0 {
             return self.crash_peer(number);
         }
         self.input(number, input);
@@ -541,7 +549,7 @@ impl Sim {
 
     /// The owner removes somebody; rarely.
     fn remove(&mut self) {
-        if self.rng.below(6) != 0 || self.nodes.len() < 3 {
+        if self.rng.below(3) != 0 || self.nodes.len() < 3 {
             return;
         }
         let last = self.nodes.len() - 1;
@@ -552,6 +560,7 @@ impl Sim {
                 close_all: true,
             };
             let invite_token = None;
+            self.total.removed += 1;
             self.say(|| format!("{last} is to be removed"));
             self.command(0, Command::Append { body, invite_token });
         }
@@ -631,9 +640,9 @@ impl Sim {
 
     fn pass(&mut self) {
         let ms = match (self.rng.below(40), self.fair) {
-            (0, false) => 20_000,
-            (0..4, false) => 3_000,
-            (_, false) => self.rng.below(400),
+            (0, false) if self.rng.below(4) == 0 => 20_000,
+            (0..2, false) => 2_000,
+            (_, false) => self.rng.below(100),
             // In the end there is time for all that is to be done.
             (0..2, true) => 1_000,
             (_, true) => self.rng.below(20),

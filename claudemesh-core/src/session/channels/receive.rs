@@ -182,7 +182,7 @@ impl Session {
 
     /// A message of this channel is about to be locked in the store, or is there now.
     pub(in crate::session) fn locks(&mut self, name: &ChannelName, more: bool) {
-        if let Some(channel) = self.channels.held.get_mut(name) {
+        if let Some(channel) = self.open_channel(name) {
             channel.locking = if more {
                 channel.locking + 1
             } else {

@@ -150,7 +150,10 @@ impl Router {
             Then::Value(wrote) => self.wrote(*wrote, None),
             Then::Sent(sent) if sent.schedule.is_some() => self.fired(&sent, None),
             Then::Sent(sent) if unknown => {
-                // No ack: its retry decides.
+                // No ack: its retry decides. If it was kept after all, it waits in its mailboxes.
+                for address in &sent.recipients {
+                    self.look_again(&sent.mesh, address, sent.class);
+                }
                 self.close(sent.conn, CloseCode::OVERLOAD, "store_unknown");
             }
             Then::Sent(sent) => {

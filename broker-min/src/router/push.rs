@@ -151,6 +151,25 @@ impl Router {
         }
     }
 
+    /// There may be a new row in a mailbox that nobody here has seen: those who drain it look for
+    /// themselves, before a later row passes it by.
+    pub(super) fn look_again(&mut self, mesh: &MeshId, address: &PublicKey, class: Priority) {
+        let Some(mesh) = self.mesh(mesh) else {
+            return;
+        };
+        for id in mesh.drains.get(address).cloned().unwrap_or_default() {
+            let drains = self.conns.get_mut(&id).map(|conn| conn.drains.iter_mut());
+            for drain in drains.into_iter().flatten() {
+                if drain.address == *address {
+                    let cursor = drain.cursor(class);
+                    cursor.behind = true;
+                    cursor.overtaken = true;
+                }
+            }
+            self.fill(id);
+        }
+    }
+
     /// Asks for what a connection lacks, if it may be sent anything; else it has caught up.
     pub(super) fn fill(&mut self, id: ConnId) {
         let limit = self.limits.window;

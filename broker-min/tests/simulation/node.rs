@@ -1,6 +1,6 @@
 //! A peer: a session, its disk, and its link to the broker.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use broker_min::router::ConnId;
@@ -39,6 +39,8 @@ pub struct Node {
     pub fails: bool,
     pub shown: Option<PeerOp>,
     pub shown_text: Option<u64>,
+    /// What was shown and not taken, also by processes that crashed.
+    pub offered: BTreeSet<u64>,
     pub next_command: u64,
     /// Texts and targets of commands whose answer is awaited.
     pub asked: HashMap<u64, (u64, Target)>,
@@ -121,6 +123,7 @@ impl Node {
             fails: false,
             shown: None,
             shown_text: None,
+            offered: BTreeSet::new(),
             next_command: 0,
             asked: HashMap::new(),
             caught_up: false,

@@ -29,6 +29,8 @@ pub struct Sim {
     next_conn: u64,
     next_text: u64,
     fair: bool,
+    /// Of a hundred faults that could happen, so many do: some runs are calm, some are not.
+    storm: u64,
     trace: bool,
     books: Books,
     total: Total,
@@ -39,6 +41,7 @@ impl Sim {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let mut rng = Drbg::new(bytes);
+        let storm = [3, 12, 40, 100][usize::try_from(rng.below(4)).unwrap()];
         let count = 2 + u8::try_from(rng.below(4)).unwrap();
         let world = World::of(count);
         let mesh = world.mesh();
@@ -71,6 +74,7 @@ impl Sim {
             next_conn: 0,
             next_text: 0,
             fair: false,
+            storm,
             trace,
             books: Books::default(),
             total: Total::default(),
@@ -137,6 +141,10 @@ impl Sim {
 
     /// Rarely enough that things happen in between.
     fn fault(&mut self, node: usize) {
+        if self.rng.below(100) >= self.storm {
+            self.carry(node);
+            return self.work_broker();
+        }
         match self.rng.below(40) {
             0..4 => self.disconnect(node),
             4..8 => self.crash_peer(node),
@@ -461,10 +469,10 @@ impl Sim {
         }
         let node = &mut self.nodes[number];
         let (member, disk) = (node.member, std::mem::take(&mut node.disk));
-        let shown = node.shown_text;
+        let offered = std::mem::take(&mut node.offered);
         let id = self.ids[number].clone();
         let mut fresh = Node::start(member, &self.mesh, &id, disk, &mut self.rng);
-        fresh.shown_text = shown;
+        fresh.offered = offered;
         self.nodes[number] = fresh;
         self.input(number, In::Tick);
     }
@@ -597,7 +605,9 @@ impl Sim {
         let ops: Vec<PeerOp> = node.shown.take().into_iter().collect();
         if !ops.is_empty() {
             node.disk.apply(&ops).unwrap();
-            node.shown_text = None;
+            if let Some(text) = node.shown_text.take() {
+                node.offered.remove(&text);
+            }
         }
         let query = Query::Unread {
             reader: reader(),
@@ -615,10 +625,9 @@ impl Sim {
             .parse()
             .unwrap();
         if row.again {
-            assert_eq!(
-                node.shown_text,
-                Some(text),
-                "marked as repeated, but never shown"
+            assert!(
+                node.offered.contains(&text),
+                "{text} is marked as repeated, but was never shown"
             );
             self.total.again += 1;
         } else {
@@ -627,6 +636,7 @@ impl Sim {
         }
         let node = &mut self.nodes[number];
         node.shown_text = Some(text);
+        node.offered.insert(text);
         let reader = reader();
         node.disk
             .apply(&[PeerOp::Offer {
@@ -783,7 +793,8 @@ impl Sim {
                 }
             }
         }
-        // What a sender said first in one place is taken first, within a priority.
+        // What one sender said in one place is taken in the order in which the broker accepted it,
+        // within a priority: its ids tell.
         let by_text: BTreeMap<u64, &Said> = self
             .books
             .said
@@ -791,15 +802,16 @@ impl Sim {
             .map(|said| (said.text, said))
             .collect();
         for (taker, texts) in &self.books.order {
-            let mut last: BTreeMap<(usize, String, u8), u64> = BTreeMap::new();
+            let mut last: BTreeMap<(usize, String, Priority), String> = BTreeMap::new();
             for text in texts {
-                let Some(said) = by_text.get(text) else {
+                let (Some(said), Some((class, id))) =
+                    (by_text.get(text), self.row_of(*taker, *text))
+                else {
                     continue;
                 };
-                let class = self.class_of(*taker, *text);
                 let place = (said.by, said.to.to_string(), class);
-                if let Some(before) = last.insert(place, *text) {
-                    assert!(before < *text, "{taker} took {text} after {before}");
+                if let Some(before) = last.insert(place, id.clone()) {
+                    assert!(before < id, "{taker} took {text} ({id}) after {before}");
                 }
             }
         }
@@ -820,21 +832,16 @@ impl Sim {
         })
     }
 
-    fn class_of(&self, number: usize, text: u64) -> u8 {
-        let Ok(Rows::Inbox(rows)) = self.nodes[number]
-            .disk
-            .read(&Query::Inbox { limit: 100_000 })
-        else {
+    /// The priority and the broker's id of what was taken.
+    fn row_of(&self, number: usize, text: u64) -> Option<(Priority, String)> {
+        let query = Query::Inbox { limit: 100_000 };
+        let Ok(Rows::Inbox(rows)) = self.nodes[number].disk.read(&query) else {
             panic!()
         };
         let wanted = text.to_string();
         let row = rows
-            .iter()
-            .find(|row| row.message.body == wanted.as_bytes());
-        row.map_or(0, |row| match row.message.priority {
-            Priority::Now => 0,
-            Priority::Next => 1,
-            Priority::Low => 2,
-        })
+            .into_iter()
+            .find(|row| row.message.body == wanted.as_bytes())?;
+        Some((row.message.priority, row.message.delivery.broker_id))
     }
 }

@@ -161,7 +161,9 @@ impl Peer {
     /// # Errors
     /// [`SendError::Resolve`] if nobody, or more than one, is called so; [`SendError::Peer`] with
     /// [`SessionError::Message`] if it is too large, [`SessionError::NotAMember`],
-    /// [`SessionError::RecipientRemoved`] or [`SessionError::Removed`]. Nothing was sent then; after
+    /// [`SessionError::Unverified`] (only the broker names the recipient: see
+    /// [`Outgoing::to_unverified`]), [`SessionError::RecipientRemoved`] or
+    /// [`SessionError::Removed`]. Nothing was sent then; after
     /// [`PeerError::Closed`] and [`StoreError::Unknown`] the message may be in the outbox all the
     /// same.
     pub async fn send(
@@ -184,12 +186,12 @@ impl Peer {
         let to = match to.into() {
             Recipient::Key(key) => Target::Peer(key),
             Recipient::Channel(name) => Target::Channel(name),
-            Recipient::Text(text) => self.target(&text).await?,
+            Recipient::Text(text) => self.recipient(&text).await?,
         };
+        let bare = message.may_go_to_unverified();
         let outgoing = message.to(to);
-        let mut reply = self
-            .command(Command::Send(Box::new(outgoing.clone())))
-            .await;
+        let send = || self.command(Command::Send(Box::new(outgoing.clone())));
+        let mut reply = send().await;
         // Who is not in the log as held may be in what was added since.
         let unknown = matches!(
             &reply,
@@ -197,13 +199,50 @@ impl Peer {
                 SessionError::NotAMember(_) | SessionError::NoSuchChannel(_)
             ))
         );
-        if unknown && self.sync().await.is_ok() {
-            reply = self.command(Command::Send(Box::new(outgoing))).await;
+        if unknown {
+            match self.sync().await {
+                Ok(()) => reply = send().await,
+                // Without the newest log nothing goes out bare.
+                Err(error) if bare => return Err(error.into()),
+                Err(_) => {}
+            }
         }
+        let unlogged = matches!(&reply, Err(PeerError::Session(SessionError::NotAMember(_))));
+        // The broker may know whom the log does not.
+        if unlogged && self.command(Command::ListPeers).await.is_ok() {
+            reply = send().await;
+        }
+        let receipts = &self.inner.shared.receipts;
         match reply? {
-            Reply::Queued(id, _) => Ok(self.inner.shared.receipts.take(id)),
+            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
+            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
             _ => Err(PeerError::Closed.into()),
         }
+    }
+
+    /// As [`Peer::target`]; whom the log does not have, the broker may name.
+    async fn recipient(&self, wanted: &str) -> Result<Target, SendError> {
+        match self.target(wanted).await {
+            Err(SendError::Resolve(unknown @ ResolveError::Unknown { .. })) => {
+                match self.resolve_unverified(wanted).await {
+                    Ok(Some(key)) => Ok(Target::Peer(key)),
+                    Err(ambiguous @ SendError::Resolve(_)) => Err(ambiguous),
+                    _ => Err(unknown.into()),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// The key of one whom the broker names and no log entry vouches for: by name, key, or a prefix
+    /// of the key; none if there is nobody. Needs the connection. Whose key it is, is the broker's
+    /// word: compare safety numbers.
+    ///
+    /// # Errors
+    /// [`SendError::Resolve`] if more than one is called so; [`SendError::Peer`].
+    pub async fn resolve_unverified(&self, wanted: &str) -> Result<Option<PublicKey>, SendError> {
+        let here = self.peers().await?;
+        Ok(info::resolve_unverified(&here, wanted)?)
     }
 
     /// To whom a text sends: a channel, if it begins with `#`, `@` or is `*` (`@all` is `*`), else who

@@ -1,7 +1,9 @@
 //! Who is in the mesh, and changing it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use super::info::{ByMember, member_of};
 use super::{MemberInfo, PATIENCE, Peer, PeerError, PeerInfo, random, unix_ms};
 use crate::crypto::KeyPair;
 use crate::id::{InviteId, MeshSlug, Name, PublicKey};
@@ -44,79 +46,35 @@ pub struct NewInvite {
 }
 
 impl Peer {
-    /// All members, with what the broker says about their presence. Waits up to 5 s for the
-    /// connection.
+    /// All members, with what the broker says about their presence, and those whom only the broker
+    /// names. What a session understands is taken from its member's own statement. Waits up to 5 s
+    /// for the connection.
     ///
     /// # Errors
     /// [`PeerError`]; [`Peer::members`] needs no connection.
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, PeerError> {
         self.connected_within(PATIENCE).await?;
-        let Reply::Peers(list) = self.command(Command::ListPeers).await? else {
+        let Reply::Peers(here) = self.command(Command::ListPeers).await? else {
             return Err(PeerError::Closed);
         };
-        let members = self.members();
-        let record = |key: &PublicKey| {
-            let hex = key.to_hex();
-            let told = list
-                .members
-                .iter()
-                .flatten()
-                .find(|m| m.member_pubkey == hex);
-            let sessions: Vec<_> = list
-                .peers
-                .iter()
-                .filter(|p| p.member_pubkey.as_deref() == Some(&hex))
-                .collect();
-            let online = told.map_or(!sessions.is_empty(), |told| told.online);
-            let status = sessions.iter().find_map(|p| p.status.parse().ok());
-            (
-                online,
-                told.and_then(|m| m.last_seen),
-                status,
-                sessions.len(),
-            )
-        };
-        let mut all: Vec<PeerInfo> = (members.iter())
+        let by_member = ByMember::of(&here);
+        let mut all: Vec<PeerInfo> = (self.members().iter())
             .map(|member| {
-                let (online, last_seen, status, sessions) = record(&member.key);
-                PeerInfo {
-                    key: member.key,
-                    name: member.shown.clone(),
-                    role: Some(member.role),
-                    verified: member.verified,
-                    online,
-                    last_seen,
-                    status: status.filter(|_| online),
-                    sessions,
-                }
+                let (name, role) = (member.shown.clone(), Some(member.role));
+                PeerInfo::of(&by_member, member.key, name, role, member.verified)
             })
             .collect();
-        for peer in &list.peers {
-            let text = peer.member_pubkey.as_deref().unwrap_or(&peer.pubkey);
-            let Ok(key) = PublicKey::from_hex(text) else {
+        let mut known: HashSet<PublicKey> = all.iter().map(|peer| peer.key).collect();
+        for session in &here.sessions {
+            let Some(key) = member_of(&session.record) else {
                 continue;
             };
-            if all.iter().any(|known| known.key == key) {
+            if !known.insert(key) {
                 continue;
             }
-            let (online, last_seen, status, sessions) = record(&key);
-            let name = peer
-                .display_name
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(64)
-                .collect();
-            let (role, verified) = (None, false);
-            all.push(PeerInfo {
-                key,
-                name,
-                role,
-                verified,
-                online,
-                last_seen,
-                status,
-                sessions,
-            });
+            let name = &session.record.display_name;
+            let name = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            all.push(PeerInfo::of(&by_member, key, name, None, false));
         }
         Ok(all)
     }

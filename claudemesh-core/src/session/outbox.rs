@@ -28,6 +28,8 @@ pub(super) struct Enqueued {
     command: CommandId,
     /// For the recipient, and for each of its devices.
     rows: Vec<NewOutbox>,
+    /// Whether it is bare text.
+    bare: bool,
     /// The connection on which it was to be transmitted at once.
     connection: u64,
 }
@@ -67,12 +69,12 @@ impl Framing {
     }
 }
 
-/// The text of a `send` frame.
-pub(super) fn send_frame(
+/// The text of a `send` frame; without a form it is bare text.
+pub(super) fn send_frame<'a>(
     target: &str,
     id: &MessageId,
     framing: &Framing,
-    form: &str,
+    form: impl Into<Option<&'a str>>,
     sealed: SealedText,
     size: usize,
 ) -> Result<String, SessionError> {
@@ -84,7 +86,7 @@ pub(super) fn send_frame(
         ciphertext: sealed.ciphertext,
         client_message_id: Some(id.as_str().to_owned()),
         expires_at: Some(framing.expires_at),
-        form: Some(form.to_owned()),
+        form: form.into().map(str::to_owned),
         ..Send::default()
     })
     .encode();
@@ -222,7 +224,7 @@ impl Outbox {
 impl Session {
     pub(super) fn send(&mut self, command: CommandId, message: &Outgoing) {
         match self.seal_all(message) {
-            Ok(mut rows) => {
+            Ok((mut rows, bare)) => {
                 for row in &mut rows {
                     // Only what would be next in line goes out right away.
                     let ready = match &row.to {
@@ -242,6 +244,7 @@ impl Session {
                 let work = Enqueued {
                     command,
                     rows,
+                    bare,
                     connection,
                 };
                 self.store(ops, StoreWork::Enqueued(work));
@@ -256,7 +259,8 @@ impl Session {
         key.is_some() && key == sealed_under(frame)
     }
 
-    fn seal_all(&mut self, message: &Outgoing) -> Result<Vec<NewOutbox>, SessionError> {
+    /// What is to be sent, and whether it is bare text.
+    fn seal_all(&mut self, message: &Outgoing) -> Result<(Vec<NewOutbox>, bool), SessionError> {
         if self.link.is_ended() {
             return Err(self.link.ended());
         }
@@ -270,7 +274,10 @@ impl Session {
         };
         match &message.to {
             Target::Peer(to) => self.seal_for_peer(message, *to, &content),
-            Target::Channel(name) => Ok(vec![self.row_for_channel(message, name, &content)?]),
+            Target::Channel(name) => {
+                let row = self.row_for_channel(message, name, &content)?;
+                Ok((vec![row], false))
+            }
         }
     }
 
@@ -281,10 +288,13 @@ impl Session {
         message: &Outgoing,
         to: PublicKey,
         content: &Content,
-    ) -> Result<Vec<NewOutbox>, SessionError> {
+    ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
         let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
         match log.roster().member_or_former(&to) {
-            None => return Err(SessionError::NotAMember(to)),
+            None if self.may_send_unverified(message, to)? => {
+                return Ok((vec![self.seal_as_bare(message, to, content)?], true));
+            }
+            None => {}
             Some(member) if member.removed_at.is_some() => {
                 return Err(SessionError::RecipientRemoved(to));
             }
@@ -300,7 +310,7 @@ impl Session {
         for device in devices {
             rows.push(self.seal(&framing, content, id.for_device(&device), device, head)?);
         }
-        Ok(rows)
+        Ok((rows, false))
     }
 
     fn seal(
@@ -343,7 +353,11 @@ impl Session {
         };
         let mut ids = work.rows.iter().map(|row| row.id.clone());
         if let Some(id) = ids.next() {
-            self.done(work.command, Ok(Reply::Queued(id, ids.collect())));
+            let reply = match work.bare {
+                true => Reply::QueuedBare(id),
+                false => Reply::Queued(id, ids.collect()),
+            };
+            self.done(work.command, Ok(reply));
         }
         for (row, outcome) in work.rows.iter().zip(outcomes) {
             let place = match outcome {
@@ -483,15 +497,19 @@ impl Session {
         let (mut ready, mut ops, mut ends) =
             (Vec::with_capacity(rows.len()), Vec::new(), Vec::new());
         for mut row in rows {
-            let Target::Channel(name) = &row.message.to else {
-                ready.push(row);
-                continue;
-            };
             // What was handed over once goes again as it was: the broker knows it by its bytes.
             if row.message.sent {
                 ready.push(row);
                 continue;
             }
+            if let Some(why) = self.outdated(&row.message) {
+                ends.push((row.message.id, SendState::Failed, Some(why)));
+                continue;
+            }
+            let Target::Channel(name) = &row.message.to else {
+                ready.push(row);
+                continue;
+            };
             let name = name.clone();
             if let Some(why) = self.channel_verdict(&name) {
                 ends.push((row.message.id, SendState::Failed, Some(why)));

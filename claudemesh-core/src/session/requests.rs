@@ -71,7 +71,8 @@ impl Session {
 
     pub(super) fn peers_list(&mut self, list: PeersList) {
         if let Some(Asked::Peers(command)) = self.requests.take(list.req_id.as_deref()) {
-            self.done(command, Ok(Reply::Peers(Box::new(list))));
+            let here = self.judge_list(list);
+            self.done(command, Ok(Reply::Peers(Box::new(here))));
         }
     }
 

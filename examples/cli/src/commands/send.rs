@@ -3,7 +3,8 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
 
-use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError};
+use claudemesh_core::id::PublicKey;
+use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
 use claudemesh_core::store::SendState;
 use serde_json::json;
 
@@ -37,9 +38,10 @@ pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> 
 }
 
 async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Result<Code, Failure> {
-    let to = resolve(peer, &args.to).await?;
+    let to = recipient(peer, &args.to).await?;
     let mut message = Outgoing::text(text)
         .priority(args.priority)
+        .to_unverified(args.unverified)
         .expires_in(args.expires);
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());
@@ -52,6 +54,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     let mut answer = json!({
         "message_id": receipt.id(),
         "state": state.as_str(),
+        "protected": receipt.is_protected(),
         "to": { "name": name, "pubkey": to },
     });
     if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
@@ -64,6 +67,12 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         SendState::Delivered => format!("Delivered to {name}: {}\n", receipt.id()),
         SendState::Failed => format!("Not sent to {name}: {}\n", receipt.id()),
     })?;
+    if !receipt.is_protected() {
+        context.out.note(&format!(
+            "It went as bare text: sealed for the key that the broker names as {name}'s, and not \
+             signed."
+        ));
+    }
     match (state, reached) {
         (SendState::Failed, _) => {
             let reason = reason.unwrap_or_else(|| "refused".to_owned());
@@ -96,6 +105,20 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
             Ok(Code::Ok)
         }
         _ => Ok(Code::Ok),
+    }
+}
+
+/// The key of who is meant: a member, or one whom only the broker names.
+async fn recipient(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
+    match resolve(peer, wanted).await {
+        Err(unknown) if unknown.code() == Code::NotFound => {
+            match peer.resolve_unverified(wanted).await {
+                Ok(Some(key)) => Ok(key),
+                Err(several @ SendError::Resolve(_)) => Err(several.into()),
+                _ => Err(unknown),
+            }
+        }
+        other => other,
     }
 }
 

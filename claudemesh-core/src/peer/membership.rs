@@ -76,6 +76,15 @@ impl Peer {
             let name = name.chars().filter(|c| !c.is_control()).take(64).collect();
             all.push(PeerInfo::of(&by_member, key, name, None, false));
         }
+        // Those without a session have no name here but the beginning of their key.
+        for told in here.members.iter().flatten() {
+            let Ok(key) = PublicKey::from_hex(&told.member_pubkey) else {
+                continue;
+            };
+            if known.insert(key) {
+                all.push(PeerInfo::of(&by_member, key, key.short(), None, false));
+            }
+        }
         Ok(all)
     }
 

@@ -147,9 +147,7 @@ async fn several_admins_change_the_mesh_at_once() {
 
 fn rule(result: &Result<(), PeerError>) -> Option<RuleError> {
     match result {
-        Err(PeerError::Session(SessionError::Log(LogError::Rule { source, .. }))) => {
-            Some(source.clone())
-        }
+        Err(PeerError::Session(SessionError::Log(LogError::Rule { source, .. }))) => Some(*source),
         _ => None,
     }
 }
@@ -475,4 +473,27 @@ async fn who_was_let_in_is_not_written_to_in_bare_text_any_more() {
         }
     });
     assert_eq!(refused.await, key);
+}
+
+#[tokio::test]
+async fn bare_text_does_not_go_by_what_was_known_some_time_ago() {
+    let mesh = TestMesh::start().await.unwrap();
+    let owner = mesh.peer("owner").await.unwrap();
+    let ana = mesh.peer("ana").await.unwrap();
+    let (eve, _raw) = legacy(&mesh, &owner, 7, "eve").await;
+    let key = eve.public();
+    let text = || Outgoing::text("hello").to_unverified(true);
+    assert!(!ana.send_message(key, text()).await.unwrap().is_protected());
+    // Without the broker nobody can say what she is by now.
+    mesh.stop_broker().await.unwrap();
+    soon(async {
+        while ana.is_connected() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let sent = ana.send_message(key, text()).await;
+    let named = matches!(&sent, Err(SendError::Peer(PeerError::NotConnected(_))));
+    assert!(named, "{sent:?}");
+    assert_eq!(ana.outbox(true).await.unwrap().len(), 1);
 }

@@ -188,7 +188,14 @@ impl Peer {
             Recipient::Channel(name) => Target::Channel(name),
             Recipient::Text(text) => self.recipient(&text).await?,
         };
-        let bare = message.may_go_to_unverified();
+        if let (true, Target::Peer(key)) = (message.may_go_to_unverified(), &to)
+            && !self.is_in_log(key)
+        {
+            // Whether it is in the log by now, and what it understands, is asked for anew: nothing
+            // goes out bare by what was known some time ago.
+            self.sync().await?;
+            self.command(Command::ListPeers).await?;
+        }
         let outgoing = message.to(to);
         let send = || self.command(Command::Send(Box::new(outgoing.clone())));
         let mut reply = send().await;
@@ -199,13 +206,8 @@ impl Peer {
                 SessionError::NotAMember(_) | SessionError::NoSuchChannel(_)
             ))
         );
-        if unknown {
-            match self.sync().await {
-                Ok(()) => reply = send().await,
-                // Without the newest log nothing goes out bare.
-                Err(error) if bare => return Err(error.into()),
-                Err(_) => {}
-            }
+        if unknown && self.sync().await.is_ok() {
+            reply = send().await;
         }
         let unlogged = matches!(&reply, Err(PeerError::Session(SessionError::NotAMember(_))));
         // The broker may know whom the log does not.
@@ -218,6 +220,11 @@ impl Peer {
             Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
             _ => Err(PeerError::Closed.into()),
         }
+    }
+
+    fn is_in_log(&self, key: &PublicKey) -> bool {
+        let log = self.inner.shared.log();
+        log.is_some_and(|log| log.roster().member_or_former(key).is_some())
     }
 
     /// As [`Peer::target`]; whom the log does not have, the broker may name.

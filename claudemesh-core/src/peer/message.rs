@@ -114,7 +114,8 @@ impl Outgoing {
     /// Whether it may go to a member that no entry of the membership log vouches for: false by
     /// default. To such a member it goes as bare text, sealed for its key, but not signed and
     /// without attributes, which is all that clients of the existing system read; that the key is
-    /// theirs is the broker's word. Anybody else gets the protected form all the same: who is in
+    /// theirs is the broker's word. It needs the connection: the log and the broker's list are
+    /// fetched first. Anybody else gets the protected form all the same: who is in
     /// the log, and who once showed a statement that says it understands more.
     #[must_use]
     pub fn to_unverified(mut self, may: bool) -> Self {

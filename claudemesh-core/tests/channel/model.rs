@@ -266,7 +266,7 @@ fn say_in_channel(step: &Step, world: &mut World, model: &mut Model, seen: &mut 
         ChannelName::new("#other").unwrap(),
     );
     let signed = {
-        let mut draft = world.log.draft(NOW, &world.mesh.log, body.clone());
+        let mut draft = world.log.draft(NOW, &world.mesh.log, body);
         draft.standing = standing;
         match step.mess {
             0 => draft.seq += 1,

@@ -127,6 +127,16 @@ fn who_is_in_the_log_gets_no_bare_text() {
         sent(&mut rig, to_eve("x")),
         Err(SessionError::NotAMember(key(EVE)))
     );
+    // Nor while something new was heard of and is not here yet.
+    let mut rig = self::rig();
+    rig.frame(LogAppended {
+        head: claudemesh_core::wire::LogHead::new(99, &claudemesh_core::id::Hash([1; 32])),
+        ..LogAppended::default()
+    });
+    assert_eq!(
+        sent(&mut rig, to_eve("x")),
+        Err(SessionError::NotAMember(key(EVE)))
+    );
     // In the log since: also if the broker's list is older.
     let mut rig = self::rig();
     let mut grown = rig.mesh.clone();

@@ -7,7 +7,14 @@
 //!
 //! | lie | what comes of it |
 //! |---|---|
-//! | a ghost among those who are here | shown, as not verified; nothing can be sent to it |
+//! | a ghost among those who are here | shown, as not verified; nothing is sent to it, save bare text by one who says so (*limit*) |
+//! | a session's statement is stripped | the session counts as unverified. *Limit*: so does one whose client makes none |
+//! | another member's or session's statement, one of another mesh, a changed one, one that is over | `BadStatement`; the session counts as unverified |
+//! | a statement shown twice | one session counts |
+//! | a statement of a session that is gone, within its 24 h | *limit*: it counts as here, as presence is the broker's word |
+//! | a stripped statement of one who has no log entry | who was seen to understand envelopes gets nothing else |
+//! | entries are withheld, and another's statement names them | `LogWithheld`, before anybody writes |
+//! | a removed member is let in, with its old key or by a link that is closed | `BadStatement` or `BadEntry`; its messages are set apart, or shown as not verified |
 //! | a ghost, or a removal, in the log by a forged entry | `BadEntry`; the log stays as it is |
 //! | a removal is withheld | `LogWithheld` as soon as a member who knows it writes. *Limit*: until then, what is sent to the removed one goes out, sealed for it |
 //! | the hidden removal is shown after all | `MemberRemoved`; nothing more is sent to that member |
@@ -51,6 +58,10 @@ mod delivery;
 mod log;
 #[path = "lying/messages.rs"]
 mod messages;
+#[path = "lying/removed.rs"]
+mod removed;
+#[path = "lying/statements.rs"]
+mod statements;
 
 use std::time::Duration;
 
@@ -106,12 +117,14 @@ async fn only(incoming: &mut Incoming, from: &Peer, to: &Peer) {
     assert!(message.from.verified && message.from.key == from.key());
 }
 
-/// Not a member: nothing is sealed for this key.
+/// Not a member, or one only by the broker's word: nothing is sealed for this key.
 async fn refuses_to_write(peer: &Peer, ghost: PublicKey) {
     let sent = peer.send(ghost, "x").await.map(|_| ());
     let named = matches!(
         &sent,
-        Err(SendError::Peer(PeerError::Session(SessionError::NotAMember(key)))) if *key == ghost
+        Err(SendError::Peer(PeerError::Session(
+            SessionError::NotAMember(key) | SessionError::Unverified(key)
+        ))) if *key == ghost
     );
     assert!(named, "{sent:?}");
 }

@@ -188,6 +188,28 @@ pub(crate) fn open_kept(
     Ok(envelope::read(&padded, address, Some(expected.sender))?.whenever())
 }
 
+/// Seals the bare form for a member without a log entry: the text itself, and nothing beside it.
+/// Nothing in it names mesh, sender, id or time; who gets it takes the broker's word for them.
+///
+/// # Errors
+/// [`MessageError::TooLarge`]; [`MessageError::Malformed`] for what would be taken for an envelope.
+pub fn seal_bare(
+    key: &DirectKey,
+    text: &str,
+    nonce: [u8; NONCE_LEN],
+) -> Result<SealedText, MessageError> {
+    if text.len() > MAX_BODY {
+        return Err(MessageError::TooLarge(text.len()));
+    }
+    if envelope::is_one(text.as_bytes()) {
+        return Err(MessageError::Malformed(DecodeError::WrongName));
+    }
+    Ok(SealedText {
+        nonce: base64(&nonce),
+        ciphertext: base64(&key.seal(&nonce, text.as_bytes())?),
+    })
+}
+
 /// Opens the bare form of members without a log entry: the text itself, sealed. Nothing in it
 /// names sender, id or time. A box that holds an envelope is refused: whoever takes it for bare
 /// text would skip every check of [`open_direct`].

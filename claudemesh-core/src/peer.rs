@@ -164,7 +164,9 @@ impl Peer {
     /// # Errors
     /// [`SendError::Resolve`] if nobody, or more than one, is called so; [`SendError::Peer`] with
     /// [`SessionError::Message`] if it is too large, [`SessionError::NotAMember`],
-    /// [`SessionError::RecipientRemoved`] or [`SessionError::Removed`]. Nothing was sent then; after
+    /// [`SessionError::Unverified`] (only the broker names the recipient: see
+    /// [`Outgoing::to_unverified`]), [`SessionError::RecipientRemoved`] or
+    /// [`SessionError::Removed`]. Nothing was sent then; after
     /// [`PeerError::Closed`] and [`StoreError::Unknown`] the message may be in the outbox all the
     /// same.
     pub async fn send(
@@ -185,10 +187,17 @@ impl Peer {
         message: Outgoing,
     ) -> Result<Receipt, SendError> {
         let to = self.recipient(to.into()).await?;
+        if let (true, Target::Peer(key)) = (message.may_go_to_unverified(), &to)
+            && !self.is_in_log(key)
+        {
+            // Whether it is in the log by now, and what it understands, is asked for anew: nothing
+            // goes out bare by what was known some time ago.
+            self.sync().await?;
+            self.command(Command::ListPeers).await?;
+        }
         let outgoing = message.to(to);
-        let mut reply = self
-            .command(Command::Send(Box::new(outgoing.clone())))
-            .await;
+        let send = || self.command(Command::Send(Box::new(outgoing.clone())));
+        let mut reply = send().await;
         // Who is not in the log as held may be in what was added since.
         let unknown = matches!(
             &reply,
@@ -197,10 +206,17 @@ impl Peer {
             ))
         );
         if unknown && self.sync().await.is_ok() {
-            reply = self.command(Command::Send(Box::new(outgoing))).await;
+            reply = send().await;
         }
+        let unlogged = matches!(&reply, Err(PeerError::Session(SessionError::NotAMember(_))));
+        // The broker may know whom the log does not.
+        if unlogged && self.command(Command::ListPeers).await.is_ok() {
+            reply = send().await;
+        }
+        let receipts = &self.inner.shared.receipts;
         match reply? {
-            Reply::Queued(id, _) => Ok(self.inner.shared.receipts.take(id)),
+            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
+            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
             _ => Err(PeerError::Closed.into()),
         }
     }
@@ -209,8 +225,38 @@ impl Peer {
         match to {
             Recipient::Key(key) => Ok(Target::Peer(key)),
             Recipient::Channel(name) => Ok(Target::Channel(name)),
-            Recipient::Text(text) => self.target(&text).await,
+            Recipient::Text(text) => self.named(&text).await,
         }
+    }
+
+    fn is_in_log(&self, key: &PublicKey) -> bool {
+        let log = self.inner.shared.log();
+        log.is_some_and(|log| log.roster().member_or_former(key).is_some())
+    }
+
+    /// As [`Peer::target`]; whom the log does not have, the broker may name.
+    async fn named(&self, wanted: &str) -> Result<Target, SendError> {
+        match self.target(wanted).await {
+            Err(SendError::Resolve(unknown @ ResolveError::Unknown { .. })) => {
+                match self.resolve_unverified(wanted).await {
+                    Ok(Some(key)) => Ok(Target::Peer(key)),
+                    Err(ambiguous @ SendError::Resolve(_)) => Err(ambiguous),
+                    _ => Err(unknown.into()),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// The key of one whom the broker names and no log entry vouches for: by name, key, or a prefix
+    /// of the key; none if there is nobody. Needs the connection. Whose key it is, is the broker's
+    /// word: compare safety numbers.
+    ///
+    /// # Errors
+    /// [`SendError::Resolve`] if more than one is called so; [`SendError::Peer`].
+    pub async fn resolve_unverified(&self, wanted: &str) -> Result<Option<PublicKey>, SendError> {
+        let here = self.peers().await?;
+        Ok(info::resolve_unverified(&here, wanted)?)
     }
 
     /// To whom a text sends: a channel, if it begins with `#`, `@` or is `*` (`@all` is `*`), else who

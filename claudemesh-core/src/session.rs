@@ -9,6 +9,7 @@
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
 mod answers;
+mod bare;
 mod channels;
 mod gossip;
 mod inbox;
@@ -18,6 +19,7 @@ mod log;
 mod outbox;
 mod requests;
 mod standing;
+mod statements;
 mod types;
 mod values;
 
@@ -25,18 +27,21 @@ mod values;
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
     About, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing, Reply, Retry,
-    Said, Scheduled, SessionConfig, SessionError, StoreToken,
+    Said, Scheduled, SessionConfig, SessionError, SessionHere, StatementFault, StoreToken,
+    WhoIsHere,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::SUMMARY_PROTECTED;
 
 use std::collections::{HashMap, VecDeque};
 
+use serde::Deserialize as _;
+
 use crate::crypto::{DirectKey, Drbg, KeyError, X25519Secret};
 use crate::id::{KeyId, PublicKey, Status};
 use crate::membership::Log;
 use crate::store::{OutboxRow, Outcome, PeerOp, Pin, Query, Rows, StoreError};
-use crate::wire::{BrokerFrame, ClientFrame, Push, ScheduleTaken};
+use crate::wire::{BrokerFrame, ClientFrame, Push, ScheduleTaken, SignedBlob};
 
 /// Shared keys kept at most; making one costs a key agreement.
 const MAX_DIRECT_KEYS: usize = 1_024;
@@ -97,6 +102,7 @@ pub struct Session {
     inbox: inbox::Inbox,
     log: log::LogSync,
     gossip: gossip::Gossip,
+    statements: statements::Statements,
     requests: requests::Requests,
     keep: keep::Keep,
     channels: channels::Channels,
@@ -126,6 +132,7 @@ impl Session {
             inbox: inbox::Inbox::default(),
             log: log::LogSync::new(log),
             gossip: gossip::Gossip::default(),
+            statements: statements::Statements::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             channels: channels::Channels::default(),
@@ -393,9 +400,14 @@ impl Session {
         };
         match push.event.as_deref() {
             Some("peer_joined" | "peer_returned") => {
+                let (key, told) = (text("pubkey"), text("name"));
+                let shown = push.event_data.as_ref().and_then(|d| d.get("statement"));
+                let shown = shown.and_then(|value| SignedBlob::deserialize(value).ok());
+                let (name, verified) = self.judge_arrival(&key, told, shown.as_ref());
                 self.event(Event::PeerOnline {
-                    key: text("pubkey"),
-                    name: text("name"),
+                    key,
+                    name,
+                    verified,
                 });
             }
             Some("peer_left") => {

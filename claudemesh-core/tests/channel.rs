@@ -9,6 +9,8 @@ mod log;
 #[path = "membership/mesh.rs"]
 #[allow(dead_code, reason = "the tests of the mesh's log use all of it")]
 mod mesh;
+#[path = "channel/model.rs"]
+mod model;
 #[path = "channel/random.rs"]
 mod random;
 #[path = "channel/sealed.rs"]

@@ -12,4 +12,8 @@ mod logs;
 mod receiving;
 #[path = "session/sending.rs"]
 mod sending;
+#[path = "session/statements.rs"]
+mod statements;
 mod support;
+#[path = "session/unverified.rs"]
+mod unverified;

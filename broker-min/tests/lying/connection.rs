@@ -83,7 +83,7 @@ async fn somebody_who_does_not_exist_comes_online() {
     );
     // The limit: it is told, as the broker's word.
     let name = told(&mut events, |event| match event {
-        Event::PeerOnline { key, name } => (key == ghost.to_hex()).then_some(name),
+        Event::PeerOnline { key, name, .. } => (key == ghost.to_hex()).then_some(name),
         _ => None,
     });
     assert!(!name.await.contains('\n'));

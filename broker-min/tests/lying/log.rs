@@ -20,19 +20,19 @@ fn issued(log: &Log, liar: &LyingBroker, byte: u8) -> SignedEntry {
     log.draft(now, body).sign(liar.mesh.owner(), None)
 }
 
-fn appended(seq: u64, entry: &SignedEntry) -> Value {
+pub(super) fn appended(seq: u64, entry: &SignedEntry) -> Value {
     json!({ "type": "log_appended", "channel": "", "entry": blob(entry),
             "head": LogHead::new(seq, &entry.hash()) })
 }
 
 /// The log that the peer holds, after it fetched.
-async fn held(peer: &Peer) -> std::sync::Arc<Log> {
+pub(super) async fn held(peer: &Peer) -> std::sync::Arc<Log> {
     peer.sync().await.unwrap();
     peer.log().unwrap()
 }
 
 /// Hides all that comes after the log as it is held now.
-async fn freeze(liar: &LyingBroker, peer: &Peer) {
+pub(super) async fn freeze(liar: &LyingBroker, peer: &Peer) {
     let head = held(peer).await.head();
     liar.script(peer.key(), move |way, mut frame| {
         if way == Way::ToBroker {

@@ -511,6 +511,7 @@ impl Sim {
             reply_to: None,
             attributes: Vec::new(),
             expires_in: None,
+            to_unverified: false,
         };
         let node = &mut self.nodes[number];
         let id = node.next_command + 1;

@@ -305,6 +305,17 @@ pub async fn join_legacy(mesh: &TestMesh, token: &str, key: &KeyPair, name: &str
     post_join(mesh, token, key, name, None).await
 }
 
+/// Joins by this token with this log entry, whatever it says.
+pub async fn join_with(
+    mesh: &TestMesh,
+    token: &str,
+    key: &KeyPair,
+    name: &str,
+    entry: &SignedEntry,
+) -> HttpAnswer {
+    post_join(mesh, token, key, name, Some(blob(entry))).await
+}
+
 async fn post_join(
     mesh: &TestMesh,
     token: &str,

@@ -113,6 +113,16 @@ impl SessionStatement {
         mesh: &MeshId,
         now: u64,
     ) -> Result<Self, SessionStatementError> {
+        let statement = Self::read(signed, mesh)?;
+        statement.holds_at(now)?;
+        Ok(statement)
+    }
+
+    /// As [`SessionStatement::open`], whenever it holds.
+    pub(crate) fn read(
+        signed: &SignedSession,
+        mesh: &MeshId,
+    ) -> Result<Self, SessionStatementError> {
         let statement = Self::decode(&signed.bytes)?;
         statement.check()?;
         if statement.mesh != *mesh {
@@ -121,13 +131,18 @@ impl SessionStatement {
         if !verify(&statement.member, &signed.bytes, &signed.signature) {
             return Err(SessionStatementError::BadSignature);
         }
-        if now < statement.not_before {
+        Ok(statement)
+    }
+
+    /// Whether it holds at `now` (unix ms).
+    pub(crate) const fn holds_at(&self, now: u64) -> Result<(), SessionStatementError> {
+        if now < self.not_before {
             return Err(SessionStatementError::NotYet);
         }
-        if now >= statement.expires_at {
+        if now >= self.expires_at {
             return Err(SessionStatementError::Expired);
         }
-        Ok(statement)
+        Ok(())
     }
 
     /// Whether it understands something.

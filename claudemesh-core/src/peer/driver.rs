@@ -326,12 +326,14 @@ impl Run {
             }
         }
         let receipts = &self.driver.shared.receipts;
-        if let Ok(Reply::Queued(message, copies)) = &result {
-            // Registered before the sender learns the id, so that no step is missed.
-            receipts.register(message, copies);
+        // Registered before the sender learns the id, so that no step is missed.
+        match &result {
+            Ok(Reply::Queued(message, copies)) => receipts.register(message, copies),
+            Ok(Reply::QueuedBare(message)) => receipts.register(message, &[]),
+            _ => {}
         }
         let unheard = self.answers.remove(&id).and_then(|a| a.send(result).err());
-        if let Some(Ok(Reply::Queued(message, _))) = unheard {
+        if let Some(Ok(Reply::Queued(message, _) | Reply::QueuedBare(message))) = unheard {
             receipts.forget(&message);
         }
     }

@@ -57,6 +57,9 @@ pub struct Received {
     pub sent_at: std::time::SystemTime,
     /// By this machine's clock.
     pub received_at: std::time::SystemTime,
+    /// Whether it came in the form that its sender signs. Where this is false it was bare text, of
+    /// a member without a log entry: who said it, and when, is the broker's word.
+    pub protected: bool,
     /// It was shown before and not taken: a crash lay in between.
     pub again: bool,
     pub(super) seq: u64,
@@ -82,6 +85,7 @@ impl Received {
         let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
         let message = row.message;
         Self {
+            protected: message.is_protected(),
             id: message.id,
             from: Sender {
                 key: message.sender,

@@ -1,7 +1,11 @@
 //! Who is in the mesh, and finding one by name.
 
+use std::collections::{BTreeSet, HashMap};
+
 use crate::id::{Name, PublicKey, Status};
 use crate::membership::{Member, Role, Roster};
+use crate::session::{SUMMARY_PROTECTED, SessionHere, WhoIsHere};
+use crate::wire::{MemberRecord, PeerRecord};
 
 /// A member, as the membership log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,13 +62,96 @@ pub struct PeerInfo {
     pub last_seen: Option<u64>,
     /// Its status, as the broker says; none if it is offline.
     pub status: Option<Status>,
-    /// How many sessions of it are visible.
+    /// How many sessions of it are visible, as the broker says.
     pub sessions: usize,
-    /// What one of its sessions says it does.
+    /// Of how many of them the member itself has said, by a statement that holds, that they are
+    /// its own. That they are here now is the broker's word all the same.
+    pub verified_sessions: usize,
+    /// What these understand, for example `envelope/1`: each at least one of them, in order.
+    pub capabilities: Vec<String>,
+    /// What it says it does.
     pub summary: Option<String>,
-    /// Whether the summary was sealed: only members read it, and it is this peer's word. If not,
-    /// it is what the broker says.
+    /// Whether the summary is the member's own word. Where this is false the broker could read it,
+    /// and could have written it.
     pub summary_protected: bool,
+}
+
+impl PeerInfo {
+    /// A member, with what the broker says of it and what its statements prove.
+    pub(super) fn of(
+        here: &ByMember<'_>,
+        key: PublicKey,
+        name: String,
+        role: Option<Role>,
+        verified: bool,
+    ) -> Self {
+        let told = here.members.get(&key);
+        let sessions = here.sessions.get(&key).map_or(&[][..], Vec::as_slice);
+        let statements = || sessions.iter().filter_map(|s| s.statement.as_ref());
+        let capabilities: BTreeSet<&String> =
+            statements().flat_map(|s| s.capabilities.iter()).collect();
+        let online = told.map_or(!sessions.is_empty(), |told| told.online);
+        let status = sessions.iter().find_map(|s| s.record.status.parse().ok());
+        let summary = summary(sessions);
+        Self {
+            key,
+            name,
+            role,
+            verified,
+            online,
+            last_seen: told.and_then(|told| told.last_seen),
+            status: status.filter(|_| online),
+            sessions: sessions.len(),
+            verified_sessions: statements().count(),
+            capabilities: capabilities.into_iter().cloned().collect(),
+            summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
+            summary: summary.map(|(text, _)| text),
+        }
+    }
+}
+
+/// Who is here, by members.
+pub(super) struct ByMember<'a> {
+    sessions: HashMap<PublicKey, Vec<&'a SessionHere>>,
+    members: HashMap<PublicKey, &'a MemberRecord>,
+}
+
+impl<'a> ByMember<'a> {
+    pub(super) fn of(here: &'a WhoIsHere) -> Self {
+        let mut sessions: HashMap<_, Vec<_>> = HashMap::new();
+        for session in &here.sessions {
+            if let Some(key) = member_of(&session.record) {
+                sessions.entry(key).or_default().push(session);
+            }
+        }
+        let members = here.members.iter().flatten();
+        let members = members.filter_map(|told| {
+            let key = PublicKey::from_hex(&told.member_pubkey).ok()?;
+            Some((key, told))
+        });
+        Self {
+            sessions,
+            members: members.collect(),
+        }
+    }
+}
+
+/// The newest summary of a member's sessions, and whether it was sealed.
+fn summary(sessions: &[&SessionHere]) -> Option<(String, bool)> {
+    let told = sessions.iter().rev().find_map(|s| {
+        let text = s.record.summary().filter(|text| !text.is_empty())?;
+        Some((text, s.record.extra.contains_key(SUMMARY_PROTECTED)))
+    });
+    told.map(|(text, sealed)| {
+        let text = text.chars().filter(|c| !c.is_control()).take(512).collect();
+        (text, sealed)
+    })
+}
+
+/// Whose session a record is, as the broker says.
+pub(super) fn member_of(record: &PeerRecord) -> Option<PublicKey> {
+    let text = record.member_pubkey.as_deref().unwrap_or(&record.pubkey);
+    PublicKey::from_hex(text).ok()
 }
 
 /// Why a text names nobody, or more than one.
@@ -79,6 +166,14 @@ pub enum ResolveError {
         /// Who is here.
         candidates: Vec<MemberInfo>,
     },
+    /// More than one is meant of those whom no log entry vouches for.
+    #[error("{wanted:?} could be {}, who are all unverified; write the key", keys(.candidates))]
+    AmbiguousUnverified {
+        /// What was looked for.
+        wanted: String,
+        /// Who is meant.
+        candidates: Vec<PublicKey>,
+    },
     /// More than one is meant.
     #[error("{wanted:?} could be {}; write the key, or more of it", list(.candidates))]
     Ambiguous {
@@ -87,6 +182,11 @@ pub enum ResolveError {
         /// Who is meant.
         candidates: Vec<MemberInfo>,
     },
+}
+
+fn keys(candidates: &[PublicKey]) -> String {
+    let shown: Vec<String> = candidates.iter().take(16).map(PublicKey::short).collect();
+    shown.join(", ")
 }
 
 fn list(candidates: &[MemberInfo]) -> String {
@@ -102,6 +202,34 @@ fn list(candidates: &[MemberInfo]) -> String {
         "none".to_owned()
     } else {
         names.join(", ")
+    }
+}
+
+/// Finds one whom the broker names and the log does not have: by name, whole, by key, or by a prefix
+/// of the key of at least four digits.
+pub(super) fn resolve_unverified(
+    here: &[PeerInfo],
+    wanted: &str,
+) -> Result<Option<PublicKey>, ResolveError> {
+    let text = wanted.trim();
+    let prefix = text.to_lowercase();
+    let is_prefix = (4..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let others = || here.iter().filter(|peer| peer.role.is_none());
+    let mut found: Vec<PublicKey> = others()
+        .filter(|peer| peer.name == text)
+        .map(|peer| peer.key)
+        .collect();
+    if found.is_empty() && is_prefix {
+        let named = others().filter(|peer| peer.key.to_hex().starts_with(&prefix));
+        found = named.map(|peer| peer.key).collect();
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(*one)),
+        _ => Err(ResolveError::AmbiguousUnverified {
+            wanted: text.chars().take(128).collect(),
+            candidates: found,
+        }),
     }
 }
 

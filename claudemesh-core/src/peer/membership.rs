@@ -1,15 +1,18 @@
 //! Who is in the mesh, and changing it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use super::info::{ByMember, member_of};
 use super::{MemberInfo, PATIENCE, Peer, PeerError, PeerInfo, random, unix_ms};
 use crate::crypto::KeyPair;
 use crate::id::{InviteId, MeshSlug, Name, PublicKey};
 use crate::invite::{IssuedInvite, Offer};
 use crate::membership::{Body, Invite, Role};
-use crate::session::{Command, Reply, SUMMARY_PROTECTED, SessionError};
-use crate::wire::PeerRecord;
+use crate::session::{Command, Reply, SessionError};
 
+/// Channels whose logs are fetched before somebody is removed, at most.
+const MAX_PREPARED: usize = 256;
 /// For how long a device's link is good at most.
 const DEVICE_LINK: Duration = Duration::from_secs(600);
 
@@ -45,85 +48,44 @@ pub struct NewInvite {
 }
 
 impl Peer {
-    /// All members, with what the broker says about their presence. Waits up to 5 s for the
-    /// connection.
+    /// All members, with what the broker says about their presence, and those whom only the broker
+    /// names. What a session understands is taken from its member's own statement. Waits up to 5 s
+    /// for the connection.
     ///
     /// # Errors
     /// [`PeerError`]; [`Peer::members`] needs no connection.
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, PeerError> {
         self.connected_within(PATIENCE).await?;
-        let Reply::Peers(list) = self.command(Command::ListPeers).await? else {
+        let Reply::Peers(here) = self.command(Command::ListPeers).await? else {
             return Err(PeerError::Closed);
         };
-        let members = self.members();
-        let record = |key: &PublicKey| {
-            let hex = key.to_hex();
-            let told = list
-                .members
-                .iter()
-                .flatten()
-                .find(|m| m.member_pubkey == hex);
-            let sessions: Vec<_> = list
-                .peers
-                .iter()
-                .filter(|p| p.member_pubkey.as_deref() == Some(&hex))
-                .collect();
-            let online = told.map_or(!sessions.is_empty(), |told| told.online);
-            let status = sessions.iter().find_map(|p| p.status.parse().ok());
-            let summary = summary(&sessions);
-            (
-                summary,
-                online,
-                told.and_then(|m| m.last_seen),
-                status,
-                sessions.len(),
-            )
-        };
-        let mut all: Vec<PeerInfo> = (members.iter())
+        let by_member = ByMember::of(&here);
+        let mut all: Vec<PeerInfo> = (self.members().iter())
             .map(|member| {
-                let (summary, online, last_seen, status, sessions) = record(&member.key);
-                PeerInfo {
-                    key: member.key,
-                    name: member.shown.clone(),
-                    role: Some(member.role),
-                    verified: member.verified,
-                    online,
-                    last_seen,
-                    status: status.filter(|_| online),
-                    sessions,
-                    summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
-                    summary: summary.map(|(text, _)| text),
-                }
+                let (name, role) = (member.shown.clone(), Some(member.role));
+                PeerInfo::of(&by_member, member.key, name, role, member.verified)
             })
             .collect();
-        for peer in &list.peers {
-            let text = peer.member_pubkey.as_deref().unwrap_or(&peer.pubkey);
-            let Ok(key) = PublicKey::from_hex(text) else {
+        let mut known: HashSet<PublicKey> = all.iter().map(|peer| peer.key).collect();
+        for session in &here.sessions {
+            let Some(key) = member_of(&session.record) else {
                 continue;
             };
-            if all.iter().any(|known| known.key == key) {
+            if !known.insert(key) {
                 continue;
             }
-            let (summary, online, last_seen, status, sessions) = record(&key);
-            let name = peer
-                .display_name
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(64)
-                .collect();
-            let (role, verified) = (None, false);
-            all.push(PeerInfo {
-                key,
-                name,
-                role,
-                verified,
-                online,
-                last_seen,
-                status,
-                sessions,
-                summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
-                summary: summary.map(|(text, _)| text),
-            });
+            let name = &session.record.display_name;
+            let name = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            all.push(PeerInfo::of(&by_member, key, name, None, false));
+        }
+        // Those without a session have no name here but the beginning of their key.
+        for told in here.members.iter().flatten() {
+            let Ok(key) = PublicKey::from_hex(&told.member_pubkey) else {
+                continue;
+            };
+            if known.insert(key) {
+                all.push(PeerInfo::of(&by_member, key, key.short(), None, false));
+            }
         }
         Ok(all)
     }
@@ -266,6 +228,12 @@ impl Peer {
     /// # Errors
     /// [`PeerError`].
     pub async fn remove(&self, member: PublicKey, close_all: bool) -> Result<(), PeerError> {
+        // What the one who is removed did in channels is to be held before: whoever removes it vouches
+        // for that by what it signs there afterwards.
+        let channels = self.channels().into_iter().map(|channel| channel.name);
+        for name in channels.take(MAX_PREPARED) {
+            let _ = self.command(Command::SyncChannel(name)).await;
+        }
         self.append(Body::MemberRemoved {
             key: member,
             close_all,
@@ -282,13 +250,4 @@ impl Peer {
         .await
         .map(|_| ())
     }
-}
-
-/// The newest summary of a member's sessions, and whether it was sealed.
-fn summary(sessions: &[&PeerRecord]) -> Option<(String, bool)> {
-    let told = sessions.iter().rev().find_map(|p| Some((p, p.summary()?)));
-    told.filter(|(_, text)| !text.is_empty()).map(|(p, text)| {
-        let text = text.chars().filter(|c| !c.is_control()).take(512).collect();
-        (text, p.extra.contains_key(SUMMARY_PROTECTED))
-    })
 }

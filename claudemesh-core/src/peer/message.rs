@@ -60,6 +60,7 @@ pub struct Outgoing {
     reply_to: Option<MessageId>,
     attributes: Vec<String>,
     expires_in: Option<Duration>,
+    unverified: bool,
 }
 
 impl Outgoing {
@@ -77,6 +78,7 @@ impl Outgoing {
             reply_to: None,
             attributes: Vec::new(),
             expires_in: None,
+            unverified: false,
         }
     }
 
@@ -109,6 +111,22 @@ impl Outgoing {
         self
     }
 
+    /// Whether it may go to a member that no entry of the membership log vouches for: false by
+    /// default. To such a member it goes as bare text, sealed for its key, but not signed and
+    /// without attributes, which is all that clients of the existing system read; that the key is
+    /// theirs is the broker's word. It needs the connection: the log and the broker's list are
+    /// fetched first. Anybody else gets the protected form all the same: who is in
+    /// the log, and who once showed a statement that says it understands more.
+    #[must_use]
+    pub fn to_unverified(mut self, may: bool) -> Self {
+        self.unverified = may;
+        self
+    }
+
+    pub(super) fn may_go_to_unverified(&self) -> bool {
+        self.unverified
+    }
+
     /// As the session takes it.
     pub(super) fn to(self, to: Target) -> session::Outgoing {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -120,6 +138,7 @@ impl Outgoing {
             reply_to: self.reply_to,
             attributes: self.attributes,
             expires_in: self.expires_in.map(ms),
+            to_unverified: self.unverified,
         }
     }
 }

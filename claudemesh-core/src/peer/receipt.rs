@@ -42,6 +42,7 @@ pub struct Accepted {
 #[derive(Debug, Clone)]
 pub struct Receipt {
     id: MessageId,
+    protected: bool,
     progress: watch::Receiver<Progress>,
 }
 
@@ -49,6 +50,12 @@ impl Receipt {
     /// The message's id.
     pub fn id(&self) -> &MessageId {
         &self.id
+    }
+
+    /// Whether it went in the form that its sender signs. Where this is false it went as bare
+    /// text, to a member without a log entry: its recipient has the broker's word for who sent it.
+    pub fn is_protected(&self) -> bool {
+        self.protected
     }
 
     /// How far the message has come, as far as is known now.
@@ -169,7 +176,7 @@ impl Receipts {
     }
 
     /// Takes the receipt of a message that was just registered.
-    pub(super) fn take(&self, id: MessageId) -> Receipt {
+    pub(super) fn take(&self, id: MessageId, protected: bool) -> Receipt {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = all.get_mut(&id).and_then(|followed| followed.first.take());
         if first
@@ -187,7 +194,11 @@ impl Receipts {
             };
             watch::channel(queued).1
         });
-        Receipt { id, progress }
+        Receipt {
+            id,
+            protected,
+            progress,
+        }
     }
 
     /// A message, or the copy for a device, has come further.

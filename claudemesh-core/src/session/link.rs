@@ -9,6 +9,14 @@ use crate::wire::{
     ErrorFrame, Fetch, Hello, HelloAck, SetStatus, errors::code,
 };
 
+/// What a session of ours understands, as it says in its hello and signs in its statement.
+pub(super) const CAPABILITIES: [&str; 5] = [
+    CAP_DELIVERY,
+    CAP_ENVELOPE,
+    CAP_LOG,
+    CAP_CHANNELS,
+    CAP_VALUES,
+];
 /// Milliseconds until the hello must be answered.
 const HELLO_ACK_MS: u64 = 10_000;
 /// Milliseconds of silence after which the broker is taken for gone; it pings every 30 s.
@@ -205,17 +213,8 @@ impl Session {
         hello.peer_type.clone_from(&config.about.peer_type);
         hello.channel.clone_from(&config.about.channel);
         hello.model.clone_from(&config.about.model);
-        hello.capabilities = Some(
-            [
-                CAP_DELIVERY,
-                CAP_ENVELOPE,
-                CAP_LOG,
-                CAP_CHANNELS,
-                CAP_VALUES,
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-        );
+        hello.capabilities = Some(CAPABILITIES.map(str::to_owned).to_vec());
+        hello.statement = self.own_statement(wall);
         hello.durable = Some(config.durable);
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
@@ -360,6 +359,7 @@ impl Session {
         self.inbox.connection_closed();
         self.log.connection_closed();
         self.gossip.connection_closed();
+        self.statements.connection_closed();
         self.fail_requests(reason);
         self.values_connection_lost();
         self.channels.connection_closed();

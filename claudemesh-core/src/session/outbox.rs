@@ -28,6 +28,8 @@ pub(super) struct Enqueued {
     command: CommandId,
     /// For the recipient, and for each of its devices.
     rows: Vec<NewOutbox>,
+    /// Whether it is bare text.
+    bare: bool,
     /// The connection on which it was to be transmitted at once.
     connection: u64,
 }
@@ -68,12 +70,12 @@ impl Framing {
     }
 }
 
-/// The text of a `send` frame.
-pub(super) fn send_frame(
+/// The text of a `send` frame; without a form it is bare text.
+pub(super) fn send_frame<'a>(
     target: &str,
     id: &MessageId,
     framing: &Framing,
-    form: &str,
+    form: impl Into<Option<&'a str>>,
     sealed: SealedText,
     size: usize,
 ) -> Result<String, SessionError> {
@@ -85,7 +87,7 @@ pub(super) fn send_frame(
         ciphertext: sealed.ciphertext,
         client_message_id: Some(id.as_str().to_owned()),
         expires_at: Some(framing.expires_at),
-        form: Some(form.to_owned()),
+        form: form.into().map(str::to_owned),
         ..Send::default()
     })
     .encode();
@@ -227,7 +229,7 @@ impl Outbox {
 impl Session {
     pub(super) fn send(&mut self, command: CommandId, message: &Outgoing) {
         match self.seal_all(message) {
-            Ok(mut rows) => {
+            Ok((mut rows, bare)) => {
                 for row in &mut rows {
                     // Only what would be next in line goes out right away.
                     let ready = match &row.to {
@@ -247,6 +249,7 @@ impl Session {
                 let work = Enqueued {
                     command,
                     rows,
+                    bare,
                     connection,
                 };
                 self.store(ops, StoreWork::Enqueued(work));
@@ -261,7 +264,8 @@ impl Session {
         key.is_some() && key == sealed_under(frame)
     }
 
-    fn seal_all(&mut self, message: &Outgoing) -> Result<Vec<NewOutbox>, SessionError> {
+    /// What is to be sent, and whether it is bare text.
+    fn seal_all(&mut self, message: &Outgoing) -> Result<(Vec<NewOutbox>, bool), SessionError> {
         if self.link.is_ended() {
             return Err(self.link.ended());
         }
@@ -274,7 +278,7 @@ impl Session {
         &mut self,
         message: &Outgoing,
         id: MessageId,
-    ) -> Result<Vec<NewOutbox>, SessionError> {
+    ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
         let content = Content {
             id,
             sent_at: self.now.wall,
@@ -286,8 +290,11 @@ impl Session {
         };
         let framing = Framing::of(message, self.now.wall);
         match &message.to {
-            Target::Peer(to) => self.seal_for_peer(&framing, *to, &content),
-            Target::Channel(name) => Ok(vec![self.row_for_channel(&framing, name, &content)?]),
+            Target::Peer(to) => self.seal_for_peer(message, &framing, *to, &content),
+            Target::Channel(name) => {
+                let row = self.row_for_channel(&framing, name, &content)?;
+                Ok((vec![row], false))
+            }
         }
     }
 
@@ -295,13 +302,17 @@ impl Session {
     /// process itself, if it is one of them.
     pub(super) fn seal_for_peer(
         &mut self,
+        message: &Outgoing,
         framing: &Framing,
         to: PublicKey,
         content: &Content,
-    ) -> Result<Vec<NewOutbox>, SessionError> {
+    ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
         let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
         match log.roster().member_or_former(&to) {
-            None => return Err(SessionError::NotAMember(to)),
+            None if self.may_send_unverified(message, to)? => {
+                return Ok((vec![self.seal_as_bare(message, to, content)?], true));
+            }
+            None => {}
             Some(member) if member.removed_at.is_some() => {
                 return Err(SessionError::RecipientRemoved(to));
             }
@@ -316,7 +327,7 @@ impl Session {
         for device in devices {
             rows.push(self.seal(framing, content, id.for_device(&device), device, head)?);
         }
-        Ok(rows)
+        Ok((rows, false))
     }
 
     fn seal(
@@ -355,6 +366,7 @@ impl Session {
         let work = Enqueued {
             command: 0,
             rows,
+            bare: false,
             connection: self.outbox.connection,
         };
         self.store(ops, StoreWork::Due(work, taken));
@@ -388,7 +400,11 @@ impl Session {
         };
         let mut ids = work.rows.iter().map(|row| row.id.clone());
         if let Some(id) = ids.next() {
-            self.done(work.command, Ok(Reply::Queued(id, ids.collect())));
+            let reply = match work.bare {
+                true => Reply::QueuedBare(id),
+                false => Reply::Queued(id, ids.collect()),
+            };
+            self.done(work.command, Ok(reply));
         }
         for (row, outcome) in work.rows.iter().zip(outcomes) {
             let place = match outcome {
@@ -528,15 +544,19 @@ impl Session {
         let (mut ready, mut ops, mut ends) =
             (Vec::with_capacity(rows.len()), Vec::new(), Vec::new());
         for mut row in rows {
-            let Target::Channel(name) = &row.message.to else {
-                ready.push(row);
-                continue;
-            };
             // What was handed over once goes again as it was: the broker knows it by its bytes.
             if row.message.sent {
                 ready.push(row);
                 continue;
             }
+            if let Some(why) = self.outdated(&row.message) {
+                ends.push((row.message.id, SendState::Failed, Some(why)));
+                continue;
+            }
+            let Target::Channel(name) = &row.message.to else {
+                ready.push(row);
+                continue;
+            };
             let name = name.clone();
             if let Some(why) = self.channel_verdict(&name) {
                 ends.push((row.message.id, SendState::Failed, Some(why)));

@@ -85,7 +85,8 @@ impl Session {
             for record in &mut list.peers {
                 self.show_summary(record);
             }
-            self.done(command, Ok(Reply::Peers(Box::new(list))));
+            let here = self.judge_list(list);
+            self.done(command, Ok(Reply::Peers(Box::new(here))));
         }
     }
 

@@ -10,10 +10,11 @@ use crate::id::{
     ChannelName, Hash, KeyId, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status,
     Target,
 };
+use crate::identity::{SessionStatement, SessionStatementError};
 use crate::membership::{Body, ChannelBody, ChannelLogError, Head, LogError, Role};
 use crate::message::MessageError;
 use crate::store::{NewInbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::PeersList;
+use crate::wire::{MemberRecord, PeerRecord};
 
 /// The time, given with every input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,13 +140,16 @@ pub struct Outgoing {
     pub attributes: Vec<String>,
     /// Milliseconds for which it waits for its recipient; 7 days if none, 30 days at most.
     pub expires_in: Option<u64>,
+    /// Whether it may go, as bare text, to a member that has no log entry and is not known to
+    /// understand more. It never does to anybody else.
+    pub to_unverified: bool,
 }
 
 /// What somebody wants.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Command {
-    /// Send a message. Answer: [`Reply::Queued`], once it is stored.
+    /// Send a message. Answer: [`Reply::Queued`] or [`Reply::QueuedBare`], once it is stored.
     Send(Box<Outgoing>),
     /// Who is here? Answer: [`Reply::Peers`].
     ListPeers,
@@ -245,8 +249,10 @@ pub enum Reply {
     /// The message is in the outbox under this id, and a copy for each of its recipient's devices
     /// under those.
     Queued(MessageId, Vec<MessageId>),
+    /// The message is in the outbox under this id, as bare text for a member without a log entry.
+    QueuedBare(MessageId),
     /// Who is here.
-    Peers(Box<PeersList>),
+    Peers(Box<WhoIsHere>),
     /// The entry is in the log.
     Appended {
         /// Its place.
@@ -325,6 +331,26 @@ pub struct Scheduled {
     pub failed: Option<String>,
 }
 
+/// Who is here, as the broker says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WhoIsHere {
+    /// The sessions, this one included.
+    pub sessions: Vec<SessionHere>,
+    /// The members, also those without a session; none if the broker does not say.
+    pub members: Option<Vec<MemberRecord>>,
+}
+
+/// A session that the broker shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionHere {
+    /// As the broker has it. Nothing of it is proven.
+    pub record: PeerRecord,
+    /// What its member says of it, checked: the signature held, the time did when it was first
+    /// seen on this connection, and the log has that member as verified. None where that is not
+    /// so.
+    pub statement: Option<SessionStatement>,
+}
+
 /// A channel as its log, and the mesh's, have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelView {
@@ -361,6 +387,18 @@ pub enum SessionError {
     /// The recipient was removed.
     #[error("{0} was removed from this mesh")]
     RecipientRemoved(PublicKey),
+    /// Only the broker names the recipient: no entry of the log vouches for it.
+    #[error(
+        "{0} is unverified: the broker names it, and no entry of the membership log does; admit it \
+         after comparing safety numbers, or say that this message may go to an unverified member"
+    )]
+    Unverified(PublicKey),
+    /// What a member without a log entry is sent holds text and nothing else.
+    #[error(
+        "an unverified member is sent plain text only: no other content type, no attributes, and \
+         it cannot be named what the text answers"
+    )]
+    TextOnly,
     /// This member itself was removed.
     #[error("this member was removed from the mesh; ask its owner for a new invite")]
     Removed,
@@ -423,6 +461,21 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
+/// Why a member's word for a session, as the broker shows it, is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatementFault {
+    /// It is none, is of another mesh, or its signature or time does not hold.
+    #[error(transparent)]
+    Statement(#[from] SessionStatementError),
+    /// It names another member, or another session key, than the broker does.
+    #[error("it is another member's, or of another session")]
+    OtherSession,
+    /// The membership log says that its member is out.
+    #[error("its member was removed")]
+    Removed,
+}
+
 /// Something that a broker must not do, and did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -464,6 +517,15 @@ pub enum Lie {
         peer: PublicKey,
         /// The entry.
         seq: u64,
+    },
+    /// What it shows as a member's word for a session does not hold. Where a clock is wrong, or a
+    /// member signs nonsense, an honest broker shows such a thing too.
+    #[error("the broker shows a statement of {peer} that does not hold: {error}")]
+    BadStatement {
+        /// Whose it is, by what the broker says beside it.
+        peer: PublicKey,
+        /// Why.
+        error: StatementFault,
     },
     /// It shows a channel's log that is shorter than this peer holds.
     #[error("the broker shows a log of {channel} of {shown} entries; this peer holds {held}")]
@@ -595,8 +657,12 @@ pub enum Event {
     PeerOnline {
         /// Its routing key.
         key: String,
-        /// Its name.
+        /// Its name: as the session's statement says; without one that holds, as the log has the
+        /// key; and where that has none, what the broker says.
         name: String,
+        /// Whether a statement of a verified member, which holds, is of this session. That it is
+        /// here now is the broker's word all the same.
+        verified: bool,
     },
     /// A peer went offline, as the broker says.
     PeerOffline {
@@ -638,6 +704,14 @@ pub enum Event {
     ChannelChanged {
         /// The channel.
         channel: ChannelName,
+    },
+    /// An entry of a channel's log was not taken, nor what follows it: its signer may not say this
+    /// any more, and nobody who may has built on it. It is taken once somebody has.
+    ChannelEntryRefused {
+        /// The channel.
+        channel: ChannelName,
+        /// Why.
+        reason: String,
     },
     /// A channel has a new key; everything from here on is sealed for those who are in it now.
     ChannelRekeyed {

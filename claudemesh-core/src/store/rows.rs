@@ -140,6 +140,14 @@ pub struct NewInbox {
     pub received_at: u64,
 }
 
+impl NewInbox {
+    /// Whether it came in the form that its sender signs. Where this is false it was bare text:
+    /// only the broker says who sent it, and when.
+    pub fn is_protected(&self) -> bool {
+        self.delivery.dedupe.starts_with("id:")
+    }
+}
+
 /// A received message in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxRow {

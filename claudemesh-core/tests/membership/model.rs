@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let key = || 0..14u16;
     (
-        (0..17u8, key(), prop::option::of(key()), key()),
+        (0..18u8, key(), prop::option::of(key()), key()),
         (0..8u8, role, lasts, uses),
         (any::<bool>(), prop::bool::weighted(0.3)),
         (
@@ -328,9 +328,17 @@ impl Model {
     }
 }
 
+/// The second birth of a mesh, which is never taken.
+const BIRTH: u8 = 17;
+/// Counted beside the kinds: an owner by the recovery key, a device taken out, a channel made by
+/// a device.
+const RECOVERED: usize = 17;
+const DEVICE_OUT: usize = 18;
+const BY_DEVICE: usize = 19;
+
 /// Runs the steps through log and model; gives how many of each kind were taken, and how many
 /// were refused.
-fn run(steps: &[Step]) -> ([usize; 17], usize) {
+fn run(steps: &[Step]) -> ([usize; 20], usize) {
     // Keys: 0 the owner, 1 the recovery key, up to 13 anybody's, from 14 on fresh ones.
     let key = |number: u16| {
         let mut seed = [0x33; 32];
@@ -350,7 +358,7 @@ fn run(steps: &[Step]) -> ([usize; 17], usize) {
     };
     model.enter(0, Role::Owner, None, None);
     let mut now = NOW;
-    let (mut taken_of, mut refused) = ([0; 17], 0);
+    let (mut taken_of, mut refused) = ([0; 20], 0);
     // After each entry: everybody's role and standing.
     let mut history = vec![vec![(0, Some(Role::Owner), Some(Role::Owner))]];
     for step in steps {
@@ -441,11 +449,14 @@ fn run(steps: &[Step]) -> ([usize; 17], usize) {
                 channel: ChannelName::new(channel).unwrap(),
                 public: step.flag,
             },
+            BIRTH => birth(None).body,
             _ => Body::MemberRemoved {
                 key: public,
                 close_all: all,
             },
         };
+        let device_of = |key: u16| model.here(key).and_then(|person| person.belongs_to);
+        let (device_out, by_device) = (device_of(subject).is_some(), device_of(signer).is_some());
         let mut draft = Draft {
             mesh: Some(&mesh),
             seq: entries.len() as u64,
@@ -457,6 +468,7 @@ fn run(steps: &[Step]) -> ([usize; 17], usize) {
             0 => draft.seq += 1,
             1 => draft.prev = Hash([2; 32]),
             2 => draft.mesh = Some(&wrong_mesh),
+            _ if step.kind == BIRTH && step.flag => draft.mesh = None,
             _ => {}
         }
         let mut signed = draft.sign(&key(signer), cosigner.map(key).as_ref());
@@ -489,12 +501,16 @@ fn run(steps: &[Step]) -> ([usize; 17], usize) {
                 11 => model.change(signer, subject, step.role),
                 12 => model.give(signer, subject, spare, is_new),
                 13 | 14 => model.create(signer, channel, step.flag),
+                BIRTH => false,
                 _ => model.remove(signer, subject, all),
             };
         let taken = log.append(&signed);
         assert_eq!(taken.is_ok(), valid, "{step:?} {taken:?}");
         if valid {
             taken_of[usize::from(step.kind)] += 1;
+            taken_of[RECOVERED] += usize::from(step.kind == 12 && signer != owner);
+            taken_of[DEVICE_OUT] += usize::from(step.kind >= 15 && device_out);
+            taken_of[BY_DEVICE] += usize::from((13..15).contains(&step.kind) && by_device);
             now = at;
             entries.push(signed);
             let keys = model.people.iter().map(|person| person.key);
@@ -566,7 +582,7 @@ proptest! {
 fn the_random_sequences_take_and_refuse_every_kind() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut taken, mut refused) = ([0; 17], 0);
+    let (mut taken, mut refused) = ([0; 20], 0);
     for _ in 0..20 {
         let many = prop::collection::vec(step(), 99..101);
         let more = run(&many.new_tree(&mut runner).unwrap().current());

@@ -195,6 +195,7 @@ pub fn outgoing(to: u8, text: &str) -> Outgoing {
         reply_to: None,
         attributes: Vec::new(),
         expires_in: None,
+        to_unverified: false,
     }
 }
 

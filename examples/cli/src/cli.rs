@@ -182,8 +182,9 @@ Examples:
   claudemesh send bob --wait delivered 'are you there?'
   git diff | claudemesh send bob -
   claudemesh send '#deploys' 'v2 is out'
-JSON: message_id, state (queued, accepted, delivered or failed), to (name and pubkey, or channel),
-recipients (in how many mailboxes it is, or null), and reason if it failed.";
+JSON: message_id, state (queued, accepted, delivered or failed), protected, to (name and pubkey, or
+channel), recipients (in how many mailboxes it is, or null), and reason if it failed. Not protected
+is what went as bare text, which takes --unverified.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -191,8 +192,9 @@ Examples:
   claudemesh inbox
   claudemesh inbox --wait 1m
   claudemesh inbox --all --limit 20
-JSON: a list of message_id, mesh, from_name, from_pubkey, verified, kind, channel, content_type,
-body, reply_to, priority, sent_at, received_at, again. channel is null in a message to you alone.";
+JSON: a list of message_id, mesh, from_name, from_pubkey, verified, protected, kind, channel,
+content_type, body, reply_to, priority, sent_at, received_at, again. channel is null in a message to
+you alone.";
 
 const LISTEN_HELP: &str = "\
 With --json each message is one line, as in `claudemesh inbox --json`.
@@ -321,6 +323,9 @@ pub(crate) struct Send {
     /// For how long it waits for its recipient, 30d at most
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = duration::parse)]
     pub(crate) expires: Duration,
+    /// Also to a member that only the broker vouches for: as bare text, sealed but not signed
+    #[arg(long)]
+    pub(crate) unverified: bool,
     /// What to wait for, up to 10 s: accepted (the broker has it) or delivered (they have it)
     #[arg(
         long,

@@ -144,6 +144,18 @@ impl From<PeerError> for Failure {
             PeerError::Store(_) | PeerError::System(_) => Code::Io,
             _ => Code::Internal,
         };
+        // The library names what can be done; here are the commands for it.
+        if let PeerError::Session(SessionError::Unverified(key)) = &error {
+            let key = key.short();
+            return Self::new(
+                code,
+                format!(
+                    "only the broker says that {key} is a member; nothing was sent. \
+                     `claudemesh admit {key}` lets it in, after you compared safety numbers; \
+                     `claudemesh send --unverified` writes to it all the same, as bare text"
+                ),
+            );
+        }
         let hint = match code {
             Code::Network => "; `claudemesh doctor` looks closer",
             _ => "",
@@ -197,7 +209,8 @@ impl From<JoinError> for Failure {
 
 fn session_code(error: &SessionError) -> Code {
     match error {
-        SessionError::Message(_) => Code::Usage,
+        SessionError::Message(_) | SessionError::TextOnly => Code::Usage,
+        SessionError::Unverified(_) => Code::Permission,
         SessionError::NotAMember(_)
         | SessionError::RecipientRemoved(_)
         | SessionError::NoSuchChannel(_) => Code::NotFound,

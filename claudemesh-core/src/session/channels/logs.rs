@@ -202,6 +202,15 @@ impl Session {
                 Err(None)
             }
             Err(error @ ChannelLogError::Ahead { .. }) => Err(Some(error)),
+            Err(error @ ChannelLogError::NoLongerAllowed) => {
+                // No lie: who removed the signer has not built on this yet, or never will.
+                let channel = name.clone();
+                self.event(Event::ChannelEntryRefused {
+                    channel,
+                    reason: error.to_string(),
+                });
+                Err(Some(error))
+            }
             Err(error) => {
                 let (channel, told) = (name.clone(), error.clone());
                 self.event(Event::LiedTo(Lie::BadChannelEntry {

@@ -37,7 +37,9 @@ impl Session {
             ciphertext: push.ciphertext.clone(),
         };
         // A member with a log entry speaks in envelopes only: bare text from it is an error.
-        if logged || push.form.as_deref() == Some(FORM) {
+        // So does who once showed that it can.
+        let in_form = push.form.as_deref() == Some(FORM);
+        if logged || in_form || self.speaks_envelopes(&sender) {
             let opened = self
                 .open_envelope(push, sender, &sealed)
                 .map_err(|e| e.to_string())?;
@@ -115,6 +117,11 @@ impl Session {
         sealed: &SealedText,
     ) -> Result<NewInbox, MessageError> {
         let routing = PublicKey::from_hex(&push.sender_pubkey).unwrap_or(sender);
+        // A box by the key of somebody who speaks in envelopes is not another one's bare text.
+        let in_log = (self.log.roster()).is_some_and(|r| r.member_or_former(&routing).is_some());
+        if routing != sender && (in_log || self.speaks_envelopes(&routing)) {
+            return Err(MessageError::OtherSender);
+        }
         let key = self
             .direct_key(&routing)
             .map_err(|_| MessageError::BadSignature)?;

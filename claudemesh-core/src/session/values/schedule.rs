@@ -77,7 +77,9 @@ impl Session {
         } = one_shot;
         let framing = Framing::of(&message, at);
         let rows = match &message.to {
-            Target::Peer(to) => self.seal_for_peer(&framing, *to, &content),
+            Target::Peer(to) => {
+                (self.seal_for_peer(&message, &framing, *to, &content)).map(|(rows, _)| rows)
+            }
             Target::Channel(name) => {
                 (self.row_for_channel(&framing, name, &content)).map(|row| vec![row])
             }
@@ -316,6 +318,7 @@ impl Session {
             priority: priority.unwrap_or_default(),
             reply_to: None,
             expires_in: None,
+            to_unverified: false,
         };
         let message_id = MessageId::new(message_id).map_err(|_| damaged())?;
         Ok(Some((message_id, message)))
@@ -347,7 +350,7 @@ impl Session {
 
     fn send_due(&mut self, id: MessageId, message: &Outgoing, taken: ScheduleTaken) {
         match self.seal_all_as(message, id.clone()) {
-            Ok(rows) => self.enqueue_due(rows, taken),
+            Ok((rows, _)) => self.enqueue_due(rows, taken),
             Err(error) => {
                 let reason = Some(error.to_string());
                 self.event(super::Event::Sent {

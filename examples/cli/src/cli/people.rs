@@ -10,6 +10,7 @@ JSON: a list of name, pubkey, role, verified, removed, device_of.";
 
 pub(super) const ADMIT_HELP: &str = "\
 PEER is a name or the first digits (four or more) of a key; of who is offline, the whole key.
+At a terminal the safety number is shown first: compare it with what they see.
 JSON: name, pubkey, role, safety_number.";
 
 pub(super) const REMOVE_HELP: &str = "\
@@ -60,6 +61,9 @@ pub(crate) struct Admit {
     /// The name by which others see them; without it, the one they gave
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -32,6 +32,9 @@ pub(super) async fn run(context: &Context, args: Members) -> Result<Code, Failur
             if member.key == own {
                 name.push_str(" (you)");
             }
+            if !member.verified && !member.removed {
+                name.push_str(" (unverified)");
+            }
             let role = match member.removed {
                 true => "removed".to_owned(),
                 false => member.role.to_string(),

@@ -15,6 +15,7 @@ pub(super) fn json(mesh: &str, message: &Received) -> Value {
         "from_name": message.from.name,
         "from_pubkey": message.from.key,
         "verified": message.from.verified,
+        "protected": message.protected,
         "kind": message.kind.as_str(),
         "channel": message.channel,
         "content_type": message.content_type,
@@ -40,6 +41,9 @@ pub(super) fn text(message: &Received) -> String {
     };
     if !message.from.verified {
         head.push_str(" [unverified]");
+    }
+    if !message.protected && message.kind != Kind::Rejected {
+        head.push_str(" [bare text]");
     }
     if message.priority == Priority::Now {
         head.push_str(" [urgent]");

@@ -27,8 +27,19 @@ async fn let_in(context: &Context, peer: &Peer, args: &Admit) -> Result<Code, Fa
         ));
     };
     let (name, role) = (Name::new(name)?, role_of(args.role));
-    peer.admit(key, name.clone(), role).await?;
     let number = peer.safety_number(&key);
+    if !args.yes && is_interactive(&context.out) {
+        // That it holds its key shows only where both see the same digits.
+        let question = format!(
+            "{} ({})\n  {number}\nDo they see the same digits (`claudemesh verify`)? Let them in?",
+            clean_line(name.as_str()),
+            key.short()
+        );
+        if !ask(&question).await? {
+            return Err(Failure::new(Code::Failed, "nobody was let in"));
+        }
+    }
+    peer.admit(key, name.clone(), role).await?;
     let answer = json!({
         "name": name,
         "pubkey": key,

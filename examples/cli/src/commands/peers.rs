@@ -22,8 +22,11 @@ struct Row {
     online: Option<bool>,
     status: Option<String>,
     summary: Option<String>,
+    summary_protected: bool,
     last_seen: Option<String>,
     sessions: usize,
+    verified_sessions: usize,
+    capabilities: Vec<String>,
     #[serde(rename = "self")]
     is_self: bool,
     #[serde(skip)]
@@ -82,9 +85,12 @@ impl Row {
             verified: peer.verified,
             online: Some(peer.online),
             status: peer.status.map(|status| status.as_str().to_owned()),
-            summary: None,
+            summary: peer.summary.clone(),
+            summary_protected: peer.summary_protected,
             last_seen: peer.last_seen.map(iso),
             sessions: peer.sessions,
+            verified_sessions: peer.verified_sessions,
+            capabilities: peer.capabilities.clone(),
             is_self: peer.key == own,
             seen_ms: peer.last_seen,
         }
@@ -99,8 +105,11 @@ impl Row {
             online: None,
             status: None,
             summary: None,
+            summary_protected: false,
             last_seen: None,
             sessions: 0,
+            verified_sessions: 0,
+            capabilities: Vec::new(),
             is_self: member.key == own,
             seen_ms: None,
         }

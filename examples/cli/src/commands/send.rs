@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
 
-use claudemesh_core::id::Target;
+use claudemesh_core::id::{PublicKey, Target};
 use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
 use claudemesh_core::store::SendState;
 use serde_json::json;
@@ -42,6 +42,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     let to = target(peer, &args.to).await?;
     let mut message = Outgoing::text(text)
         .priority(args.priority)
+        .to_unverified(args.unverified)
         .expires_in(args.expires);
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());
@@ -79,7 +80,7 @@ async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure> {
     if mark.starts_with(['#', '@', '*']) {
         return Ok(peer.target(wanted).await?);
     }
-    Ok(Target::Peer(resolve(peer, wanted).await?))
+    Ok(Target::Peer(recipient(peer, wanted).await?))
 }
 
 /// In how many mailboxes it is.
@@ -122,6 +123,7 @@ impl Sent {
             "state": state.as_str(),
             "to": to,
             "recipients": self.recipients,
+            "protected": self.receipt.is_protected(),
         });
         if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
             fields.insert("reason".to_owned(), json!(reason));
@@ -137,6 +139,12 @@ impl Sent {
             SendState::Delivered => format!("Delivered to {where_to}: {id}\n"),
             SendState::Failed => format!("Not sent to {name}: {id}\n"),
         })?;
+        if !self.receipt.is_protected() {
+            context.out.note(&format!(
+                "It went as bare text: sealed for the key that the broker names as {name}'s, and \
+                 not signed."
+            ));
+        }
         Ok(self.advise(context, peer, &name, is_channel))
     }
 
@@ -181,6 +189,20 @@ impl Sent {
             }
             _ => Code::Ok,
         }
+    }
+}
+
+/// The key of who is meant: a member, or one whom only the broker names.
+async fn recipient(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
+    match resolve(peer, wanted).await {
+        Err(unknown) if unknown.code() == Code::NotFound => {
+            match peer.resolve_unverified(wanted).await {
+                Ok(Some(key)) => Ok(key),
+                Err(several @ SendError::Resolve(_)) => Err(several.into()),
+                _ => Err(unknown),
+            }
+        }
+        other => other,
     }
 }
 

@@ -177,3 +177,42 @@ fn a_mesh_is_handed_over() {
     assert_eq!(named(&members, "bob")["role"], "owner");
     assert_eq!(named(&members, "ana")["role"], "admin");
 }
+
+#[test]
+fn who_only_the_broker_names_is_written_to_where_that_is_said() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let made = ana.json(0, &["invite"]);
+    // The link without its secret part: she is let in as existing clients are.
+    let bare_link = made["legacy_link"].as_str().unwrap();
+    let eve = Person::new();
+    let joined = eve.json(0, &["join", bare_link, "--name", "eve"]);
+    assert_eq!(joined["verified"], false);
+    let key = eve.json(0, &["whoami"])["pubkey"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let refused = bob.json(7, &["send", &key, "hello"]);
+    let text = refused["error"]["message"].as_str().unwrap();
+    assert!(
+        text.contains("claudemesh admit") && text.contains("--unverified"),
+        "{text}"
+    );
+    assert!(
+        bob.json(0, &["outbox", "list"])
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    let sent = bob.json(0, &["send", "--unverified", &key, "hello"]);
+    assert_eq!(sent["protected"], false);
+    let said = bob.run(&["send", "--unverified", &key, "again"]);
+    assert!(said.err.contains("bare text"), "{said:?}");
+    let sent = bob.json(0, &["send", "--unverified", "ana", "to a member"]);
+    assert_eq!(sent["protected"], true);
+    let got = ana.json(0, &["inbox", "--wait", "5s"]);
+    assert_eq!(
+        (&got[0]["protected"], &got[0]["verified"]),
+        (&json!(true), &json!(true))
+    );
+}

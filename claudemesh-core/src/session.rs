@@ -9,6 +9,7 @@
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
 mod answers;
+mod audit;
 mod channels;
 mod gossip;
 mod inbox;
@@ -16,6 +17,7 @@ mod keep;
 mod link;
 mod log;
 mod outbox;
+mod repost;
 mod requests;
 mod standing;
 mod types;
@@ -24,8 +26,8 @@ mod values;
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
-    About, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing, Reply, Retry,
-    Said, Scheduled, SessionConfig, SessionError, StoreToken,
+    About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing,
+    Reply, Retry, Said, Scheduled, SessionConfig, SessionError, StoreToken,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::SUMMARY_PROTECTED;
@@ -77,6 +79,10 @@ enum LoadWork {
     Refresh(CommandId),
     /// Locked messages under this key; none: all, whose keys are to be asked for.
     Locked(Option<KeyId>),
+    /// Entries of the log that the broker has lost.
+    Repost(u64),
+    /// Entries of channels' logs that it has lost.
+    ChannelReposts,
 }
 
 /// The machine. See the module's text.
@@ -96,6 +102,8 @@ pub struct Session {
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
     log: log::LogSync,
+    repost: repost::Repost,
+    audit: audit::Audit,
     gossip: gossip::Gossip,
     requests: requests::Requests,
     keep: keep::Keep,
@@ -125,6 +133,8 @@ impl Session {
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
             log: log::LogSync::new(log),
+            repost: repost::Repost::default(),
+            audit: audit::Audit::default(),
             gossip: gossip::Gossip::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
@@ -172,6 +182,8 @@ impl Session {
             self.inbox.deadline(),
             self.requests.deadline(),
             self.gossip.deadline(),
+            self.repost.deadline(),
+            self.audit.deadline(),
             self.keep.deadline(),
             self.channels.deadline(),
             self.values.deadline(),
@@ -202,6 +214,8 @@ impl Session {
         self.tick_link();
         self.tick_requests();
         self.tick_gossip();
+        self.tick_repost();
+        self.tick_audit();
         self.tick_keep();
         self.tick_channels();
         self.tick_values();
@@ -225,6 +239,7 @@ impl Session {
             BrokerFrame::OutcomesResult(result) => self.outcomes_result(&result),
             BrokerFrame::LogEntries(entries) => self.log_entries(&entries),
             BrokerFrame::LogAppended(appended) => self.log_appended(&appended),
+            BrokerFrame::AuditRows(rows) => self.audit_rows(rows),
             BrokerFrame::PeersList(list) => self.peers_list(list),
             BrokerFrame::CaughtUp(_) => self.caught_up(),
             BrokerFrame::Keys(keys) => self.keys_came(&keys),
@@ -277,6 +292,8 @@ impl Session {
             Command::ScheduleCron { message, cron } => self.schedule_cron(id, &message, &cron),
             Command::ListScheduled => self.list_scheduled(id),
             Command::CancelScheduled(schedule) => self.cancel_scheduled(id, schedule),
+            Command::Audit { all } => self.read_audit(id, all),
+            Command::AcceptAudit => self.accept_audit(id),
             Command::SetStatus(status) => self.set_status(id, status),
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {
@@ -353,6 +370,8 @@ impl Session {
             (LoadWork::Marked(page), result) => self.marked_rows(&page, result),
             (LoadWork::Accepted(asking), result) => self.accepted_rows(asking, result),
             (LoadWork::Locked(key_id), result) => self.locked_rows(key_id, result),
+            (LoadWork::Repost(number), result) => self.repost_loaded(number, result),
+            (LoadWork::ChannelReposts, result) => self.channel_reposts_loaded(result),
             (LoadWork::Tell, Ok(Rows::Outbox(rows))) => self.tell_rows(&rows),
             (LoadWork::Refresh(id), Ok(Rows::Outbox(rows))) => {
                 self.tell_rows(&rows);

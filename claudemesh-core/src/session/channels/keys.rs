@@ -67,7 +67,11 @@ impl Session {
         };
         if let Some(channel) = self.channels.held.get_mut(&name) {
             channel.busy = false;
-            channel.keys_current |= wanted.is_empty();
+            if wanted.is_empty() {
+                channel.keys_current = true;
+                let current = keys.current.as_deref();
+                channel.shown = Some(current.and_then(|id| KeyId::from_hex(id).ok()));
+            }
         }
         for record in &keys.keys {
             self.take_key(&name, record, false);
@@ -90,8 +94,14 @@ impl Session {
             return;
         };
         channel.busy = false;
+        let lost = channel.lost.behind;
         self.finish_histories(name);
         match error {
+            SessionError::Refused { code, .. }
+                if self.lost_at_broker(code) || (lost && code == code::FORBIDDEN) =>
+            {
+                self.channel_unknown_there(name, error);
+            }
             SessionError::Refused { code, .. }
                 if [code::FORBIDDEN, code::NOT_FOUND].contains(&code.as_str()) =>
             {
@@ -118,6 +128,12 @@ impl Session {
             return;
         }
         self.take_key(&name, &new.key, false);
+        if let (Some(channel), Ok(signed)) =
+            (self.channels.held.get_mut(&name), statement(&new.key))
+            && channel.shown.is_some()
+        {
+            channel.shown = Some(Some(signed.key_id()));
+        }
         if name == ChannelName::state() {
             self.retry_parked();
         }

@@ -46,10 +46,6 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn connection_closed(&mut self) {
-        *self = Self::default();
-    }
-
     pub(super) fn deadline(&self) -> Option<u64> {
         self.again_at
     }
@@ -255,6 +251,13 @@ impl Session {
         }
         self.audit.work = None;
         self.done(command, Err(error));
+    }
+
+    pub(super) fn audit_connection_lost(&mut self, reason: &str) {
+        if let Some(work) = std::mem::take(&mut self.audit).work {
+            let error = SessionError::NotConnected(reason.to_owned());
+            self.done(work.command, Err(error));
+        }
     }
 
     pub(super) fn tick_audit(&mut self) {

@@ -367,7 +367,7 @@ impl Session {
         self.inbox.connection_closed();
         self.log.connection_closed();
         self.repost.connection_closed();
-        self.audit.connection_closed();
+        self.audit_connection_lost(reason);
         self.gossip.connection_closed();
         self.fail_requests(reason);
         self.values_connection_lost();

@@ -133,6 +133,8 @@ impl Session {
                 | Asked::ChannelAppend(_)
                 | Asked::ChannelRepost(_)
                 | Asked::Repost(_)
+                // And whoever waits for these was told.
+                | Asked::Audit(_)
                 | Asked::Keys(..)
                 | Asked::Publish(_) => {}
                 asked => self.answer_failed(asked, error, None),

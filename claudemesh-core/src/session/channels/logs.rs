@@ -364,8 +364,8 @@ impl Session {
         if appended.head.seq < next {
             // Somebody brings back what the broker had lost.
             if appended.head.seq + 1 == next && !channel.lost.is_on() {
-                self.channel_is_whole(&name);
-                self.drive_channel(&name);
+                self.channel_is_whole(name);
+                self.drive_channel(name);
             }
             return;
         }

@@ -28,6 +28,7 @@ mod mesh;
 mod multicast;
 mod presence;
 mod push;
+mod repost;
 mod schedule;
 mod send;
 mod settle;

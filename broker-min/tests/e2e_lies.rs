@@ -20,7 +20,7 @@
 //! | the hidden removal is shown after all | `MemberRemoved`; nothing more is sent to that member |
 //! | two peers are shown different logs | `HeadMismatch` as soon as one writes to the other. *Limit*: it takes two entries that someone with the right signed for one place |
 //! | another entry at a place that is held | `LogFork`; nothing is appended any more |
-//! | a shorter log | `LogRollback`; the own log counts |
+//! | a shorter log | `LogRollback`; the own log counts, and what is missing is brought back |
 //! | pages of one entry | no harm: the rest is asked for |
 //! | pages that end before the head they name | who asked for the log gets an error; the log as held counts |
 //! | reordered pages, other people's entries | `BadEntry`; the right ones are taken later |
@@ -43,6 +43,10 @@
 //! | false outcomes: unknown | sent again, taken once |
 //! | acks twice, acks for nothing | no effect |
 //! | frames over 16 MiB | the connection is given up and made anew, nothing is lost |
+//! | an earlier audit head, or another of the same number | `AuditRollback`; the head that was seen stays pinned until a person takes the table as it is |
+//! | an audit head by another key, by nobody, or none | `AuditKeyChanged`, `BadAuditHead`, `AuditMissing` |
+//! | another store's name | `AuditBegins`: told, and the audit table is followed from there. *Limit*: that is no lie by itself |
+//! | changed, missing or moved audit rows | `AuditAltered`, for the owner and admins who check them |
 //! | garbage | passed over |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -50,6 +54,8 @@
 mod lying;
 mod support;
 
+#[path = "lying/audit.rs"]
+mod audit;
 #[path = "lying/connection.rs"]
 mod connection;
 #[path = "lying/delivery.rs"]

@@ -35,6 +35,8 @@ mod log;
 mod multicast;
 #[path = "router/presence.rs"]
 mod presence;
+#[path = "router/repost.rs"]
+mod repost;
 #[path = "router/schedule.rs"]
 mod schedule;
 #[path = "router/sending.rs"]

@@ -255,6 +255,120 @@ pub fn check(
     Ok(())
 }
 
+/// Goes over the rows of a chain page by page, from a known place, or from the oldest row that is
+/// kept, to the head of the first page. It keeps no rows, so a table of any length can be checked.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    mesh: MeshId,
+    /// Places that were seen signed before; the chain must go through them.
+    known: Vec<Place>,
+    from: Option<Place>,
+    place: Place,
+    last_id: Option<u64>,
+    target: Option<Place>,
+}
+
+impl Reading {
+    /// Begins after `from`, a place that was checked before; none: at the oldest row there is.
+    /// `seen` is the newest place that was seen signed.
+    pub fn new(mesh: MeshId, from: Option<Place>, seen: Option<Place>) -> Self {
+        Self {
+            mesh,
+            known: from.into_iter().chain(seen).collect(),
+            from,
+            place: from.unwrap_or(Place::START),
+            last_id: None,
+            target: None,
+        }
+    }
+
+    /// Where it began; known after the first page.
+    pub fn from(&self) -> Place {
+        self.from.unwrap_or(Place::START)
+    }
+
+    /// How far it came.
+    pub const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Takes the next page; `head` must have been checked. Gives how many of its rows belong to
+    /// what is read, and whether that was all: rows that came after the first page was made are for
+    /// the next time.
+    ///
+    /// # Errors
+    /// As [`check`], save for what is wrong with a head itself.
+    pub fn page(
+        &mut self,
+        base: Place,
+        rows: &[Record],
+        head: &Head,
+    ) -> Result<(usize, bool), AuditError> {
+        let target = match self.target {
+            Some(target) => target,
+            None => {
+                self.begin(base, head.place)?;
+                head.place
+            }
+        };
+        self.target = Some(target);
+        if base != self.place {
+            return Err(AuditError::Altered { n: self.place.n });
+        }
+        let mut taken = 0;
+        for row in rows {
+            if self.place.n >= target.n {
+                break;
+            }
+            if self.last_id.is_some_and(|last| row.id <= last) {
+                return Err(AuditError::Order { id: row.id });
+            }
+            self.last_id = Some(row.id);
+            self.place = self.place.after(&self.mesh, row);
+            self.check_known()?;
+            taken += 1;
+        }
+        if self.place.n >= target.n {
+            return if self.place == target {
+                Ok((taken, true))
+            } else {
+                Err(AuditError::Altered { n: target.n })
+            };
+        }
+        if taken == 0 {
+            let (found, wanted) = (self.place.n, target.n);
+            return Err(AuditError::Length { found, wanted });
+        }
+        Ok((taken, false))
+    }
+
+    fn begin(&mut self, base: Place, head: Place) -> Result<(), AuditError> {
+        // A head below a known one takes back what was shown.
+        if let Some(known) = self.known.iter().find(|known| head.n < known.n) {
+            return Err(AuditError::Rewritten { n: known.n });
+        }
+        if base.n == 0 && base.hash != Hash::ZERO {
+            return Err(AuditError::Altered { n: 0 });
+        }
+        // Rows may have been pruned, but none come back.
+        if base.n < self.place.n {
+            return Err(AuditError::Rewritten { n: self.place.n });
+        }
+        self.place = base;
+        self.from = Some(base);
+        self.check_known()
+    }
+
+    fn check_known(&self) -> Result<(), AuditError> {
+        let mut known = self.known.iter();
+        let place = self.place;
+        match known.find(|known| known.n == place.n && known.hash != place.hash) {
+            Some(known) => Err(AuditError::Rewritten { n: known.n }),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,6 +527,98 @@ mod tests {
         assert_eq!(
             check(&mesh(), None, base, &all, &signed(&all), None),
             Err(AuditError::Altered { n: 0 })
+        );
+    }
+
+    /// Reads all in pages of `size`; the head is that of `head` rows.
+    fn read(
+        all: &[Record],
+        size: usize,
+        from: Option<Place>,
+        seen: Option<Place>,
+    ) -> Result<Place, AuditError> {
+        let head = signed(all);
+        let mut reading = Reading::new(mesh(), from, seen);
+        let mut at = usize::try_from(from.map_or(0, |from| from.n)).unwrap();
+        loop {
+            let base = walk(&mesh(), Place::START, &all[..at]).unwrap();
+            let page = &all[at..all.len().min(at + size)];
+            let (taken, done) = reading.page(base, page, &head)?;
+            at += taken;
+            if done {
+                return Ok(reading.place());
+            }
+        }
+    }
+
+    #[test]
+    fn pages_are_checked_as_the_whole_is() {
+        let all = rows(9);
+        let head = signed(&all).place;
+        for size in 1..=10 {
+            for from in 0..=all.len() {
+                let known = walk(&mesh(), Place::START, &all[..from]).unwrap();
+                assert_eq!(read(&all, size, Some(known), Some(head)), Ok(head));
+            }
+            assert_eq!(read(&all, size, None, None), Ok(head));
+            let mut forged = all.clone();
+            forged[4].actor = None;
+            assert_eq!(
+                read(&forged, size, None, Some(head)),
+                Err(AuditError::Rewritten { n: 9 })
+            );
+            let shorter = &all[..5];
+            assert_eq!(
+                read(shorter, size, None, Some(head)),
+                Err(AuditError::Rewritten { n: 9 })
+            );
+        }
+        assert_eq!(read(&[], 1, None, None), Ok(Place::START));
+    }
+
+    #[test]
+    fn pages_that_do_not_hang_together_are_seen() {
+        let all = rows(6);
+        let head = signed(&all);
+        let begun = || {
+            let mut reading = Reading::new(mesh(), None, None);
+            assert_eq!(reading.page(Place::START, &all[..3], &head), Ok((3, false)));
+            reading
+        };
+        let base = begun().place();
+        let (mut swapped, mut changed) = (all.clone(), all.clone());
+        swapped.swap(3, 4);
+        changed[5].event.clear();
+        assert_eq!(
+            begun().page(base, &swapped[3..], &head),
+            Err(AuditError::Order { id: 12 })
+        );
+        assert_eq!(
+            begun().page(base, &changed[3..], &head),
+            Err(AuditError::Altered { n: 6 })
+        );
+        assert_eq!(
+            begun().page(Place::START, &all[3..], &head),
+            Err(AuditError::Altered { n: 3 })
+        );
+        assert_eq!(
+            begun().page(base, &[], &head),
+            Err(AuditError::Length {
+                found: 3,
+                wanted: 6
+            })
+        );
+        // What came since is for the next time.
+        let longer = signed(&rows(8));
+        assert_eq!(begun().page(base, &rows(8)[3..], &longer), Ok((3, true)));
+        // Rows that were pruned cannot be checked, and do not come back.
+        let mut pruned = Reading::new(mesh(), Some(Place::START), None);
+        assert_eq!(pruned.page(base, &all[3..], &head), Ok((3, true)));
+        assert_eq!(pruned.from(), base);
+        let mut back = Reading::new(mesh(), Some(base), None);
+        assert_eq!(
+            back.page(Place::START, &all, &head),
+            Err(AuditError::Rewritten { n: 3 })
         );
     }
 

@@ -5,6 +5,7 @@
 //! writes to its socket, and a thread for the store belong to it; they end with the last handle,
 //! the tasks also by [`Peer::close`]. Nothing is global: many peers live in one process.
 
+mod audit;
 mod builder;
 mod channel;
 mod driver;

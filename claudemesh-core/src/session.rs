@@ -9,6 +9,7 @@
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
 mod answers;
+mod audit;
 mod bare;
 mod channels;
 mod gossip;
@@ -17,6 +18,7 @@ mod keep;
 mod link;
 mod log;
 mod outbox;
+mod repost;
 mod requests;
 mod standing;
 mod statements;
@@ -26,9 +28,9 @@ mod values;
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
-    About, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing, Reply, Retry,
-    Said, Scheduled, SessionConfig, SessionError, SessionHere, StatementFault, StoreToken,
-    WhoIsHere,
+    About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing,
+    Reply, Retry, Said, Scheduled, SessionConfig, SessionError, SessionHere, StatementFault,
+    StoreToken, WhoIsHere,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::SUMMARY_PROTECTED;
@@ -82,6 +84,10 @@ enum LoadWork {
     Refresh(CommandId),
     /// Locked messages under this key; none: all, whose keys are to be asked for.
     Locked(Option<KeyId>),
+    /// Entries of the log that the broker has lost.
+    Repost(u64),
+    /// Entries of channels' logs that it has lost.
+    ChannelReposts,
 }
 
 /// The machine. See the module's text.
@@ -101,6 +107,8 @@ pub struct Session {
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
     log: log::LogSync,
+    repost: repost::Repost,
+    audit: audit::Audit,
     gossip: gossip::Gossip,
     statements: statements::Statements,
     requests: requests::Requests,
@@ -131,6 +139,8 @@ impl Session {
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
             log: log::LogSync::new(log),
+            repost: repost::Repost::default(),
+            audit: audit::Audit::default(),
             gossip: gossip::Gossip::default(),
             statements: statements::Statements::default(),
             requests: requests::Requests::default(),
@@ -180,6 +190,8 @@ impl Session {
             self.inbox.deadline(),
             self.requests.deadline(),
             self.gossip.deadline(),
+            self.repost.deadline(),
+            self.audit.deadline(),
             self.keep.deadline(),
             self.channels.deadline(),
             self.values.deadline(),
@@ -210,6 +222,8 @@ impl Session {
         self.tick_link();
         self.tick_requests();
         self.tick_gossip();
+        self.tick_repost();
+        self.tick_audit();
         self.tick_keep();
         self.tick_channels();
         self.tick_values();
@@ -233,6 +247,7 @@ impl Session {
             BrokerFrame::OutcomesResult(result) => self.outcomes_result(&result),
             BrokerFrame::LogEntries(entries) => self.log_entries(&entries),
             BrokerFrame::LogAppended(appended) => self.log_appended(&appended),
+            BrokerFrame::AuditRows(rows) => self.audit_rows(rows),
             BrokerFrame::PeersList(list) => self.peers_list(list),
             BrokerFrame::CaughtUp(_) => self.caught_up(),
             BrokerFrame::Keys(keys) => self.keys_came(&keys),
@@ -285,6 +300,8 @@ impl Session {
             Command::ScheduleCron { message, cron } => self.schedule_cron(id, &message, &cron),
             Command::ListScheduled => self.list_scheduled(id),
             Command::CancelScheduled(schedule) => self.cancel_scheduled(id, schedule),
+            Command::Audit { all } => self.read_audit(id, all),
+            Command::AcceptAudit => self.accept_audit(id),
             Command::SetStatus(status) => self.set_status(id, status),
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {
@@ -361,6 +378,8 @@ impl Session {
             (LoadWork::Marked(page), result) => self.marked_rows(&page, result),
             (LoadWork::Accepted(asking), result) => self.accepted_rows(asking, result),
             (LoadWork::Locked(key_id), result) => self.locked_rows(key_id, result),
+            (LoadWork::Repost(number), result) => self.repost_loaded(number, result),
+            (LoadWork::ChannelReposts, result) => self.channel_reposts_loaded(result),
             (LoadWork::Tell, Ok(Rows::Outbox(rows))) => self.tell_rows(&rows),
             (LoadWork::Refresh(id), Ok(Rows::Outbox(rows))) => {
                 self.tell_rows(&rows);

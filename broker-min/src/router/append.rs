@@ -43,6 +43,8 @@ pub(super) struct Append {
     pub(super) author: Author,
     pub(super) signed: SignedEntry,
     pub(super) token: Option<String>,
+    /// Who brings it may bring back what this broker has lost.
+    pub(super) repost: bool,
     /// What follows from it, once it is checked.
     pub(super) changes: Vec<LogChange>,
 }

@@ -4,8 +4,9 @@ use claudemesh_core::id::ChannelName;
 use claudemesh_core::membership::{ChannelLog, ChannelLogError, SignedEntry};
 use claudemesh_core::wire::errors::code;
 
-use super::entry::{CONFLICT, ENTRY_SKEW_MS, No, no};
+use super::entry::{CONFLICT, No, no};
 use super::mesh::Mesh;
+use super::repost::check_time;
 
 /// Checks an entry; gives the log with it, or none if the log has it.
 pub(super) fn check(
@@ -13,6 +14,7 @@ pub(super) fn check(
     name: &ChannelName,
     signed: &SignedEntry,
     now: u64,
+    repost: bool,
 ) -> Result<Option<ChannelLog>, No> {
     let stored = mesh.head().seq;
     let malformed = |error: String| no(400, code::MALFORMED, error);
@@ -38,16 +40,19 @@ pub(super) fn check(
         .and_then(|it| it.decode_channel().ok());
     let made = log.roster().channel(name).map_or(0, |made| made.at);
     let newest_at = newest.map_or(made, |entry| entry.at);
-    if entry.at != newest_at && entry.at.abs_diff(now) > ENTRY_SKEW_MS {
-        let why = "the entry's time is more than 10 minutes off the broker's clock; set the clock";
-        return Err(no(400, code::TIMESTAMP_SKEW, why));
-    }
+    check_time(entry.at, newest_at, now, repost)?;
     if entry.standing > stored && entry.standing <= log.head().seq {
         let why = "the mesh's log is being written; try again in a moment";
         return Err(no(503, code::BUSY, why));
     }
     let mut next = held.clone();
-    match next.append(signed, log) {
+    // What was taken once may be by somebody who is out of the mesh since.
+    let taken = if repost {
+        next.append_kept(signed, log)
+    } else {
+        next.append(signed, log)
+    };
+    match taken {
         Ok(_) => Ok(Some(next)),
         Err(error) => Err(refusal(error)),
     }

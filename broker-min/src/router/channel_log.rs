@@ -17,6 +17,7 @@ use super::channels::View;
 use super::entry::{No, no};
 use super::log::log_page;
 use super::mesh::Mesh;
+use super::repost::is_repost;
 use super::types::{ConnId, Kind, Out};
 use super::writer::{Then, ThenChannel};
 use crate::store::{ChannelOp, Op, Outcome};
@@ -32,6 +33,15 @@ pub(super) struct ChannelAppend {
     member: PublicKey,
     req_id: Option<String>,
     signed: SignedEntry,
+}
+
+impl ChannelAppend {
+    /// Whether it is brought back by somebody who may.
+    fn is_repost(&self, mesh: &mut Mesh, name: &ChannelName, now: u64) -> bool {
+        let entry = self.signed.decode_channel();
+        entry.is_ok_and(|entry| is_repost(&entry.signer, &self.member, entry.at, now))
+            && mesh.may_repost_in(name, &self.member)
+    }
 }
 
 /// An entry that is being committed, and what the log becomes by it.
@@ -141,7 +151,8 @@ impl Router {
             let Some(append) = channel.appends.pop_front() else {
                 return;
             };
-            let next = match check(mesh, name, &append.signed, now.wall) {
+            let repost = append.is_repost(mesh, name, now.wall);
+            let next = match check(mesh, name, &append.signed, now.wall, repost) {
                 Ok(Some(next)) => next,
                 Ok(None) => {
                     self.channel_append_done(shared, name, append.conn, append.req_id);
@@ -158,8 +169,13 @@ impl Router {
                 return;
             };
             // Only what is good counts: who lost a race tries again.
-            let buckets = &mut channel.entry_buckets;
-            if let Err(wait) = take_turn(buckets, append.member, now.mono, per_hour) {
+            let turn = if repost {
+                mesh.repost_turn(append.member, now.mono)
+            } else {
+                let buckets = &mut channel.entry_buckets;
+                take_turn(buckets, append.member, now.mono, per_hour)
+            };
+            if let Err(wait) = turn {
                 if self.conns.contains_key(&append.conn) {
                     let what = (per_hour, "entries of one channel's log");
                     self.refuse_rate(append.conn, what, wait, append.req_id);
@@ -175,6 +191,12 @@ impl Router {
             let then = ThenChannel::Appended {
                 mesh: Arc::clone(shared),
                 channel: name.clone(),
+            };
+            let Some(mesh) = self.mesh_mut(shared) else {
+                return;
+            };
+            let Ok((channel, _)) = mesh.channel(name) else {
+                return;
             };
             channel.pending = Some(Box::new(Pending { append, next }));
             self.writer.push(vec![op], Then::Channel(Box::new(then)));

@@ -8,6 +8,7 @@ use claudemesh_core::wire::errors::code;
 use super::append::Append;
 use super::changes::{affected, changes, target};
 use super::mesh::Mesh;
+use super::repost::check_time;
 use crate::store::{InviteRow, LogChange};
 
 /// How far an entry's time may be ahead of or behind the broker's clock, ms.
@@ -58,12 +59,11 @@ pub(super) fn check(
     if at_place.is_some() || entry.seq != mesh.log.head().seq + 1 {
         return Err(no(409, code::LOG_CONFLICT, CONFLICT));
     }
-    if entry.at != mesh.log.at() && entry.at.abs_diff(now) > ENTRY_SKEW_MS {
-        let why = "the entry's time is more than 10 minutes off the broker's clock; set the clock";
-        return Err(no(400, code::TIMESTAMP_SKEW, why));
-    }
+    check_time(entry.at, mesh.log.at(), now, append.repost)?;
     if let Body::MemberJoined { invite, .. } | Body::DeviceLinked { invite, .. } = &entry.body
         && let Some(invite) = mesh.log.roster().invite(invite)
+        // What was taken once is judged by the log alone.
+        && !append.repost
     {
         if mesh.uses_left(invite) == 0 {
             return Err(rule(RuleError::InviteUsedUp));

@@ -45,6 +45,7 @@ impl Router {
                         author: Author::Http { request },
                         signed,
                         token: None,
+                        repost: false,
                         changes: Vec::new(),
                     };
                     self.append(shared, append);

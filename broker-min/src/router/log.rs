@@ -13,6 +13,7 @@ use super::append::{Append, Author, blob};
 use super::bucket::Bucket;
 use super::http::refused;
 use super::mesh::Mesh;
+use super::repost::is_repost;
 use super::types::{ConnId, HttpReply};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -62,7 +63,7 @@ impl Router {
 
     pub(super) fn log_append(&mut self, id: ConnId, ask: LogAppend) {
         let per_hour = u64::from(self.limits.log_entries_per_hour);
-        let now = self.now.mono;
+        let (now, wall) = (self.now.mono, self.now.wall);
         let Some(conn) = self.conns.get(&id) else {
             return;
         };
@@ -86,7 +87,17 @@ impl Router {
         let Some(mesh) = self.mesh_mut(&shared) else {
             return;
         };
-        if let Err(wait) = take_turn(mesh, member, now, per_hour) {
+        let repost = mesh.may_repost(&member);
+        let back = repost
+            && signed
+                .decode()
+                .is_ok_and(|entry| is_repost(&entry.signer, &member, entry.at, wall));
+        let turn = if back {
+            mesh.repost_turn(member, now)
+        } else {
+            take_turn(mesh, member, now, per_hour)
+        };
+        if let Err(wait) = turn {
             let why = format!("rate_limit: max {per_hour} log entries an hour");
             let mut error = ErrorFrame::new(code::RATE_LIMIT, why);
             error.req_id = req_id;
@@ -99,6 +110,7 @@ impl Router {
             author: Author::Conn { conn: id, req_id },
             signed,
             token: invite_token,
+            repost,
             changes: Vec::new(),
         };
         self.append(&shared, append);
@@ -132,6 +144,7 @@ impl Router {
             author: Author::Post { request },
             signed,
             token: None,
+            repost: false,
             changes: Vec::new(),
         };
         self.append(shared, append);

@@ -103,6 +103,7 @@ pub(super) struct Mesh {
     seen_order: VecDeque<(u64, PublicKey, Signature)>,
     pub(super) buckets: HashMap<PublicKey, Bucket>,
     pub(super) log_buckets: HashMap<PublicKey, Bucket>,
+    pub(super) repost_buckets: HashMap<PublicKey, Bucket>,
     pub(super) channels: HashMap<ChannelName, Channel>,
     /// The entry that is being committed.
     pub(super) pending: Option<Box<Append>>,
@@ -142,6 +143,7 @@ impl Mesh {
             seen_order: VecDeque::new(),
             buckets: HashMap::new(),
             log_buckets: HashMap::new(),
+            repost_buckets: HashMap::new(),
             channels,
             pending: None,
             appends: VecDeque::new(),

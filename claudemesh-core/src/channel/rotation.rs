@@ -63,19 +63,38 @@ impl Keyring {
         log: &Log,
         channel_log: Option<&ChannelLog>,
     ) -> Result<Rotation, StatementError> {
+        let after = self.newest().map(|(id, _)| *id);
+        self.rotate_after(random, me, log, channel_log, after)
+    }
+
+    /// As [`Keyring::rotate`], to follow the key that a broker says is its current one: it may have
+    /// lost later ones. What it has can then be read by the links from the new key on.
+    ///
+    /// # Errors
+    /// As [`Keyring::rotate`].
+    pub fn rotate_after(
+        &self,
+        random: &mut Drbg,
+        me: &KeyPair,
+        log: &Log,
+        channel_log: Option<&ChannelLog>,
+        after: Option<KeyId>,
+    ) -> Result<Rotation, StatementError> {
         let now = audience(&self.channel, log, channel_log);
         let now = now.ok_or(StatementError::ChannelBehind { seq: 0 })?;
         if me.public() != self.me || now.binary_search(&self.me).is_err() {
             return Err(StatementError::NotInAudience);
         }
         let root = Root::random(random);
-        let link = self.link(random, &root, &now, log, channel_log)?;
-        let after = self.newest().map(|(id, _)| *id);
+        // What is not known here cannot be linked to.
+        let known = |id: KeyId| self.statement(&id).map(|_| id);
+        let previous = after.and_then(|id| known(id).or(self.newest().map(|(id, _)| *id)));
+        let link = self.link(random, &root, previous.as_ref(), &now, (log, channel_log))?;
         let statement = KeyStatement {
             mesh: self.mesh.clone(),
             channel: self.channel.clone(),
             epoch: self.next_epoch(),
-            previous: after,
+            previous,
             log: Some(log.head()),
             channel_log: channel_log
                 .filter(|_| self.channel.has_log())
@@ -86,30 +105,52 @@ impl Keyring {
             link,
         };
         let signed = statement.make(me);
-        let (id, secret) = (signed.key_id(), X25519Secret::of(me));
-        let seal = |member: &PublicKey| {
-            let key = DirectKey::agree(&secret, member).map_err(|_| StatementError::Seal)?;
-            let copy = root.seal_copy(&key, &id, member);
-            copy.map(|copy| (*member, copy))
-                .map_err(|_| StatementError::Seal)
-        };
         Ok(Rotation {
-            copies: now.iter().map(seal).collect::<Result<_, _>>()?,
+            copies: copies(&root, &signed.key_id(), me, &now)?,
             statement: signed,
             after,
         })
     }
 
-    /// The link to the newest root, for `$state`.
+    /// The newest epoch once more, for a broker that lost it and has `after` as its current key:
+    /// its author can make every copy again, because they follow from the root. None if this peer
+    /// did not make it, if its readers have changed, or if a link would lead to what the broker
+    /// has lost, too.
+    pub fn republish(
+        &self,
+        me: &KeyPair,
+        log: &Log,
+        channel_log: Option<&ChannelLog>,
+        after: Option<KeyId>,
+    ) -> Option<Rotation> {
+        let now = audience(&self.channel, log, channel_log)?;
+        let (id, newest) = self.newest()?;
+        let (root, _) = newest.root.as_ref()?;
+        let statement = &newest.statement;
+        let linked = statement.link.is_none() || statement.previous == after;
+        let own = (statement.author, me.public()) == (self.me, self.me);
+        if !own || !linked || statement.audience != self.audience_hash(&now) {
+            return None;
+        }
+        let (bytes, signature) = self.signed(id)?;
+        Some(Rotation {
+            copies: copies(root, id, me, &now).ok()?,
+            statement: SignedKeyStatement { bytes, signature },
+            after,
+        })
+    }
+
+    /// The link to the previous root, for `$state`.
     fn link(
         &self,
         random: &mut Drbg,
         root: &Root,
+        previous: Option<&KeyId>,
         now: &[PublicKey],
-        log: &Log,
-        channel_log: Option<&ChannelLog>,
+        (log, channel_log): (&Log, Option<&ChannelLog>),
     ) -> Result<Option<[u8; LINK_LEN]>, StatementError> {
-        let Some((_, newest)) = self.newest().filter(|_| self.channel.as_str() == "$state") else {
+        let previous = previous.filter(|_| self.channel.as_str() == "$state");
+        let Some(newest) = previous.and_then(|id| self.held(id)) else {
             return Ok(None);
         };
         if let Some((previous, _)) = &newest.root {
@@ -129,4 +170,21 @@ impl Keyring {
     fn audience_hash(&self, audience: &[PublicKey]) -> Hash {
         audience_hash(&self.mesh, &self.channel, audience)
     }
+}
+
+/// A copy of the root for each of them, by its author.
+fn copies(
+    root: &Root,
+    id: &KeyId,
+    author: &KeyPair,
+    members: &[PublicKey],
+) -> Result<Vec<(PublicKey, [u8; COPY_LEN])>, StatementError> {
+    let secret = X25519Secret::of(author);
+    let seal = |member: &PublicKey| {
+        let key = DirectKey::agree(&secret, member).map_err(|_| StatementError::Seal)?;
+        let copy = root.seal_copy(&key, id, member);
+        copy.map(|copy| (*member, copy))
+            .map_err(|_| StatementError::Seal)
+    };
+    members.iter().map(seal).collect()
 }

@@ -113,10 +113,20 @@ impl ChannelLog {
     pub fn restore(mesh: &Log, channel: &ChannelName, entries: &[SignedEntry]) -> Taken<Self> {
         let mut log = Self::begin(mesh, channel)?;
         for signed in entries {
-            let entry = log.check(signed, mesh)?;
-            log.apply(&entry, signed.hash());
+            log.append_kept(signed, mesh)?;
         }
         Ok(log)
+    }
+
+    /// Takes an entry that was taken before, here or elsewhere: as [`ChannelLog::append`], but
+    /// whether its signer still has the right is not asked. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// As [`ChannelLog::append`].
+    pub fn append_kept(&mut self, signed: &SignedEntry, mesh: &Log) -> Taken<ChannelEntry> {
+        let entry = self.check(signed, mesh)?;
+        self.apply(&entry, signed.hash());
+        Ok(entry)
     }
 
     /// Checks `signed` against head and rules, and takes it. Its signer must have the right at

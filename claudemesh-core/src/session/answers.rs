@@ -80,7 +80,8 @@ impl Session {
                 self.stale(&message);
                 continue;
             }
-            let reason = if !is_retryable(ack) {
+            let lost = self.lost_at(&sent.to, ack.code.as_deref());
+            let reason = if !is_retryable(ack) && !lost {
                 refusal(ack)
             } else if sent.expires_at > self.now.wall {
                 self.hold(sent.to, ack);

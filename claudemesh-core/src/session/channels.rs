@@ -10,6 +10,7 @@ mod keys;
 mod logs;
 mod publish;
 mod receive;
+mod repost;
 mod restore;
 mod seal;
 mod strike;
@@ -83,6 +84,10 @@ pub(super) struct Channel {
     tasks: Vec<Task>,
     /// The newest key is to be known, without being needed now.
     newest_wanted: bool,
+    /// What the broker has lost of it.
+    lost: repost::Lost,
+    /// The broker's current key.
+    shown: repost::Shown,
 }
 
 /// What waits for one channel's key at most.
@@ -118,6 +123,8 @@ impl Channel {
             strikes: BTreeSet::new(),
             tasks: Vec::new(),
             newest_wanted: false,
+            lost: repost::Lost::default(),
+            shown: None,
         }
     }
 
@@ -128,6 +135,7 @@ impl Channel {
             || !self.appends.is_empty()
             || !self.missing.is_empty()
             || !self.strikes.is_empty()
+            || self.lost.is_on()
             || (self.newest_wanted && !self.keys_current)
     }
 
@@ -153,6 +161,8 @@ impl Channel {
         self.later.clear();
         self.strikes.clear();
         self.newest_wanted = false;
+        self.lost = repost::Lost::default();
+        self.shown = None;
     }
 }
 
@@ -164,6 +174,10 @@ pub(super) struct Channels {
     of_key: HashMap<KeyId, ChannelName>,
     /// When the key of `$state` is looked after, in ms of the clock.
     state_at: Option<u64>,
+    /// The broker may have lost something of them.
+    suspect: bool,
+    /// What it has lost is being loaded.
+    loading: bool,
 }
 
 impl Channels {
@@ -178,6 +192,7 @@ impl Channels {
 
     pub(super) fn connection_closed(&mut self) {
         self.state_at = None;
+        self.suspect = false;
         for channel in self.held.values_mut() {
             channel.connection_closed();
         }
@@ -269,6 +284,9 @@ impl Session {
         }
         channel.log_wanted = false;
         self.answer_syncs(name);
+        if self.repost_next(name) {
+            return;
+        }
         self.strike_next(name);
         let Some(channel) = self.channels.held.get(name) else {
             return;

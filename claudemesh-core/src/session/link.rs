@@ -233,13 +233,17 @@ impl Session {
         self.link.log = ack.has(CAP_LOG);
         self.link.channels = ack.has(CAP_CHANNELS);
         self.link.values = ack.has(CAP_VALUES);
+        let mut other_store = false;
         if let Some(broker) = &ack.broker {
             let store = clean(&broker.store, MAX_STORE_NAME);
-            if self.pins.get(PIN_STORE).is_some_and(|held| *held != store) {
+            other_store = self.pins.get(PIN_STORE).is_some_and(|held| *held != store);
+            if other_store {
                 self.requeue();
+                self.channels_suspect();
             }
             self.pin(PIN_STORE, &store);
         }
+        self.audit_head_shown(ack.audit_head.as_ref(), other_store);
         self.ready();
         self.acknowledge_early();
         if self.config.receive && self.link.delivery {
@@ -249,6 +253,9 @@ impl Session {
             self.tell_status();
         }
         self.log_head_shown(ack.log_head.as_ref());
+        if !self.repost.is_behind() {
+            self.check_channels();
+        }
     }
 
     pub(super) fn tell_status(&mut self) {
@@ -358,6 +365,8 @@ impl Session {
         self.outbox.connection_closed();
         self.inbox.connection_closed();
         self.log.connection_closed();
+        self.repost.connection_closed();
+        self.audit_connection_lost(reason);
         self.gossip.connection_closed();
         self.statements.connection_closed();
         self.fail_requests(reason);

@@ -89,11 +89,7 @@ impl Session {
         };
         if let Some(held) = self.log.held().map(Log::head) {
             if head.seq < held.seq {
-                let lie = Lie::LogRollback {
-                    held: held.seq + 1,
-                    shown: head.seq.saturating_add(1),
-                };
-                self.event(Event::LiedTo(lie));
+                self.log_shorter(held.seq, head);
                 self.log.current = true;
                 return self.log_settled();
             }
@@ -132,6 +128,15 @@ impl Session {
         }
     }
 
+    fn log_shorter(&mut self, held: u64, shown: &LogHead) {
+        if self.log_is_short(shown) {
+            self.event(Event::LiedTo(Lie::LogRollback {
+                held: held + 1,
+                shown: shown.seq.saturating_add(1),
+            }));
+        }
+    }
+
     fn get_log(&mut self) {
         // The newest entry held is fetched again: if it differs, the broker shows a fork.
         let from = self.log.held().map_or(0, |log| log.head().seq);
@@ -160,13 +165,9 @@ impl Session {
             return self.log_failed(SessionError::LogUnusable("the broker shows an invalid log"));
         }
         let after = self.log.held().map(|log| log.head().seq);
-        if let Some(held) = after
-            && page.head.seq < held
-        {
-            self.event(Event::LiedTo(Lie::LogRollback {
-                held: held + 1,
-                shown: page.head.seq.saturating_add(1),
-            }));
+        match after {
+            Some(held) if page.head.seq < held => self.log_shorter(held, &page.head),
+            _ => self.log_is_whole(),
         }
         let behind = after.is_none_or(|held| held < page.head.seq);
         if behind && after > before && !self.log.forked {
@@ -197,7 +198,7 @@ impl Session {
         self.log_settled();
     }
 
-    fn log_settled(&mut self) {
+    pub(super) fn log_settled(&mut self) {
         self.compare_claims();
         self.judge_unknown_senders();
         self.pump_appends();
@@ -257,7 +258,7 @@ impl Session {
         }
     }
 
-    fn fork(&mut self, seq: u64) {
+    pub(super) fn fork(&mut self, seq: u64) {
         if !self.log.forked {
             self.log.forked = true;
             self.event(Event::LiedTo(Lie::LogFork { seq }));
@@ -283,7 +284,8 @@ impl Session {
     }
 
     fn pump_appends(&mut self) {
-        if !self.link.is_ready() || self.log.syncing || !self.log.current {
+        let busy = self.log.syncing || self.repost.is_on();
+        if !self.link.is_ready() || busy || !self.log.current {
             return;
         }
         let Some(next) = self.log.appends.front() else {
@@ -360,11 +362,10 @@ impl Session {
         if !appended.channel.is_empty() {
             return self.channel_appended(appended);
         }
-        if matches!(
-            self.requests.take(appended.req_id.as_deref()),
-            Some(Asked::Append)
-        ) {
-            return self.own_entry_taken();
+        match self.requests.take(appended.req_id.as_deref()) {
+            Some(Asked::Append) => return self.own_entry_taken(),
+            Some(Asked::Repost(number)) => return self.reposted(number),
+            _ => {}
         }
         let next = self.log.held().map_or(0, |log| log.head().seq + 1);
         match &appended.entry {
@@ -378,6 +379,11 @@ impl Session {
             _ if appended.head.seq >= next => {
                 self.log.current = false;
                 self.sync_log(None);
+            }
+            // Somebody brings back what the broker had lost.
+            _ if appended.head.seq + 1 == next && !self.repost.is_on() => {
+                self.log_is_whole();
+                self.log_settled();
             }
             _ => {}
         }

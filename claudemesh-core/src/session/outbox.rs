@@ -199,6 +199,13 @@ impl Outbox {
         }
     }
 
+    /// What was refused for now is sent again at once.
+    pub(super) fn release_held(&mut self) {
+        self.held.clear();
+        self.refusals.clear();
+        self.rescan();
+    }
+
     /// Answers are awaited only on a connection that stands.
     pub(super) fn deadline(&self, ready: bool) -> Option<u64> {
         let answers = self.unanswered.values().map(|sent| sent.since + ANSWER_MS);

@@ -18,6 +18,11 @@ pub(super) enum Asked {
     Peers(CommandId),
     Log,
     Append,
+    /// An entry of the mesh's log that is brought back.
+    Repost(u64),
+    /// One of a channel's.
+    ChannelRepost(ChannelName),
+    Audit(CommandId),
     ChannelLog(ChannelName),
     ChannelAppend(ChannelName),
     /// Which; none: the newest.
@@ -127,6 +132,10 @@ impl Session {
                 // What is known of channels was forgotten with the connection.
                 Asked::ChannelLog(_)
                 | Asked::ChannelAppend(_)
+                | Asked::ChannelRepost(_)
+                | Asked::Repost(_)
+                // And whoever waits for these was told.
+                | Asked::Audit(_)
                 | Asked::Keys(..)
                 | Asked::Publish(_) => {}
                 asked => self.answer_failed(asked, error, None),
@@ -142,12 +151,15 @@ impl Session {
             Asked::Peers(command) => self.done(command, Err(error)),
             Asked::Log => self.log_failed(error),
             Asked::Append => self.append_refused(error),
+            Asked::Repost(number) => self.repost_refused(number, error, retry_after),
+            Asked::ChannelRepost(name) => self.channel_repost_refused(&name, &error, retry_after),
             Asked::ChannelLog(name) => self.channel_log_failed(&name, &error, retry_after),
             Asked::ChannelAppend(name) => self.channel_append_refused(&name, error),
             Asked::Keys(name, _) => self.keys_failed(&name, &error, retry_after),
             Asked::Publish(name) => self.publish_failed(&name, &error, retry_after),
             Asked::SaveState(write) => self.state_refused(write, error),
             Asked::StateVersion(write) => self.done(write.command(), Err(error)),
+            Asked::Audit(command) => self.audit_failed(command, error, retry_after),
             Asked::History(command, _)
             | Asked::State(command)
             | Asked::StateList(command, _)

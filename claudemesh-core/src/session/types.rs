@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::audit::{AuditError, Place, Record};
 use crate::broker_url::BrokerUrl;
 use crate::channel::{StatementError, ValueError};
 use crate::cron::CronError;
@@ -224,6 +225,14 @@ pub enum Command {
     ListScheduled,
     /// Give up a schedule. Answer: [`Reply::Cancelled`].
     CancelScheduled(String),
+    /// Check the broker's audit table; the owner's and admins' right. Answer: [`Reply::Audit`].
+    Audit {
+        /// From the oldest row that is kept on; else from where it was checked last.
+        all: bool,
+    },
+    /// Take the broker's audit table as it is now, whatever it was before. Answer:
+    /// [`Reply::Done`].
+    AcceptAudit,
     /// Say how attentive this session is. Answer: [`Reply::Done`].
     SetStatus(Status),
     /// Give up a message that was never handed to the network. Answer: [`Reply::Cancelled`].
@@ -286,6 +295,8 @@ pub enum Reply {
     },
     /// The own schedules, by when they are due.
     Schedules(Vec<Scheduled>),
+    /// What came of checking the audit table.
+    Audit(Box<AuditReport>),
 }
 
 /// A value that the mesh keeps, as it was read.
@@ -349,6 +360,21 @@ pub struct SessionHere {
     /// seen on this connection, and the log has that member as verified. None where that is not
     /// so.
     pub statement: Option<SessionStatement>,
+}
+
+/// What came of checking the rows of the broker's audit table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditReport {
+    /// From where on they were checked.
+    pub from: Place,
+    /// Where the last row that was checked stands.
+    pub to: Place,
+    /// The newest of the rows that were checked, 10,000 at most. If they do not hold, those as far
+    /// as they were read: what the broker says, and no more.
+    pub rows: Vec<Record>,
+    /// What does not hold; none: every row between both places is what the broker signed.
+    pub fault: Option<AuditError>,
 }
 
 /// A channel as its log, and the mesh's, have it.
@@ -590,6 +616,28 @@ pub enum Lie {
         /// The version.
         version: u64,
     },
+    /// It signs its audit table with another key than before.
+    #[error("the broker signs its audit table with another key than before")]
+    AuditKeyChanged,
+    /// Its audit table is not the one that it showed before: shorter, or with other rows.
+    #[error(
+        "the broker shows an audit table of {shown} rows that is not the one of {held} rows it showed before"
+    )]
+    AuditRollback {
+        /// Rows of the newest head that was seen.
+        held: u64,
+        /// Rows of the one shown now.
+        shown: u64,
+    },
+    /// It shows a head of its audit table that is not validly signed.
+    #[error("the broker shows an audit head that does not hold: {0}")]
+    BadAuditHead(AuditError),
+    /// It shows no head of its audit table although it did before.
+    #[error("the broker shows no audit head although it did before")]
+    AuditMissing,
+    /// The rows of its audit table are not those that it signed.
+    #[error("the broker's audit table does not hold: {0}")]
+    AuditAltered(AuditError),
     /// It sent no challenge although it did before.
     #[error("the broker sent no challenge although it did before; no hello was sent")]
     ChallengeMissing,
@@ -694,6 +742,27 @@ pub enum Event {
     MemberRemoved {
         /// Who.
         key: PublicKey,
+    },
+    /// The broker had lost entries of a log, and has them again: this peer gave them back.
+    Reposted {
+        /// Whose log; none: the mesh's.
+        channel: Option<ChannelName>,
+        /// How many entries were given. Others may have given the same.
+        entries: u64,
+    },
+    /// The broker has lost entries of a log, and does not take them back from this peer. Tried
+    /// again on the next connection.
+    RepostRefused {
+        /// Whose log; none: the mesh's.
+        channel: Option<ChannelName>,
+        /// Why.
+        reason: String,
+    },
+    /// The broker keeps another store than before: it is another one, or was set up anew. Its audit
+    /// table is followed from this place on.
+    AuditBegins {
+        /// Rows that it had so far.
+        n: u64,
     },
     /// A value of the mesh's state was set by another session, as the broker says.
     StateChanged {

@@ -1,5 +1,6 @@
 //! The arguments.
 
+mod audit;
 mod channels;
 mod people;
 
@@ -10,6 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::id::{MessageId, Priority, Status};
 
+use audit::AUDIT_HELP;
+pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
 pub(crate) use channels::{Group, GroupCommand, ReadTopic, Topic, TopicCommand};
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
@@ -148,6 +151,9 @@ pub(crate) enum Command {
     /// Show safety numbers: proof that nobody stands between you and a peer
     #[command(after_help = VERIFY_HELP)]
     Verify(Verify),
+    /// Show what the broker wrote down, and check that it rewrote nothing
+    #[command(after_help = AUDIT_HELP)]
+    Audit(Audit),
     /// Look for what is wrong, and say what to do
     Doctor,
 }

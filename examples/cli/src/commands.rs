@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod arrive;
+mod audit;
 mod broker;
 mod channel;
 mod channel_list;
@@ -68,6 +69,7 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Status(args) => status::run(context, args.command),
         Command::Whoami => whoami::run(context).await,
         Command::Verify(args) => verify::run(context, args).await,
+        Command::Audit(args) => audit::run(context, args).await,
         Command::Doctor => doctor::run(context).await,
         Command::Demo(_) | Command::Broker(_) => Ok(Code::Ok),
     }

@@ -69,7 +69,11 @@ impl Session {
         if let Some(channel) = self.channels.held.get_mut(&name) {
             channel.busy = false;
             channel.fetching = true;
-            channel.keys_current |= wanted.is_empty();
+            if wanted.is_empty() {
+                channel.keys_current = true;
+                let current = keys.current.as_deref();
+                channel.shown = Some(current.and_then(|id| KeyId::from_hex(id).ok()));
+            }
         }
         for record in &keys.keys {
             self.take_key(&name, record, false);
@@ -97,9 +101,15 @@ impl Session {
         };
         channel.busy = false;
         channel.fetching = false;
+        let lost = channel.lost.behind;
         self.finish_histories(name);
         self.flush_unlocks(name);
         match error {
+            SessionError::Refused { code, .. }
+                if self.lost_at_broker(code) || (lost && code == code::FORBIDDEN) =>
+            {
+                self.channel_unknown_there(name, error);
+            }
             SessionError::Refused { code, .. }
                 if [code::FORBIDDEN, code::NOT_FOUND].contains(&code.as_str()) =>
             {
@@ -126,6 +136,12 @@ impl Session {
             return;
         }
         self.take_key(&name, &new.key, false);
+        if let (Some(channel), Ok(signed)) =
+            (self.channels.held.get_mut(&name), statement(&new.key))
+            && channel.shown.is_some()
+        {
+            channel.shown = Some(Some(signed.key_id()));
+        }
         if name == ChannelName::state() {
             self.retry_parked();
         }

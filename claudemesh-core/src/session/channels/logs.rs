@@ -135,12 +135,9 @@ impl Session {
             Ok(()) => {
                 channel.log_current = true;
                 if page.head.seq < after {
-                    let lie = Lie::ChannelRollback {
-                        channel: name.clone(),
-                        held: after,
-                        shown: page.head.seq,
-                    };
-                    self.event(Event::LiedTo(lie));
+                    self.channel_is_short(name, &page.head);
+                } else {
+                    self.channel_is_whole(name);
                 }
             }
             Err(Some(ChannelLogError::Ahead { .. })) => self.log.is_behind(),
@@ -326,8 +323,10 @@ impl Session {
             return;
         };
         let asked = self.requests.take(appended.req_id.as_deref());
-        if let Some(Asked::ChannelAppend(asked)) = asked {
-            return self.own_channel_entry_taken(&asked);
+        match asked {
+            Some(Asked::ChannelAppend(asked)) => return self.own_channel_entry_taken(&asked),
+            Some(Asked::ChannelRepost(asked)) => return self.channel_reposted(&asked),
+            _ => {}
         }
         self.others_channel_entry(&name, appended);
     }
@@ -372,6 +371,11 @@ impl Session {
         let next = channel.log_seq() + 1;
         let held = channel.log.is_some();
         if appended.head.seq < next {
+            // Somebody brings back what the broker had lost.
+            if appended.head.seq + 1 == next && !channel.lost.is_on() {
+                self.channel_is_whole(name);
+                self.drive_channel(name);
+            }
             return;
         }
         if let (true, Some(entry)) = (held && appended.head.seq == next, entry) {
@@ -394,11 +398,13 @@ impl Session {
         error: &SessionError,
         retry_after: Option<u64>,
     ) {
+        let lost = matches!(error, SessionError::Refused { code, .. } if self.lost_at_broker(code));
         let Some(channel) = self.channels.held.get_mut(name) else {
             return;
         };
         channel.busy = false;
         match error {
+            _ if lost => self.channel_unknown_there(name, error),
             SessionError::Refused { code, .. } if code == code::FORBIDDEN => {
                 let error = SessionError::NotInChannel(name.clone());
                 self.give_up_channel(name, &error);

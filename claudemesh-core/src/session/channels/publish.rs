@@ -33,6 +33,7 @@ impl Session {
             channel.keys.needs_rotation(log, channel_log),
             channel.keys.current(),
         ) {
+            (None, Some(_)) if Self::broker_lacks_key(channel) => self.restore_key(name),
             (None, Some((id, _))) => {
                 let id = *id;
                 self.channel_ready(name, heads, id);
@@ -48,14 +49,10 @@ impl Session {
         }
     }
 
-    fn rotate(&mut self, name: &ChannelName) {
-        let me = Arc::clone(&self.config.key);
-        let (Some(log), Some(channel)) = (self.log.held(), self.channels.held.get_mut(name)) else {
+    pub(super) fn rotate(&mut self, name: &ChannelName) {
+        let Some(made) = self.next_key(name) else {
             return;
         };
-        let made = channel
-            .keys
-            .rotate(&mut self.rng, &me, log, channel.log.as_ref());
         match made {
             Ok(rotation) => self.publish(name, rotation),
             Err(StatementError::NeedsPrevious) => {
@@ -70,7 +67,13 @@ impl Session {
         }
     }
 
-    fn publish(&mut self, name: &ChannelName, rotation: Rotation) {
+    pub(super) fn publish(&mut self, name: &ChannelName, rotation: Rotation) {
+        let lost = self.channels.get(name).is_some_and(|held| held.lost.behind);
+        if self.repost.is_behind() || lost {
+            // It would be refused: it names entries that the broker does not have.
+            let why = "the broker has lost entries of a log; waiting until it has them again";
+            return self.pause_channel(name, RETRY_MS, why);
+        }
         let key_id = rotation.statement.key_id().to_hex();
         for copies in rotation.copies.chunks(MAX_COPIES_PER_FRAME) {
             let mut bytes = Vec::with_capacity(copies.len() * 80);
@@ -124,6 +127,7 @@ impl Session {
             let _ = channel.keys.take_copy(&id, &me, copy);
         }
         channel.tries = 0;
+        channel.shown = Some(Some(id));
         let epoch = channel.keys.statement(&id).map_or(0, |s| s.epoch);
         self.channels.of_key.insert(id, name.clone());
         self.keep_key(&name, &rotation.statement);

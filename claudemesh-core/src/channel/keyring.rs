@@ -306,6 +306,10 @@ impl Keyring {
         epochs.map(|(epoch, ids)| (*epoch, ids.as_slice()))
     }
 
+    pub(super) fn held(&self, id: &KeyId) -> Option<&Held> {
+        self.held.get(id)
+    }
+
     pub(super) fn newest(&self) -> Option<(&KeyId, &Held)> {
         let id = self.epochs.values().next_back()?.first()?;
         self.held.get(id).map(|held| (id, held))

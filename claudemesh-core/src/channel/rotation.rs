@@ -1,7 +1,7 @@
 //! When a peer must make the next epoch of a channel, and how.
 
 use super::key::{KeyStatement, SignedKeyStatement, StatementError, audience, audience_hash};
-use super::keyring::Keyring;
+use super::keyring::{Held, Keyring};
 use super::root::{COPY_LEN, LINK_LEN, Root};
 use crate::crypto::{DirectKey, Drbg, KeyPair, X25519Secret};
 use crate::id::{Hash, KeyId, PublicKey};
@@ -63,14 +63,31 @@ impl Keyring {
         log: &Log,
         channel_log: Option<&ChannelLog>,
     ) -> Result<Rotation, StatementError> {
+        let after = self.newest_key().copied();
+        self.rotate_after(random, me, log, channel_log, after)
+    }
+
+    /// As [`Keyring::rotate`], for a broker that has lost newer keys: `after` is the one that is
+    /// current there. The new epoch is above all that are held here, and links to that one.
+    ///
+    /// # Errors
+    /// As [`Keyring::rotate`].
+    pub fn rotate_after(
+        &self,
+        random: &mut Drbg,
+        me: &KeyPair,
+        log: &Log,
+        channel_log: Option<&ChannelLog>,
+        after: Option<KeyId>,
+    ) -> Result<Rotation, StatementError> {
         let now = audience(&self.channel, log, channel_log);
         let now = now.ok_or(StatementError::ChannelBehind { seq: 0 })?;
         if me.public() != self.me || now.binary_search(&self.me).is_err() {
             return Err(StatementError::NotInAudience);
         }
         let root = Root::random(random);
-        let link = self.link(random, &root, &now, log, channel_log)?;
-        let after = self.newest().map(|(id, _)| *id);
+        let previous = after.as_ref().and_then(|id| self.held(id));
+        let link = self.link(random, &root, &now, previous, log, channel_log)?;
         let statement = KeyStatement {
             mesh: self.mesh.clone(),
             channel: self.channel.clone(),
@@ -100,16 +117,17 @@ impl Keyring {
         })
     }
 
-    /// The link to the newest root, for `$state`.
+    /// The link to the root before, for `$state`.
     fn link(
         &self,
         random: &mut Drbg,
         root: &Root,
         now: &[PublicKey],
+        before: Option<&Held>,
         log: &Log,
         channel_log: Option<&ChannelLog>,
     ) -> Result<Option<[u8; LINK_LEN]>, StatementError> {
-        let Some((_, newest)) = self.newest().filter(|_| self.channel.as_str() == "$state") else {
+        let Some(newest) = before.filter(|_| self.channel.as_str() == "$state") else {
             return Ok(None);
         };
         if let Some((previous, _)) = &newest.root {

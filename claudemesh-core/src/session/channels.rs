@@ -45,6 +45,9 @@ pub(super) struct Channel {
     forked: bool,
     /// This connection has shown the newest key.
     keys_current: bool,
+    /// The key that the broker has as the current one, if that is one before the newest held here:
+    /// it lost that, was put back from a backup, or lies.
+    lost_to: Option<Option<KeyId>>,
     /// A question about it waits for its answer.
     busy: bool,
     /// The key that is being published.
@@ -89,6 +92,7 @@ impl Channel {
             log_wanted: false,
             forked: false,
             keys_current: false,
+            lost_to: None,
             busy: false,
             publishing: None,
             wanted: false,
@@ -128,6 +132,7 @@ impl Channel {
         self.log_current = false;
         self.log_wanted = false;
         self.keys_current = false;
+        self.lost_to = None;
         self.busy = false;
         self.publishing = None;
         self.wanted = false;

@@ -26,7 +26,8 @@ pub(super) enum Asked {
     History(CommandId, ChannelName),
     StateVersion(Box<StateWrite>),
     SaveState(Box<StateWrite>),
-    State(CommandId),
+    /// Of which key.
+    State(CommandId, String),
     StateList(CommandId, Vec<StateEntry>),
     Remember(CommandId),
     Memories(CommandId, Vec<MemoryRecord>),
@@ -148,7 +149,7 @@ impl Session {
             Asked::SaveState(write) => self.state_refused(write, error),
             Asked::StateVersion(write) => self.done(write.command(), Err(error)),
             Asked::History(command, _)
-            | Asked::State(command)
+            | Asked::State(command, _)
             | Asked::StateList(command, _)
             | Asked::Remember(command)
             | Asked::Memories(command, _)

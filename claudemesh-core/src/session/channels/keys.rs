@@ -13,6 +13,9 @@ use crate::wire::{KeyRecord, Keys, KeysGet, MAX_KEYS_PER_FRAME, NewKey, errors::
 const MAX_LATER: usize = 64;
 /// Keys that are to be asked for at most, of one channel.
 const MAX_MISSING: usize = 1_024;
+/// Keys that were asked for on one connection at most, of one channel: whoever pushes messages under
+/// keys that do not exist fills no memory.
+const MAX_ASKED: usize = 65_536;
 
 impl Session {
     pub(super) fn get_newest_key(&mut self, name: &ChannelName) {
@@ -51,6 +54,7 @@ impl Session {
         if let Some(channel) = self.open_channel(name)
             && !channel.asked.contains(&id)
             && channel.missing.len() < MAX_MISSING
+            && channel.asked.len() < MAX_ASKED
             && channel
                 .keys
                 .statement(&id)
@@ -72,12 +76,32 @@ impl Session {
         for record in &keys.keys {
             self.take_key(&name, record, false);
         }
+        if wanted.is_empty() {
+            self.compare_current(&name, keys.current.as_deref());
+        }
         if wanted.is_empty() && name == ChannelName::state() {
             self.state_key_shown();
         }
         self.finish_histories(&name);
         self.retry_parked();
         self.drive_channel(&name);
+    }
+
+    /// Notes if the broker's current key is one before the newest that is held here.
+    fn compare_current(&mut self, name: &ChannelName, current: Option<&str>) {
+        let Some(channel) = self.channels.held.get_mut(name) else {
+            return;
+        };
+        let current = current.map(KeyId::from_hex).transpose();
+        let epoch = |id: &KeyId| channel.keys.statement(id).map(|held| held.epoch);
+        let newest = channel.keys.newest_key().and_then(epoch);
+        // One that is not held was not taken, or needs more of a log: that says nothing.
+        let before = match &current {
+            Ok(Some(id)) => epoch(id).is_some_and(|epoch| Some(epoch) < newest),
+            Ok(None) => newest.is_some(),
+            Err(_) => false,
+        };
+        channel.lost_to = current.ok().filter(|_| before);
     }
 
     pub(in crate::session) fn keys_failed(
@@ -157,6 +181,7 @@ impl Session {
                     match error {
                         StatementError::LogBehind { .. } => {
                             self.log.is_behind();
+                            self.head_of_author(&signed);
                             self.sync_log(None);
                         }
                         _ => {
@@ -181,6 +206,18 @@ impl Session {
         self.take_own_copy(name, &id, &me, record.copy.as_deref());
         self.keep_key(name, &signed);
         self.unlock(id);
+    }
+
+    /// The author of a key knows more of the mesh's log: what the broker does not show is told.
+    fn head_of_author(&mut self, signed: &SignedKeyStatement) {
+        let Ok(statement) = signed.open() else { return };
+        let roster = self.log.roster();
+        let author = roster.and_then(|roster| roster.member(&statement.author));
+        if author.is_some_and(crate::membership::Member::is_verified)
+            && let Some(head) = statement.log
+        {
+            self.head_claimed(statement.author, head);
+        }
     }
 
     fn key_taken(&mut self, name: &ChannelName, id: KeyId, taken: &Taken) {

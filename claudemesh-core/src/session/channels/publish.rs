@@ -33,6 +33,8 @@ impl Session {
             channel.keys.needs_rotation(log, channel_log),
             channel.keys.current(),
         ) {
+            // The broker refuses what is sealed under a key that it has lost: the next one helps.
+            (None, Some(_)) if channel.lost_to.is_some() && channel.tries > 0 => self.rotate(name),
             (None, Some((id, _))) => {
                 let id = *id;
                 self.channel_ready(name, heads, id);
@@ -53,9 +55,12 @@ impl Session {
         let (Some(log), Some(channel)) = (self.log.held(), self.channels.held.get_mut(name)) else {
             return;
         };
-        let made = channel
-            .keys
-            .rotate(&mut self.rng, &me, log, channel.log.as_ref());
+        let after = match channel.lost_to {
+            Some(current) => current,
+            None => channel.keys.newest_key().copied(),
+        };
+        let (rng, channel_log) = (&mut self.rng, channel.log.as_ref());
+        let made = (channel.keys).rotate_after(rng, &me, log, channel_log, after);
         match made {
             Ok(rotation) => self.publish(name, rotation),
             Err(StatementError::NeedsPrevious) => {
@@ -111,6 +116,7 @@ impl Session {
             return;
         };
         channel.busy = false;
+        channel.lost_to = None;
         let Some(rotation) = channel.publishing.take() else {
             return;
         };

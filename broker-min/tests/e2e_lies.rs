@@ -43,6 +43,8 @@
 mod lying;
 mod support;
 
+#[path = "lying/channels.rs"]
+mod channels;
 #[path = "lying/connection.rs"]
 mod connection;
 #[path = "lying/delivery.rs"]
@@ -51,6 +53,8 @@ mod delivery;
 mod log;
 #[path = "lying/messages.rs"]
 mod messages;
+#[path = "lying/values.rs"]
+mod values;
 
 use std::time::Duration;
 

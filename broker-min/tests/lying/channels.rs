@@ -868,3 +868,39 @@ async fn a_key_tells_of_an_entry_that_is_withheld() {
     let named = matches!(withheld, Lie::LogWithheld { peer, .. } if peer == owner.key());
     assert!(named, "{withheld:?}");
 }
+
+#[tokio::test]
+async fn a_broker_that_serves_no_sealing_gets_nothing_in_the_clear() {
+    let liar = LyingBroker::start().await;
+    let [owner, ana, _ben] = three(&liar).await;
+    let name = topic("#plans", &owner, &[&ana]).await;
+    say(&owner, &name, "sealed").await;
+    let mut events = owner.events();
+    liar.change(owner.key(), "hello_ack", |frame| {
+        frame["capabilities"] = json!(["delivery/1", "log/1"]);
+    });
+    liar.close(owner.key(), 1001, "");
+    back(&mut events).await;
+    let mark = liar.so_far();
+    let why = owner.send(name.clone(), "canary-clear").await.unwrap_err();
+    assert!(why.to_string().contains("nothing was sent"), "{why}");
+    let at = std::time::SystemTime::now() + Duration::from_secs(600);
+    let later = claudemesh_core::Outgoing::text("canary-clear");
+    let kept = [
+        owner.set_state("k", "canary-clear", None).await.err(),
+        owner.remember("canary-clear", Vec::new()).await.err(),
+    ];
+    for why in kept {
+        let named = matches!(
+            why,
+            Some(PeerError::Session(SessionError::ValuesUnserved))
+        );
+        assert!(named, "{why:?}");
+    }
+    owner.schedule("ana", later, at).await.unwrap_err();
+    owner.set_summary("canary-clear").await.unwrap();
+    owner.sync().await.unwrap();
+    let said = &liar.everything()[mark..];
+    let leaked = said.iter().find(|frame| frame.to_string().contains("canary-clear"));
+    assert_eq!(leaked, None);
+}

@@ -61,7 +61,10 @@ fn methods(sources: &[&Path], begins: &str) -> BTreeSet<String> {
             inside = line == begins || (inside && line != "}");
             let method = line
                 .strip_prefix("    pub ")
-                .map(|rest| rest.trim_start_matches("const ").trim_start_matches("async "))
+                .map(|rest| {
+                    rest.trim_start_matches("const ")
+                        .trim_start_matches("async ")
+                })
                 .and_then(|rest| rest.strip_prefix("fn "));
             if let Some(rest) = method.filter(|_| inside) {
                 let end = rest.find(['(', '<']).unwrap();
@@ -87,7 +90,10 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 /// How the canary could stand in bytes that were encoded: as it is, in hex, in base64 at each of
 /// three places.
 fn forms() -> Vec<Vec<u8>> {
-    let mut forms = vec![CANARY.as_bytes().to_vec(), hex(CANARY.as_bytes()).into_bytes()];
+    let mut forms = vec![
+        CANARY.as_bytes().to_vec(),
+        hex(CANARY.as_bytes()).into_bytes(),
+    ];
     for before in 0..3 {
         let text = format!("{}{CANARY}", "x".repeat(before));
         let encoded = base64(text.as_bytes());
@@ -145,7 +151,9 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
 
     // Channels.
     let topic = ChannelName::new(&format!("#{OPEN}")).unwrap();
-    call!(done, owner.create_channel(&topic, true)).await.unwrap();
+    call!(done, owner.create_channel(&topic, true))
+        .await
+        .unwrap();
     ana.sync().await.unwrap();
     call!(done, ana.join_channel(&topic)).await.unwrap();
     assert_eq!(call!(done, owner.channels()).len(), 1);
@@ -154,7 +162,9 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
         let said = owner.send(to.clone(), CANARY).await.unwrap();
         soon(said.accepted()).await.unwrap();
     }
-    let (said, _) = call!(done, ana.channel_history(&topic, None, 10)).await.unwrap();
+    let (said, _) = call!(done, ana.channel_history(&topic, None, 10))
+        .await
+        .unwrap();
     assert_eq!(said[0].message.as_ref().unwrap().body, CANARY.as_bytes());
     call!(done, ana.leave_channel(&topic)).await.unwrap();
     assert_eq!(owner.channel(&topic).await.unwrap().members.len(), 1);
@@ -178,7 +188,10 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     soon(async {
         loop {
             let peers = call!(done, owner.peers()).await.unwrap();
-            if peers.iter().any(|peer| peer.summary.as_deref() == Some(CANARY)) {
+            if peers
+                .iter()
+                .any(|peer| peer.summary.as_deref() == Some(CANARY))
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -258,8 +271,7 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     call!(done, ana.accept_ownership()).await.unwrap();
     call!(done, ana.close(SOON)).await;
     drop(owner);
-    while let Ok(Some(event)) =
-        tokio::time::timeout(Duration::from_millis(50), events.next()).await
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(50), events.next()).await
     {
         let shown = format!("{event:?}");
         assert!(!shown.contains(CANARY), "{shown}");
@@ -290,7 +302,14 @@ async fn a_canary_in_all_that_is_said_is_nowhere_at_the_broker() {
 
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
     let id = liar.mesh.id();
-    for path in ["/metrics", "/health", "/health/ready", "/", "/join/x", &format!("/mesh/{id}/log")] {
+    for path in [
+        "/metrics",
+        "/health",
+        "/health/ready",
+        "/",
+        "/join/x",
+        &format!("/mesh/{id}/log"),
+    ] {
         let answer = http(liar.mesh.addr(), "GET", path, &[], "").await.unwrap();
         places.push((path.to_owned(), format!("{answer:?}").into_bytes()));
     }
@@ -315,6 +334,8 @@ async fn a_canary_in_all_that_is_said_is_nowhere_at_the_broker() {
         }
     }
     // By design: names, keys and tags are in the open.
-    let open = places.iter().any(|(_, bytes)| holds(bytes, OPEN.as_bytes()));
+    let open = places
+        .iter()
+        .any(|(_, bytes)| holds(bytes, OPEN.as_bytes()));
     assert!(open, "the search finds nothing at all");
 }

@@ -103,7 +103,11 @@ struct Found(Vec<Vec<u8>>);
 impl Found {
     fn has(&self, text: &str) -> bool {
         let mut texts = self.0.iter();
-        texts.any(|found| found.windows(text.len()).any(|part| part == text.as_bytes()))
+        texts.any(|found| {
+            found
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
     }
 
     fn kinds(&self, phase: &str) -> Vec<&'static str> {
@@ -143,7 +147,11 @@ fn pool(liar: &LyingBroker, stores: &[&Path]) -> Pool {
 }
 
 fn found(liar: &LyingBroker, store: &Path, pair: &KeyPair, publics: &[PublicKey]) -> Found {
-    Found(open(&pool(liar, &[liar.mesh.data_dir(), store]), pair, publics))
+    Found(open(
+        &pool(liar, &[liar.mesh.data_dir(), store]),
+        pair,
+        publics,
+    ))
 }
 
 #[tokio::test]

@@ -148,8 +148,7 @@ fn push(
         body: text.as_bytes().to_vec(),
     };
     let (mesh, secret) = (liar.mesh.id(), root.message_key(id));
-    let sealed =
-        seal_to_channel(&mesh, from, name, id, &secret, None, &content, [7; 24]).unwrap();
+    let sealed = seal_to_channel(&mesh, from, name, id, &secret, None, &content, [7; 24]).unwrap();
     json!({ "type": "push", "messageId": format!("made-{text}"), "meshId": mesh,
             "senderPubkey": from.public(), "senderMemberPubkey": from.public(),
             "target": name.as_str(), "form": "envelope/1", "priority": "now",
@@ -462,9 +461,7 @@ async fn a_channels_log_that_is_cut_reordered_or_rolled_back_is_named() {
     let _ = ana.channel(&name).await;
     let why = told(&mut events, |event| match event {
         Event::LiedTo(Lie::BadChannelEntry { error, .. }) => Some(error),
-        Event::LiedTo(Lie::ChannelLogFork { .. }) => {
-            Some(ChannelLogError::NotNext { seq: 0 })
-        }
+        Event::LiedTo(Lie::ChannelLogFork { .. }) => Some(ChannelLogError::NotNext { seq: 0 }),
         _ => None,
     })
     .await;
@@ -613,8 +610,10 @@ async fn an_entry_that_the_broker_said_it_took_and_did_not_is_found_out() {
         let text = |name: &str| entry[name].as_str().unwrap();
         let entry = SignedEntry::from_text(text("e"), text("sig"), None).unwrap();
         let head = LogHead::new(2, &entry.hash());
-        Some(json!({ "type": "log_appended", "channel": "#plans", "head": head,
-                     "_reqId": frame["_reqId"] }))
+        Some(
+            json!({ "type": "log_appended", "channel": "#plans", "head": head,
+                     "_reqId": frame["_reqId"] }),
+        )
     });
     // The limit: it is believed at first.
     ana.join_channel(&name).await.unwrap();
@@ -738,7 +737,11 @@ async fn what_a_removed_member_says_under_an_old_key_is_not_delivered() {
         bad_key(&mut events).await,
         StatementError::Decode(_)
     ));
-    let mut late = KeyStatement::parse(&rotation(&owner, &ChannelName::everyone(), None).statement.bytes);
+    let mut late = KeyStatement::parse(
+        &rotation(&owner, &ChannelName::everyone(), None)
+            .statement
+            .bytes,
+    );
     let late = late.as_mut().unwrap();
     late.author = ben.key();
     late.epoch = 9;
@@ -757,8 +760,10 @@ async fn stale_epoch_for_ever_is_no_storm_and_loses_nothing() {
     let mut events = ana.events();
     liar.answer(ana.key(), "send", |frame| {
         let id = &frame["client_message_id"];
-        Some(json!({ "type": "ack", "id": id, "client_message_id": id, "messageId": "",
-                     "queued": false, "code": "stale_epoch", "error": "stale_epoch" }))
+        Some(
+            json!({ "type": "ack", "id": id, "client_message_id": id, "messageId": "",
+                     "queued": false, "code": "stale_epoch", "error": "stale_epoch" }),
+        )
     });
     let before = liar.count(ana.key(), Way::ToBroker, "send");
     let receipt = ana.send(name.clone(), "patience").await.unwrap();
@@ -891,16 +896,15 @@ async fn a_broker_that_serves_no_sealing_gets_nothing_in_the_clear() {
         owner.remember("canary-clear", Vec::new()).await.err(),
     ];
     for why in kept {
-        let named = matches!(
-            why,
-            Some(PeerError::Session(SessionError::ValuesUnserved))
-        );
+        let named = matches!(why, Some(PeerError::Session(SessionError::ValuesUnserved)));
         assert!(named, "{why:?}");
     }
     owner.schedule("ana", later, at).await.unwrap_err();
     owner.set_summary("canary-clear").await.unwrap();
     owner.sync().await.unwrap();
     let said = &liar.everything()[mark..];
-    let leaked = said.iter().find(|frame| frame.to_string().contains("canary-clear"));
+    let leaked = said
+        .iter()
+        .find(|frame| frame.to_string().contains("canary-clear"));
     assert_eq!(leaked, None);
 }

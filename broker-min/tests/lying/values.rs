@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use claudemesh_core::Outgoing;
-use claudemesh_core::channel::{ExpectedValue, SealedValue, Value as Kept, What, open_value, seal_value};
+use claudemesh_core::channel::{
+    ExpectedValue, SealedValue, Value as Kept, What, open_value, seal_value,
+};
 use claudemesh_core::crypto::KeyPair;
 use claudemesh_core::id::MeshId;
 use claudemesh_core::session::Kept as Read;
@@ -280,7 +282,10 @@ async fn a_schedule_goes_out_once_at_its_times_to_its_target_and_as_its_authors(
     let [owner, ana, ben] = three(&liar).await;
     let (mut incoming, mut events) = (ana.incoming().await.unwrap(), owner.events());
     let every = Outgoing::text("stand-up");
-    let every = owner.schedule_cron("ana", every, "* * * * *").await.unwrap();
+    let every = owner
+        .schedule_cron("ana", every, "* * * * *")
+        .await
+        .unwrap();
     let rare = Outgoing::text("yearly");
     let rare = owner.schedule_cron("ana", rare, "0 0 1 1 *").await.unwrap();
     // To another target than the author's, and twice.

@@ -52,7 +52,11 @@ impl Pool {
             }
         }
         let text = text.strip_prefix("$sealed:").unwrap_or(text);
-        let decoded = [unbase64(text).ok(), unbase64url(text).ok(), unhex(text).ok()];
+        let decoded = [
+            unbase64(text).ok(),
+            unbase64url(text).ok(),
+            unhex(text).ok(),
+        ];
         self.bytes.extend(decoded.into_iter().flatten());
     }
 
@@ -113,8 +117,16 @@ pub(crate) fn open(pool: &Pool, pair: &KeyPair, publics: &[PublicKey]) -> Vec<Ve
         let Ok(nonce) = <[u8; NONCE]>::try_from(nonce) else {
             return;
         };
-        opened.extend(direct.iter().filter_map(|key| key.open(&nonce, sealed).ok()));
-        opened.extend(secrets.iter().filter_map(|key| key.open(&nonce, sealed).ok()));
+        opened.extend(
+            direct
+                .iter()
+                .filter_map(|key| key.open(&nonce, sealed).ok()),
+        );
+        opened.extend(
+            secrets
+                .iter()
+                .filter_map(|key| key.open(&nonce, sealed).ok()),
+        );
     };
     for (nonce, sealed) in &pool.pairs {
         attempt(nonce, sealed);

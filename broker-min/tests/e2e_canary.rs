@@ -150,7 +150,7 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     call!(done, ana.history(10)).await.unwrap();
 
     // Channels.
-    let topic = ChannelName::new(&format!("#{OPEN}")).unwrap();
+    let topic = ChannelName::new(format!("#{OPEN}")).unwrap();
     call!(done, owner.create_channel(&topic, true))
         .await
         .unwrap();

@@ -209,7 +209,7 @@ async fn who_is_out_opens_nothing_that_is_sealed_afterwards() {
         peer.close(SOON).await;
     }
     liar.mesh.stop_broker().await.unwrap();
-    let of = |who: usize| found(&liar, &stores[who], &pairs[who], &publics);
+    let of = |who: usize| found(&liar, stores[who], &pairs[who], &publics);
 
     // The opener is good: who wrote all of it opens all of it, with the same means.
     let of_owner = of(0);

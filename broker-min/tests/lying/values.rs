@@ -327,6 +327,10 @@ async fn a_schedule_goes_out_once_at_its_times_to_its_target_and_as_its_authors(
     let gone = owner.schedule_cron("ana", gone, "* * * * *").await.unwrap();
     assert!(owner.cancel_schedule(&gone.id).await.unwrap());
     liar.tell(owner.key(), &due(&liar, owner.key(), &gone.id));
+    let taken = |seen: &lying::Seen| {
+        seen.frame["type"] == "schedule_taken" && seen.frame["scheduledId"] == gone.id.as_str()
+    };
+    liar.seen(0, taken).await;
     only(&mut incoming, &owner, &ana).await;
     assert!(ben.unread(10).await.unwrap().is_empty());
 }

@@ -70,6 +70,12 @@
 mod lying;
 mod support;
 
+#[path = "lying/channel_keys.rs"]
+mod channel_keys;
+#[path = "lying/channel_logs.rs"]
+mod channel_logs;
+#[path = "lying/channel_messages.rs"]
+mod channel_messages;
 #[path = "lying/channels.rs"]
 mod channels;
 #[path = "lying/connection.rs"]

@@ -42,6 +42,33 @@
 //! | false outcomes: failed | *limit*: told as failed, though it arrives |
 //! | false outcomes: unknown | sent again, taken once |
 //! | acks twice, acks for nothing | no effect |
+//! | a key of a channel by who is not in it, for a ghost, without a member, in another's name, of another channel, with a number that leaves none, with heads that run back | `BadChannelKey`; the key that is held counts |
+//! | a key whose author is said to hold another log | `HeadMismatch` |
+//! | a key made for an entry that is withheld | not taken, `LogWithheld` after the patience |
+//! | an old key as the current one, after somebody left | nothing is sealed under it; what is to be sent waits (`ChannelContention`), at a bounded rate |
+//! | a substituted copy of a key | `KeyWithheld`, which names the author, since who changed it cannot be told; the victim makes the next key |
+//! | a withheld copy | `Locked`, `CopyWithheld` before it sends; the victim makes the next key |
+//! | two valid keys of one number | `ChannelFork`; each opens what was sealed under it, the first is sealed under |
+//! | a channel's log that is shorter, reordered, forked | `ChannelRollback`, `BadChannelEntry`, `ChannelLogFork`: after a fork nothing is sent there |
+//! | a page of it that ends too early | asked for again, not for ever. *Limit*: who left and is not shown to have left gets what is sealed under the old key, until a key made for the newer log is shown |
+//! | a late entry of a removed lead | `BadChannelEntry` |
+//! | an entry of the own that was not taken, said to be | *limit*: believed, until the log is read again: `ChannelRollback` |
+//! | a channel's message again, under another broker id, as of another topic, as another's | taken once, in the channel that its key is of, as who signed it |
+//! | the same under another id, of another mesh, as a direct one, in plain text | `Rejected` |
+//! | pushed to somebody who is not in the channel | `Locked`, never opened |
+//! | what a removed member seals under an old key | `sender_removed`. *Limit*: who only left the topic and works with the broker can go on to speak there under the last key it has |
+//! | `stale_epoch`, `key_conflict` for ever | *limit* while it goes on: held with pauses up to 16 s, told (`ChannelContention`); sent afterwards |
+//! | a key that was confirmed and not kept | the next one is made; what was to be sent goes out |
+//! | no channels, no sealed values | an error for the caller; nothing in the clear |
+//! | an older value; none where one was | `ValueRollback`. *Limit*: not for a first reader, nor for what is left out of a list |
+//! | a value of another name, use or mesh; memories exchanged | does not open, and says why |
+//! | a value by a removed writer, or by a stranger who was given the key | shown, as not verified; its number counts for nothing |
+//! | a plain value or memory instead of a sealed one | shown, as not protected and not verified |
+//! | other tags on a memory | *limit*: tags are the broker's word |
+//! | another's summary; a plain one | none is shown; *limit*: shown, as not protected. An older one of the same member is shown as if it were new |
+//! | a schedule handed over twice, at other times, as another one, another author's, changed, given up | sent once or `Rejected`; given up: not sent |
+//! | with another target | goes to the one that its author chose |
+//! | a message for later, more than 10 minutes early or to another | `Rejected`. *Limit*: one that is to go out once and was given up can still be pushed when it is due |
 //! | frames over 16 MiB | the connection is given up and made anew, nothing is lost |
 //! | an earlier audit head, or another of the same number | `AuditRollback`; the head that was seen stays pinned until a person takes the table as it is |
 //! | an audit head by another key, by nobody, or none | `AuditKeyChanged`, `BadAuditHead`, `AuditMissing` |
@@ -56,6 +83,14 @@ mod support;
 
 #[path = "lying/audit.rs"]
 mod audit;
+#[path = "lying/channel_keys.rs"]
+mod channel_keys;
+#[path = "lying/channel_logs.rs"]
+mod channel_logs;
+#[path = "lying/channel_messages.rs"]
+mod channel_messages;
+#[path = "lying/channels.rs"]
+mod channels;
 #[path = "lying/connection.rs"]
 mod connection;
 #[path = "lying/delivery.rs"]
@@ -68,6 +103,8 @@ mod messages;
 mod removed;
 #[path = "lying/statements.rs"]
 mod statements;
+#[path = "lying/values.rs"]
+mod values;
 
 use std::time::Duration;
 

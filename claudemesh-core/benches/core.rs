@@ -7,8 +7,10 @@ mod support;
 
 use std::hint::black_box;
 
-use claudemesh_core::crypto::{DirectKey, X25519Secret};
-use claudemesh_core::id::MessageId;
+use claudemesh_core::channel::Keyring;
+use claudemesh_core::crypto::{DirectKey, Drbg, KeyPair, X25519Secret};
+use claudemesh_core::id::{ChannelName, MessageId, Name};
+use claudemesh_core::membership::{Body, Role};
 use claudemesh_core::message::{Content, Expected, SealedText, TEXT, open_direct, seal_direct};
 use claudemesh_core::session::{Command, In, Now, Out, Session};
 use claudemesh_core::store::{Outcome, PeerOp, Rows};
@@ -185,5 +187,34 @@ fn session(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, crypto, wire, session);
+/// A mesh of so many members, whose owner makes the next key of a channel of all of them.
+fn rotation(c: &mut Criterion) {
+    const MEMBERS: u32 = 1_000;
+    let mut mesh = Mesh::new(&[]);
+    for n in 1..MEMBERS {
+        let mut seed = [77; 32];
+        seed[..4].copy_from_slice(&n.to_be_bytes());
+        let admitted = Body::MemberAdmitted {
+            key: KeyPair::from_seed(&seed).public(),
+            name: Name::new("somebody").unwrap(),
+            role: Role::Member,
+        };
+        mesh.say(ANA, None, admitted);
+    }
+    let (ana, all) = (pair(ANA), ChannelName::everyone());
+    let ring = Keyring::new(mesh.id(), all, ana.public());
+    let mut random = Drbg::new([3; 32]);
+    let mut group = c.benchmark_group("channel");
+    group.sample_size(20);
+    group.bench_function("rotate for 1,000 members", |b| {
+        b.iter(|| {
+            let rotation = ring.rotate(&mut random, &ana, &mesh.log, None).unwrap();
+            assert_eq!(rotation.copies.len(), MEMBERS as usize);
+            rotation
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, crypto, wire, session, rotation);
 criterion_main!(benches);

@@ -255,6 +255,46 @@ impl LyingBroker {
         self.seen(0, message).await.frame
     }
 
+    /// Every frame of a kind from or to a member so far.
+    pub fn all(&self, who: PublicKey, way: Way, kind: &str) -> Vec<Value> {
+        let seen = held(&self.shared.seen);
+        let same = seen
+            .iter()
+            .filter(|seen| (seen.who, seen.way) == (who, way));
+        let frames = same.map(|seen| seen.frame.clone());
+        frames.filter(|frame| frame["type"] == kind).collect()
+    }
+
+    /// Every frame so far, whoever it was from or to.
+    pub fn everything(&self) -> Vec<Value> {
+        let seen = held(&self.shared.seen);
+        seen.iter().map(|seen| seen.frame.clone()).collect()
+    }
+
+    /// From now on one kind of requests of a member goes nowhere, and is answered by this instead.
+    pub fn answer(
+        &self,
+        who: PublicKey,
+        kind: &'static str,
+        mut answer: impl FnMut(&Value) -> Option<Value> + Send + 'static,
+    ) {
+        // Any frame that goes on makes room for the answer.
+        let mut answers = std::collections::VecDeque::new();
+        self.script(who, move |way, frame| {
+            if way == Way::ToBroker && frame["type"] == kind {
+                if let Some(answer) = answer(&frame) {
+                    answers.push_back(answer);
+                    return vec![serde_json::json!({ "type": "list_peers", "_reqId": "room" })];
+                }
+                return vec![frame];
+            }
+            if way == Way::ToPeer && frame["_reqId"] == "room" {
+                return answers.pop_front().into_iter().collect();
+            }
+            vec![frame]
+        });
+    }
+
     /// How many frames were seen so far.
     pub fn so_far(&self) -> usize {
         held(&self.shared.seen).len()

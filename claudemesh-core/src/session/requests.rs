@@ -31,7 +31,8 @@ pub(super) enum Asked {
     History(CommandId, ChannelName),
     StateVersion(Box<StateWrite>),
     SaveState(Box<StateWrite>),
-    State(CommandId),
+    /// Of which key.
+    State(CommandId, String),
     StateList(CommandId, Vec<StateEntry>),
     Remember(CommandId),
     Memories(CommandId, Vec<MemoryRecord>),
@@ -161,7 +162,7 @@ impl Session {
             Asked::StateVersion(write) => self.done(write.command(), Err(error)),
             Asked::Audit(command) => self.audit_failed(command, error, retry_after),
             Asked::History(command, _)
-            | Asked::State(command)
+            | Asked::State(command, _)
             | Asked::StateList(command, _)
             | Asked::Remember(command)
             | Asked::Memories(command, _)

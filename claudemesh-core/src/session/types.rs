@@ -797,8 +797,8 @@ pub enum Event {
         /// The number.
         epoch: u64,
     },
-    /// The author of a channel's key gave this peer a copy that does not fit: it lies, or is
-    /// broken. This peer makes the next key before it sends.
+    /// This peer's copy of a channel's key does not fit: its author, or the broker that hands it
+    /// over, lies. This peer makes the next key before it sends.
     KeyWithheld {
         /// The channel.
         channel: ChannelName,

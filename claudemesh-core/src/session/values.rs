@@ -127,13 +127,25 @@ impl Session {
     }
 
     /// Holds a value that was opened against the newest one seen under its name. False: it is not
-    /// the newest, or lost against another of its version.
-    fn judge_value(&mut self, what: What, name: &str, opened: &OpenedValue) -> bool {
+    /// the newest, or lost against another of its version. What is new by somebody who is no
+    /// verified member now is not remembered: one who is out could use up the numbers of a name.
+    fn judge_value(
+        &mut self,
+        what: What,
+        name: &str,
+        opened: &OpenedValue,
+        verified: bool,
+    ) -> bool {
         let place = (what, name.to_owned());
         let got = (opened.version, opened.hash);
         let held = self.values.seen.get(&place).copied();
         match newer(held, got) {
             Verdict::Same => true,
+            Verdict::Newer if !verified => true,
+            Verdict::Replaced if !verified => {
+                self.value_lie(what, name, opened.version, None);
+                false
+            }
             Verdict::Newer => {
                 self.saw_value(what, name, got);
                 true
@@ -152,6 +164,14 @@ impl Session {
                 self.value_lie(what, name, opened.version, held);
                 false
             }
+        }
+    }
+
+    /// The broker says that nothing is kept under a name: so it was before what was seen there.
+    fn judge_no_value(&mut self, what: What, name: &str, shown: u64) {
+        let held = self.values.seen.get(&(what, name.to_owned()));
+        if let Some((held, _)) = held.copied().filter(|(held, _)| *held > shown) {
+            self.value_lie(what, name, shown, Some(held));
         }
     }
 

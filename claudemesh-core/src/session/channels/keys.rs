@@ -13,6 +13,9 @@ use crate::wire::{KeyRecord, Keys, KeysGet, MAX_KEYS_PER_FRAME, NewKey, errors::
 const MAX_LATER: usize = 64;
 /// Keys that are to be asked for at most, of one channel.
 const MAX_MISSING: usize = 1_024;
+/// Keys that were asked for on one connection at most, of one channel: whoever pushes messages under
+/// keys that do not exist fills no memory.
+const MAX_ASKED: usize = 65_536;
 
 impl Session {
     pub(super) fn get_newest_key(&mut self, name: &ChannelName) {
@@ -52,6 +55,7 @@ impl Session {
         if let Some(channel) = self.open_channel(name)
             && !channel.asked.contains(&id)
             && channel.missing.len() < MAX_MISSING
+            && channel.asked.len() < MAX_ASKED
             && channel
                 .keys
                 .statement(&id)
@@ -187,6 +191,7 @@ impl Session {
                     match error {
                         StatementError::LogBehind { .. } => {
                             self.log.is_behind();
+                            self.head_of_author(&signed);
                             self.sync_log(None);
                         }
                         _ => {
@@ -211,6 +216,18 @@ impl Session {
         self.take_own_copy(name, &id, &me, record.copy.as_deref());
         self.keep_key(name, &signed);
         self.queue_unlock(id);
+    }
+
+    /// The author of a key knows more of the mesh's log: what the broker does not show is told.
+    fn head_of_author(&mut self, signed: &SignedKeyStatement) {
+        let Ok(statement) = signed.open() else { return };
+        let roster = self.log.roster();
+        let author = roster.and_then(|roster| roster.member(&statement.author));
+        if author.is_some_and(crate::membership::Member::is_verified)
+            && let Some(head) = statement.log
+        {
+            self.head_claimed(statement.author, head);
+        }
     }
 
     fn key_taken(&mut self, name: &ChannelName, id: KeyId, taken: &Taken) {

@@ -38,8 +38,12 @@ pub(in crate::session) struct Parked {
 
 impl Session {
     pub(super) fn read_state(&mut self, command: CommandId, entries: Vec<StateEntry>) {
-        let there = entries.into_iter().filter(|entry| !entry.value.is_null());
-        let shown = there.map(|entry| Shown {
+        let (none, there): (Vec<_>, Vec<_>) =
+            (entries.into_iter()).partition(|entry| entry.value.is_null());
+        for entry in none {
+            self.judge_no_value(What::State, &entry.key, entry.version.unwrap_or(0));
+        }
+        let shown = there.into_iter().map(|entry| Shown {
             what: What::State,
             name: entry.key,
             sealed: SealedValue::from_json(&entry.value),
@@ -214,7 +218,7 @@ impl Session {
                 kept.writer = Some(opened.writer);
                 kept.version = opened.version;
                 kept.written_at = Some(opened.written_at);
-                kept.newest = self.judge_value(shown.what, &shown.name, &opened);
+                kept.newest = self.judge_value(shown.what, &shown.name, &opened, kept.verified);
                 let body = String::from_utf8(opened.body);
                 kept.body = body.map_err(|_| "it is no text".to_owned());
             }

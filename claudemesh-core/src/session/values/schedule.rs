@@ -26,6 +26,8 @@ const TO: &str = "schedule-to=";
 const CRON: &str = "schedule-cron=";
 const ID: &str = "schedule-id=";
 const PRIORITY: &str = "schedule-priority=";
+/// Before its id: up to which time a schedule was sent.
+const PIN: &str = "cron:";
 /// A schedule may be handed over so late, in ms; after that it waits for its next time.
 const LATE_MS: u64 = 31 * 86_400_000;
 
@@ -231,6 +233,10 @@ impl Session {
         if let Some(refused) = self.values_refused() {
             return self.done(command, Err(refused));
         }
+        // A broker that hands it over all the same is not obeyed.
+        if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            self.pin(&format!("{PIN}{id}"), &u64::MAX.to_string());
+        }
         let devices: Vec<PublicKey> = (self.log.roster().into_iter())
             .flat_map(|roster| roster.members_and_former())
             .filter(|member| member.device_of.is_some())
@@ -296,7 +302,7 @@ impl Session {
         if id != due.scheduled_id || !in_time {
             return Err("a schedule came back at a time that is not its own".to_owned());
         }
-        let pin = format!("cron:{id}");
+        let pin = format!("{PIN}{id}");
         let last = self
             .pins
             .get(&pin)

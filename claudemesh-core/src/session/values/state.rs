@@ -74,7 +74,15 @@ impl Session {
                 }
                 self.when_keyed(&ChannelName::state(), Task::State(*write));
             }
-            Some(Asked::State(command)) => self.read_state(command, vec![result.entry]),
+            Some(Asked::State(command, key)) => {
+                // Under the name that was asked for, whatever the answer says: a value that was
+                // sealed for another does not open then.
+                let entry = crate::wire::StateEntry {
+                    key,
+                    ..result.entry
+                };
+                self.read_state(command, vec![entry]);
+            }
             _ => {}
         }
     }
@@ -149,7 +157,7 @@ impl Session {
         if let Some(refused) = self.values_refused() {
             return self.done(command, Err(refused));
         }
-        let req_id = Some(self.ask(Asked::State(command)));
+        let req_id = Some(self.ask(Asked::State(command, key.clone())));
         self.transmit(GetState { key, req_id });
     }
 

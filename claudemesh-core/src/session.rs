@@ -28,7 +28,7 @@ pub use types::{
     Said, Scheduled, SessionConfig, SessionError, StoreToken,
 };
 #[cfg(feature = "client")]
-pub(crate) use values::SUMMARY_PROTECTED;
+pub(crate) use values::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
 
 use std::collections::{HashMap, VecDeque};
 

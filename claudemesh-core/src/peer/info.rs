@@ -65,6 +65,9 @@ pub struct PeerInfo {
     /// Whether the summary was sealed: only members read it, and it is this peer's word. If not,
     /// it is what the broker says.
     pub summary_protected: bool,
+    /// Whether there is a sealed summary that could not be opened: by its key, which was asked for
+    /// then, it may be the next time.
+    pub summary_locked: bool,
 }
 
 /// Why a text names nobody, or more than one.

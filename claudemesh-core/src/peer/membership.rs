@@ -7,7 +7,7 @@ use crate::crypto::KeyPair;
 use crate::id::{InviteId, MeshSlug, Name, PublicKey};
 use crate::invite::{IssuedInvite, Offer};
 use crate::membership::{Body, Invite, Role};
-use crate::session::{Command, Reply, SUMMARY_PROTECTED, SessionError};
+use crate::session::{Command, Reply, SUMMARY_LOCKED, SUMMARY_PROTECTED, SessionError};
 use crate::wire::PeerRecord;
 
 /// For how long a device's link is good at most.
@@ -71,8 +71,11 @@ impl Peer {
             let online = told.map_or(!sessions.is_empty(), |told| told.online);
             let status = sessions.iter().find_map(|p| p.status.parse().ok());
             let summary = summary(&sessions);
+            let locked = summary.is_none()
+                && (sessions.iter()).any(|p| p.extra.contains_key(SUMMARY_LOCKED));
             (
                 summary,
+                locked,
                 online,
                 told.and_then(|m| m.last_seen),
                 status,
@@ -81,7 +84,8 @@ impl Peer {
         };
         let mut all: Vec<PeerInfo> = (members.iter())
             .map(|member| {
-                let (summary, online, last_seen, status, sessions) = record(&member.key);
+                let (summary, summary_locked, online, last_seen, status, sessions) =
+                    record(&member.key);
                 PeerInfo {
                     key: member.key,
                     name: member.shown.clone(),
@@ -93,6 +97,7 @@ impl Peer {
                     sessions,
                     summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
                     summary: summary.map(|(text, _)| text),
+                    summary_locked,
                 }
             })
             .collect();
@@ -104,7 +109,7 @@ impl Peer {
             if all.iter().any(|known| known.key == key) {
                 continue;
             }
-            let (summary, online, last_seen, status, sessions) = record(&key);
+            let (summary, summary_locked, online, last_seen, status, sessions) = record(&key);
             let name = peer
                 .display_name
                 .chars()
@@ -123,6 +128,7 @@ impl Peer {
                 sessions,
                 summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
                 summary: summary.map(|(text, _)| text),
+                summary_locked,
             });
         }
         Ok(all)

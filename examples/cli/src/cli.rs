@@ -18,7 +18,7 @@ use kept::{
 };
 pub(crate) use kept::{
     Forget, Recall, Remember, Remind, Schedule, ScheduleCommand, SetState, State, StateCommand,
-    Summary, SummaryCommand,
+    Summary, SummaryCommand, When,
 };
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{

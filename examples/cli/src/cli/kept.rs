@@ -171,10 +171,20 @@ pub(crate) struct Forget {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "when", required = true, multiple = false, args = ["in_", "at", "cron"])]
 pub(crate) struct Remind {
     /// What to say; '-' reads it from stdin, without its last line end
     pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) when: When,
+    /// To whom: a name, a key, a topic ('#deploys'), a group (@oncall) or everybody ('*')
+    #[arg(long, value_name = "TO")]
+    pub(crate) to: Option<String>,
+}
+
+/// One of three.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct When {
     /// After so long
     #[arg(long = "in", value_name = "LENGTH", value_parser = duration::parse)]
     pub(crate) in_: Option<Duration>,
@@ -184,9 +194,6 @@ pub(crate) struct Remind {
     /// At each of these times: five fields, in UTC
     #[arg(long, value_name = "FIELDS", value_parser = cron)]
     pub(crate) cron: Option<String>,
-    /// To whom: a name, a key, a topic ('#deploys'), a group (@oncall) or everybody ('*')
-    #[arg(long, value_name = "TO")]
-    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,35 @@
 //! How a value that the mesh keeps is shown: the same for state and memories.
 
+use std::time::Duration;
+
 use claudemesh_core::session::Kept;
 use claudemesh_core::time::iso;
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Code, Failure};
 use crate::format::{clean_line, human_time};
+
+/// How long a writing waits for the key it is sealed under: somebody else may have to renew it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What helps where a key is missing.
+pub(super) const WHO_HELPS: &str = "ask somebody who was in the mesh before you to run \
+     `claudemesh listen` for some seconds, or to keep something there: that gives you the key";
+
+/// Waits until something is sealed and kept, but not for ever.
+pub(super) async fn in_time<T, E: Into<Failure>>(
+    kept: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(PATIENCE, kept).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(Failure::new(
+            Code::Failed,
+            format!(
+                "it is given up after {} s, as the key to seal it is not here; {WHO_HELPS}",
+                PATIENCE.as_secs()
+            ),
+        )),
+    }
+}
 
 /// What is not as it should be.
 pub(super) fn marks(kept: &Kept) -> Vec<&'static str> {

@@ -29,6 +29,9 @@ fn show(context: &Context, args: &Recall, all: Vec<Kept>) -> Result<Code, Failur
         texts.join("\n")
     })?;
     let out = &context.out;
+    if shown.iter().any(|memory| memory.body.is_err()) {
+        out.note(&format!("Some cannot be read: {}.", kept::WHO_HELPS));
+    }
     if unread > 0 {
         out.warn(&format!(
             "{unread} more may fit and cannot be read; `claudemesh recall` without words says why"

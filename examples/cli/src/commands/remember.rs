@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::kept;
 use crate::cli::Remember;
 use crate::context::{Context, finish};
 use crate::exit::{Code, Failure};
@@ -17,7 +18,7 @@ pub(super) async fn run(context: &Context, args: Remember) -> Result<Code, Failu
     let tags = args.tags().map_err(Failure::usage)?;
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
-    let remembered = peer.remember(text, tags.clone()).await;
+    let remembered = kept::in_time(peer.remember(text, tags.clone())).await;
     finish(&peer).await;
     let id = remembered?;
     let answer = json!({ "memory_id": id, "tags": tags });

@@ -8,8 +8,8 @@ use claudemesh_core::session::{Scheduled, SessionError};
 use claudemesh_core::time::iso;
 use serde_json::json;
 
-use super::{channel, message, send};
-use crate::cli::Remind;
+use super::{channel, kept, message, send};
+use crate::cli::{Remind, When};
 use crate::context::{Context, finish, target_json, target_name};
 use crate::exit::{Code, Failure};
 use crate::format::{clean_line, until};
@@ -38,17 +38,20 @@ async fn remind(
         None => Target::Peer(peer.key()),
     };
     let what = Outgoing::text(text).attribute(message::REMINDER);
-    let kept = match &args.cron {
-        Some(cron) => peer.schedule_cron(to.clone(), what, cron).await,
-        None => peer.schedule(to.clone(), what, time(args)).await,
+    let schedule = async {
+        let kept = match &args.when.cron {
+            Some(cron) => peer.schedule_cron(to.clone(), what, cron).await,
+            None => peer.schedule(to.clone(), what, time(&args.when)).await,
+        };
+        kept.map_err(|error| refused(peer, &to, error))
     };
-    let kept = kept.map_err(|error| refused(peer, &to, error))?;
+    let kept = kept::in_time(schedule).await?;
     tell(context, peer, &to, &kept)
 }
 
 /// When it goes out.
-fn time(args: &Remind) -> SystemTime {
-    match (args.in_, args.at) {
+fn time(when: &When) -> SystemTime {
+    match (when.in_, when.at) {
         (_, Some(ms)) => UNIX_EPOCH + Duration::from_millis(ms),
         (length, None) => SystemTime::now() + length.unwrap_or_default(),
     }

@@ -53,7 +53,10 @@ async fn get(context: &Context, peer: &Peer, key: &str) -> Result<Code, Failure>
         ));
     };
     if let Err(why) = &value.body {
-        let message = format!("what is under {key:?} cannot be read: {why}");
+        let message = format!(
+            "what is under {key:?} cannot be read: {why}; {}",
+            kept::WHO_HELPS
+        );
         return Err(Failure::new(Code::Failed, message));
     }
     context
@@ -88,13 +91,15 @@ async fn set(
     body: String,
 ) -> Result<Code, Failure> {
     let key = &args.key;
-    let version = match peer.set_state(key, body, args.if_version).await {
-        Ok(version) => version,
-        Err(PeerError::Session(SessionError::StateConflict { current })) => {
-            return Err(conflict(peer, args, current).await);
+    let write = async {
+        match peer.set_state(key, body, args.if_version).await {
+            Err(PeerError::Session(SessionError::StateConflict { current })) => {
+                Err(conflict(peer, args, current).await)
+            }
+            other => Ok(other?),
         }
-        Err(error) => return Err(error.into()),
     };
+    let version = kept::in_time(write).await?;
     let answer = json!({ "key": key, "version": version });
     context.out.answer(&answer, || {
         format!("Kept under {}, version {version}.\n", clean_line(key))
@@ -146,6 +151,11 @@ async fn list(context: &Context, peer: &Peer) -> Result<Code, Failure> {
             cells.collect(),
         )
     })?;
+    if all.iter().any(|value| value.body.is_err()) {
+        context
+            .out
+            .note(&format!("Some cannot be read: {}.", kept::WHO_HELPS));
+    }
     if all.len() >= MOST {
         context
             .out

@@ -12,4 +12,6 @@ mod logs;
 mod receiving;
 #[path = "session/sending.rs"]
 mod sending;
+#[path = "session/summaries.rs"]
+mod summaries;
 mod support;

@@ -16,8 +16,8 @@ const TAGS: usize = 16;
 const TAG_BYTES: usize = 64;
 
 pub(super) const STATE_HELP: &str = "\
-Values under keys that all members share. A value is sealed for the members of the mesh: who joins
-later reads it, too, once a member who was there before has been online; who was removed reads
+A value is sealed for the members of the mesh: who joins later reads it, too, once somebody who was
+there before has run `claudemesh listen` for some seconds, or kept something; who was removed reads
 nothing that is written later. The broker sees keys, sizes, writers and times.
 Examples:
   claudemesh state set deploy.lock '{\"by\":\"ana\"}'
@@ -47,8 +47,8 @@ Changes that follow each other quickly may be shown as one.
 With --json each change is one line, as in `claudemesh state list --json`.";
 
 pub(super) const REMEMBER_HELP: &str = "\
-A memory is sealed for the members of the mesh, as state is, and has at most 32,768 bytes. The broker
-sees its tags.
+A memory is sealed for the members of the mesh, as state is, and has at most 32,768 bytes. The
+broker sees its tags.
 Example:
   claudemesh remember --tag infra 'The production database is PostgreSQL 16'
 JSON: memory_id, tags.";
@@ -63,8 +63,9 @@ Your own ones; the mesh's owner and admins those of others, too.
 JSON: memory_id, forgotten.";
 
 pub(super) const REMIND_HELP: &str = "\
-Goes out at its time, also if you are away then; to nobody said: into your own inbox. It is sealed
-now; who leaves or joins the topic until then stops it, and `claudemesh schedule list` says so.
+Goes out at its time, also if you are away then; without --to into your own inbox. It is sealed now:
+if somebody joins or leaves the topic before that, it is not sent, and `claudemesh schedule list`
+says so.
 TIME is 14:30 (the next one), or 2026-01-31T14:30; in UTC, or with an offset: 14:30+02:00.
 With --cron it comes again and again, at times in UTC: minute, hour, day of month, month, weekday (0
 to 6 from Sunday). It is sealed for yourself until it is due, and sent by a program of yours: by

@@ -100,7 +100,7 @@ async fn all_readable(peer: &Peer) -> Result<Vec<PeerInfo>, PeerError> {
     let until = Instant::now() + KEYS;
     loop {
         let peers = peer.peers().await?;
-        let locked = peers.iter().any(|one| one.summary_locked);
+        let locked = peers.iter().any(|one| one.summary_locked && one.online);
         if !locked || Instant::now() >= until {
             return Ok(peers);
         }
@@ -117,13 +117,14 @@ impl Row {
             verified: peer.verified,
             online: Some(peer.online),
             status: peer.status.map(|status| status.as_str().to_owned()),
-            summary: peer.summary.clone(),
-            summary_protected: peer.summary_protected,
+            // A broker keeps a session for a while that may come back; its summary is old then.
+            summary: peer.summary.clone().filter(|_| peer.online),
+            summary_protected: peer.summary_protected && peer.online,
             last_seen: peer.last_seen.map(iso),
             sessions: peer.sessions,
             is_self: peer.key == own,
             seen_ms: peer.last_seen,
-            summary_locked: peer.summary_locked,
+            summary_locked: peer.summary_locked && peer.online,
         }
     }
 

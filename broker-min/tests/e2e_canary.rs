@@ -206,6 +206,16 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     let again = Outgoing::text(CANARY);
     let again = call!(done, owner.schedule_cron("ana", again, "0 0 1 1 *"));
     let again = again.await.unwrap();
+    assert!(
+        call!(done, owner.audit(true))
+            .await
+            .unwrap()
+            .fault
+            .is_none()
+    );
+    call!(done, owner.accept_audit()).await.unwrap();
+    let unknown = call!(done, owner.resolve_unverified("nobody-at-all")).await;
+    assert_eq!(unknown.unwrap(), None);
     assert_eq!(call!(done, owner.schedules()).await.unwrap().len(), 3);
 
     // Members, devices, invites.

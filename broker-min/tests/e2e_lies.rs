@@ -51,7 +51,7 @@
 //! | two valid keys of one number | `ChannelFork`; each opens what was sealed under it, the first is sealed under |
 //! | a channel's log that is shorter, reordered, forked | `ChannelRollback`, `BadChannelEntry`, `ChannelLogFork`: after a fork nothing is sent there |
 //! | a page of it that ends too early | asked for again, not for ever. *Limit*: who left and is not shown to have left gets what is sealed under the old key, until a key made for the newer log is shown |
-//! | a late entry of a removed lead | `BadChannelEntry` |
+//! | a late entry of a removed lead | not taken, `ChannelEntryRefused` |
 //! | an entry of the own that was not taken, said to be | *limit*: believed, until the log is read again: `ChannelRollback` |
 //! | a channel's message again, under another broker id, as of another topic, as another's | taken once, in the channel that its key is of, as who signed it |
 //! | the same under another id, of another mesh, as a direct one, in plain text | `Rejected` |

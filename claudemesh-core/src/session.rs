@@ -33,7 +33,7 @@ pub use types::{
     StoreToken, WhoIsHere,
 };
 #[cfg(feature = "client")]
-pub(crate) use values::SUMMARY_PROTECTED;
+pub(crate) use values::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
 
 use std::collections::{HashMap, VecDeque};
 

@@ -14,6 +14,8 @@ mod receiving;
 mod sending;
 #[path = "session/statements.rs"]
 mod statements;
+#[path = "session/summaries.rs"]
+mod summaries;
 mod support;
 #[path = "session/unverified.rs"]
 mod unverified;

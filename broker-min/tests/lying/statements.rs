@@ -68,7 +68,13 @@ async fn an_honest_list_says_what_members_signed() {
     assert_eq!((bobs.sessions, bobs.verified_sessions), (1, 1));
     assert_eq!(
         bobs.capabilities,
-        ["channels/1", "delivery/1", "envelope/1", "log/1"]
+        [
+            "channels/1",
+            "delivery/1",
+            "envelope/1",
+            "log/1",
+            "values/1"
+        ]
     );
     assert!(bobs.verified && !bobs.summary_protected && bobs.summary.is_none());
     // And of this one itself.

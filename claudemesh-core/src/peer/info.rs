@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::id::{Name, PublicKey, Status};
 use crate::membership::{Member, Role, Roster};
-use crate::session::{SUMMARY_PROTECTED, SessionHere, WhoIsHere};
+use crate::session::{SUMMARY_LOCKED, SUMMARY_PROTECTED, SessionHere, WhoIsHere};
 use crate::wire::{MemberRecord, PeerRecord};
 
 /// A member, as the membership log has it.
@@ -74,6 +74,9 @@ pub struct PeerInfo {
     /// Whether the summary is the member's own word. Where this is false the broker could read it,
     /// and could have written it.
     pub summary_protected: bool,
+    /// Whether there is a sealed summary that could not be opened: by its key, which was asked for
+    /// then, it may be the next time.
+    pub summary_locked: bool,
 }
 
 impl PeerInfo {
@@ -105,6 +108,8 @@ impl PeerInfo {
             verified_sessions: statements().count(),
             capabilities: capabilities.into_iter().cloned().collect(),
             summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
+            summary_locked: summary.is_none()
+                && (sessions.iter()).any(|s| s.record.extra.contains_key(SUMMARY_LOCKED)),
             summary: summary.map(|(text, _)| text),
         }
     }

@@ -74,19 +74,8 @@ impl Peer {
     /// # Errors
     /// [`PeerError`].
     pub async fn recall(&self, query: &str) -> Result<Vec<Kept>, PeerError> {
-        let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
         let mut all = self.values(Command::ListMemories).await?;
-        all.retain(|memory| {
-            let text = memory.body.as_deref().unwrap_or_default().to_lowercase();
-            let has = |word: &String| {
-                let tagged = memory
-                    .tags
-                    .iter()
-                    .any(|tag| tag.to_lowercase().contains(word));
-                tagged || text.contains(word.as_str())
-            };
-            words.iter().all(has)
-        });
+        all.retain(|memory| memory.has_words(query));
         Ok(all)
     }
 

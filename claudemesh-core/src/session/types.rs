@@ -326,6 +326,20 @@ pub struct Kept {
     pub tags: Vec<String>,
 }
 
+impl Kept {
+    /// Whether its text or tags have every word of `query`, in whatever case; what cannot be opened
+    /// has only tags.
+    pub fn has_words(&self, query: &str) -> bool {
+        let text = self.body.as_deref().unwrap_or_default().to_lowercase();
+        let tags: Vec<String> = self.tags.iter().map(|tag| tag.to_lowercase()).collect();
+        let has = |word: &str| {
+            let word = word.to_lowercase();
+            text.contains(&word) || tags.iter().any(|tag| tag.contains(&word))
+        };
+        query.split_whitespace().all(has)
+    }
+}
+
 /// A message that goes out later, as the broker has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -22,7 +22,7 @@ pub(super) use read::Parked;
 pub(super) use schedule::OneShot;
 pub(super) use state::StateWrite;
 #[cfg(feature = "client")]
-pub(crate) use summary::SUMMARY_PROTECTED;
+pub(crate) use summary::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
 
 /// Something that waits for a channel's key.
 pub(super) enum Task {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod channels;
+mod kept;
 mod people;
 
 use std::path::PathBuf;
@@ -15,6 +16,13 @@ use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
 pub(crate) use channels::{Group, GroupCommand, ReadTopic, Topic, TopicCommand};
+use kept::{
+    FORGET_HELP, RECALL_HELP, REMEMBER_HELP, REMIND_HELP, SCHEDULE_HELP, STATE_HELP, SUMMARY_HELP,
+};
+pub(crate) use kept::{
+    Forget, Recall, Remember, Remind, Schedule, ScheduleCommand, SetState, State, StateCommand,
+    Summary, SummaryCommand, When,
+};
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{
     Admit, ChangeRole, Device, DeviceCommand, MemberRole, Members, Owner, OwnerCommand, Recover,
@@ -41,7 +49,7 @@ On the other machine:
   claudemesh inbox --wait 30s
 
 Exit codes: 0 done, 1 failed or cancelled, 2 not authorised, 3 wrong arguments, 4 broker not
-reached, 5 not found, 6 exists already, 7 not allowed, 8 internal fault, 10 files.
+reached, 5 not found, 6 exists already or has changed, 7 not allowed, 8 internal fault, 10 files.
 With --json stdout carries one line of JSON; an error is {\"error\":{\"code\",\"message\"}} and is
 told on stderr as well. Times are ISO 8601 in UTC.
 
@@ -140,6 +148,27 @@ pub(crate) enum Command {
     /// Show messages as they come, until Ctrl-C
     #[command(after_help = LISTEN_HELP)]
     Listen(Listen),
+    /// Values that all members share, under keys
+    #[command(after_help = STATE_HELP)]
+    State(State),
+    /// Keep something for all members to find
+    #[command(after_help = REMEMBER_HELP)]
+    Remember(Remember),
+    /// Find what was remembered
+    #[command(after_help = RECALL_HELP)]
+    Recall(Recall),
+    /// Forget something that was remembered
+    #[command(after_help = FORGET_HELP)]
+    Forget(Forget),
+    /// Send a message later, or again and again; to yourself, or to others
+    #[command(after_help = REMIND_HELP)]
+    Remind(Remind),
+    /// What goes out later, and giving it up
+    #[command(after_help = SCHEDULE_HELP)]
+    Schedule(Schedule),
+    /// Say in a few words what you do
+    #[command(after_help = SUMMARY_HELP)]
+    Summary(Summary),
     /// How attentive `listen` is
     #[command(
         after_help = "A status lives as long as somebody listens: the wish is kept for this \
@@ -199,8 +228,9 @@ Examples:
   claudemesh inbox --wait 1m
   claudemesh inbox --all --limit 20
 JSON: a list of message_id, mesh, from_name, from_pubkey, verified, protected, kind, channel,
-content_type, body, reply_to, priority, sent_at, received_at, again. channel is null in a message to
-you alone.";
+content_type, body, reply_to, subtype, priority, sent_at, received_at, again. channel is null in a
+message to you alone; subtype is \"reminder\" in what `claudemesh remind` sends, by the word of its
+sender.";
 
 const LISTEN_HELP: &str = "\
 With --json each message is one line, as in `claudemesh inbox --json`.
@@ -399,6 +429,9 @@ pub(crate) struct Listen {
     /// Tell the mesh the name of the current folder (its last part only)
     #[arg(long)]
     pub(crate) share_cwd: bool,
+    /// Tell the members of the mesh what you do, while this runs; else as `claudemesh summary` has it
+    #[arg(long, value_name = "TEXT", value_parser = kept::summary)]
+    pub(crate) summary: Option<String>,
 }
 
 #[derive(Debug, Args)]

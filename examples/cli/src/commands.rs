@@ -8,11 +8,13 @@ mod channel_list;
 mod create;
 mod device;
 mod doctor;
+mod forget;
 mod group;
 mod history;
 mod inbox;
 mod invite;
 mod join;
+mod kept;
 mod leave;
 mod list;
 mod listen;
@@ -23,8 +25,15 @@ mod outbox;
 mod owner;
 mod peers;
 mod read_ahead;
+mod recall;
+mod remember;
+mod remind;
+mod schedule;
 mod send;
+mod state;
+mod state_watch;
 mod status;
+mod summary;
 mod topic;
 mod topic_read;
 mod trust;
@@ -66,6 +75,13 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Inbox(args) => inbox::run(context, args).await,
         Command::Outbox(args) => outbox::run(context, args.command).await,
         Command::Listen(args) => listen::run(context, args).await,
+        Command::State(args) => state::run(context, args.command).await,
+        Command::Remember(args) => remember::run(context, args).await,
+        Command::Recall(args) => recall::run(context, args).await,
+        Command::Forget(args) => forget::run(context, args).await,
+        Command::Remind(args) => remind::run(context, args).await,
+        Command::Schedule(args) => schedule::run(context, args.command).await,
+        Command::Summary(args) => summary::run(context, args.command),
         Command::Status(args) => status::run(context, args.command),
         Command::Whoami => whoami::run(context).await,
         Command::Verify(args) => verify::run(context, args).await,

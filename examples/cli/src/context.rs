@@ -4,10 +4,11 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use claudemesh_core::config::{Config, MeshEntry};
-use claudemesh_core::id::PublicKey;
+use claudemesh_core::id::{PublicKey, Target};
 use claudemesh_core::peer::{MemberInfo, Peer, ResolveError, SendError};
 use claudemesh_core::session::Retry;
 use claudemesh_core::store::SendState;
+use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::exit::{Code, Failure};
@@ -126,6 +127,26 @@ pub(crate) async fn resolve(peer: &Peer, wanted: &str) -> Result<PublicKey, Fail
 pub(crate) fn name_of(members: &[MemberInfo], key: &PublicKey) -> Option<String> {
     let member = members.iter().find(|member| member.key == *key);
     member.map(|member| member.shown.clone())
+}
+
+/// A channel, a member's name, or the beginning of its key where there is none.
+pub(crate) fn target_name(peer: &Peer, to: &Target) -> String {
+    match to {
+        Target::Peer(key) => {
+            name_of(&peer.members_and_former(), key).unwrap_or_else(|| key.short())
+        }
+        Target::Channel(channel) => channel.to_string(),
+    }
+}
+
+/// To whom, as JSON has it.
+pub(crate) fn target_json(peer: &Peer, to: &Target) -> Value {
+    match to {
+        Target::Peer(key) => {
+            json!({ "name": name_of(&peer.members_and_former(), key), "pubkey": key })
+        }
+        Target::Channel(channel) => json!({ "channel": channel }),
+    }
 }
 
 /// Whether there is a person to ask.

@@ -30,6 +30,8 @@ pub(crate) enum Code {
     NotFound = 5,
     /// It is there already.
     Exists = 6,
+    /// It has changed meanwhile; leaves as [`Code::Exists`] does.
+    Conflict = 11,
     /// Not allowed.
     Permission = 7,
     /// A fault of this program.
@@ -49,6 +51,7 @@ impl Code {
             Self::Network => "network",
             Self::NotFound => "not_found",
             Self::Exists => "exists",
+            Self::Conflict => "conflict",
             Self::Permission => "permission",
             Self::Internal => "internal",
             Self::Io => "io",
@@ -58,7 +61,10 @@ impl Code {
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
-        Self::from(code as u8)
+        Self::from(match code {
+            Code::Conflict => Code::Exists as u8,
+            code => code as u8,
+        })
     }
 }
 
@@ -156,8 +162,11 @@ impl From<PeerError> for Failure {
                 ),
             );
         }
-        let hint = match code {
-            Code::Network => "; `claudemesh doctor` looks closer",
+        let hint = match (&error, code) {
+            (PeerError::Session(SessionError::ValuesUnserved), _) => {
+                "; its operator must run a newer one"
+            }
+            (_, Code::Network) => "; `claudemesh doctor` looks closer",
             _ => "",
         };
         Self::new(code, format!("{error}{hint}"))
@@ -209,8 +218,12 @@ impl From<JoinError> for Failure {
 
 fn session_code(error: &SessionError) -> Code {
     match error {
-        SessionError::Message(_) | SessionError::TextOnly => Code::Usage,
+        SessionError::Message(_)
+        | SessionError::TextOnly
+        | SessionError::Value(_)
+        | SessionError::Cron(_) => Code::Usage,
         SessionError::Unverified(_) => Code::Permission,
+        SessionError::StateConflict { .. } => Code::Conflict,
         SessionError::NotAMember(_)
         | SessionError::RecipientRemoved(_)
         | SessionError::NoSuchChannel(_) => Code::NotFound,
@@ -254,6 +267,7 @@ pub(crate) fn refused_code(code: &str) -> Code {
         "not_found" | "mesh_not_found" | "invite_not_found" => Code::NotFound,
         "revoked" | "unauthorized" | "bad_signature" | "timestamp_skew" => Code::Auth,
         "forbidden" | "not_allowed" => Code::Permission,
+        "invalid_cron" => Code::Usage,
         _ => Code::Failed,
     }
 }

@@ -74,6 +74,28 @@ pub(crate) fn ago(ms: u64) -> String {
     }
 }
 
+/// How long until then, roughly.
+pub(crate) fn until(ms: u64) -> String {
+    let seconds = ms.saturating_sub(now_ms()).div_ceil(1_000);
+    match seconds {
+        0 => "now".to_owned(),
+        1..120 => format!("in {seconds} s"),
+        120..7_200 => format!("in {} min", seconds / 60),
+        7_200..172_800 => format!("in {} h", seconds / 3_600),
+        _ => format!("in {} days", seconds / 86_400),
+    }
+}
+
+/// The beginning of a text, on one line: so many characters at most.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    let line = clean_line(text);
+    if line.chars().count() <= most {
+        return line;
+    }
+    let begin: String = line.chars().take(most.saturating_sub(1)).collect();
+    format!("{begin}…")
+}
+
 /// A plain table: columns, no lines.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
@@ -108,8 +130,16 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(short("añb\nc", 6), "añb\\nc");
+        assert_eq!(short("añbcd", 4), "añb…");
+    }
+
+    #[test]
     fn times_are_told() {
         assert_eq!(human_time(1_764_000_000_123), "2025-11-24 16:00 UTC");
         assert_eq!(ago(now_ms()), "just now");
+        assert_eq!(until(now_ms()), "now");
+        assert_eq!(until(now_ms() + 3 * 86_400_000 + 5_000), "in 3 days");
     }
 }

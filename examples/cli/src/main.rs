@@ -9,8 +9,10 @@ mod demo;
 mod duration;
 mod exit;
 mod format;
+mod input;
 mod output;
 mod signals;
+mod when;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,8 @@ mod delivery;
 mod demo;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/kept.rs"]
+mod kept;
 #[path = "cli/lies.rs"]
 mod lies;
 #[path = "cli/links.rs"]

@@ -8,6 +8,8 @@ use crate::wire::{PeerRecord, SetSummary};
 
 /// The mark of a summary that was sealed and could be opened.
 pub(crate) const SUMMARY_PROTECTED: &str = "summaryProtected";
+/// The mark of a summary that was sealed and could not be opened.
+pub(crate) const SUMMARY_LOCKED: &str = "summaryLocked";
 
 impl Session {
     pub(in crate::session) fn set_summary(&mut self, command: CommandId, text: String) {
@@ -53,6 +55,9 @@ impl Session {
 
     /// Puts the text of a sealed summary in its place, marked as protected.
     pub(in crate::session) fn show_summary(&mut self, record: &mut PeerRecord) {
+        // Marks are made here: what the broker says of it counts for nothing.
+        record.extra.remove(SUMMARY_PROTECTED);
+        record.extra.remove(SUMMARY_LOCKED);
         let sealed = record
             .summary()
             .filter(|text| SealedValue::from_text(text).is_ok());
@@ -62,11 +67,11 @@ impl Session {
         let member = record.member_pubkey.as_deref().unwrap_or(&record.pubkey);
         let opened = PublicKey::from_hex(member).ok();
         let opened = opened.and_then(|member| self.open_summary(&member, &sealed));
-        if opened.is_some() {
-            record
-                .extra
-                .insert(SUMMARY_PROTECTED.to_owned(), true.into());
-        }
+        let mark = match opened {
+            Some(_) => SUMMARY_PROTECTED,
+            None => SUMMARY_LOCKED,
+        };
+        record.extra.insert(mark.to_owned(), true.into());
         record.summary = Some(opened);
     }
 

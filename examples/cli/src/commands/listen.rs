@@ -13,7 +13,7 @@ use crate::output::{Output, json_line, print};
 use crate::signals::interrupted;
 
 use super::read_ahead::ReadAhead;
-use super::{message, status};
+use super::{message, status, summary};
 
 /// How often the status that is wished for is read.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,6 +27,7 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
     };
     let peer = Peer::builder(&mesh).status(status).about(about).connect();
     let peer = peer.await?;
+    let mut said = summary::Said::new(args.summary);
     let mut events = peer.events();
     let mut incoming = peer.incoming().await?;
     let mut look = tokio::time::interval(LOOK);
@@ -42,7 +43,10 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
                 None => break Err(ended(&mut events, &peer).await),
             },
             Some(event) = events.next() => told.event(context, &peer, &event),
-            _ = look.tick() => told.look(context, &peer).await,
+            _ = look.tick() => {
+                told.look(context, &peer).await;
+                said.look(context, &peer).await;
+            }
             () = &mut stop => break Ok(Code::Ok),
         }
     };

@@ -7,6 +7,16 @@ use serde_json::{Value, json};
 
 use crate::format::{clean_line, human_time, indented, iso_time, unix_ms};
 
+/// The attribute that says what sort of message it is, by the word of its sender.
+const SUBTYPE: &str = "subtype=";
+/// What goes out by `claudemesh remind`.
+pub(super) const REMINDER: &str = "subtype=reminder";
+
+fn subtype(message: &Received) -> Option<&str> {
+    let mut all = message.attributes.iter();
+    all.find_map(|text| text.strip_prefix(SUBTYPE))
+}
+
 /// As JSON has it.
 pub(super) fn json(mesh: &str, message: &Received) -> Value {
     json!({
@@ -21,6 +31,7 @@ pub(super) fn json(mesh: &str, message: &Received) -> Value {
         "content_type": message.content_type,
         "body": message.text(),
         "reply_to": message.reply_to,
+        "subtype": subtype(message),
         "priority": message.priority,
         "sent_at": iso_time(message.sent_at),
         "received_at": iso_time(message.received_at),
@@ -47,6 +58,9 @@ pub(super) fn text(message: &Received) -> String {
     }
     if message.priority == Priority::Now {
         head.push_str(" [urgent]");
+    }
+    if subtype(message) == Some("reminder") {
+        head.push_str(" [reminder]");
     }
     if message.again {
         head.push_str(" [shown before]");

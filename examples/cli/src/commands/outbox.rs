@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use claudemesh_core::id::{MessageId, Target};
+use claudemesh_core::id::MessageId;
 use claudemesh_core::peer::Peer;
 use claudemesh_core::store::{OutboxRow, SendState};
 use claudemesh_core::time::iso;
 use serde_json::{Value, json};
 
 use crate::cli::OutboxCommand;
-use crate::context::{Context, finish, name_of};
+use crate::context::{Context, finish, target_json, target_name};
 use crate::exit::{Code, Failure};
 use crate::format::{clean_line, human_time, table};
 
@@ -37,7 +37,7 @@ async fn list(context: &Context, peer: &Peer, all: bool) -> Result<Code, Failure
             let reason = row.reason.as_deref().unwrap_or("");
             vec![
                 message.id.base().to_string(),
-                clean_line(&shown(peer, &message.to)),
+                clean_line(&target_name(peer, &message.to)),
                 row.state.as_str().to_owned(),
                 human_time(message.created_at),
                 clean_line(reason),
@@ -48,27 +48,11 @@ async fn list(context: &Context, peer: &Peer, all: bool) -> Result<Code, Failure
     Ok(Code::Ok)
 }
 
-/// A channel, a member's name, or the beginning of its key where there is none.
-fn shown(peer: &Peer, to: &Target) -> String {
-    match to {
-        Target::Peer(key) => {
-            name_of(&peer.members_and_former(), key).unwrap_or_else(|| key.short())
-        }
-        Target::Channel(channel) => channel.to_string(),
-    }
-}
-
 fn as_json(peer: &Peer, row: &OutboxRow) -> Value {
     let message = &row.message;
-    let to = match &message.to {
-        Target::Peer(key) => {
-            json!({ "name": name_of(&peer.members_and_former(), key), "pubkey": key })
-        }
-        Target::Channel(channel) => json!({ "channel": channel }),
-    };
     json!({
         "message_id": message.id.base(),
-        "to": to,
+        "to": target_json(peer, &message.to),
         "state": row.state.as_str(),
         "priority": message.priority,
         "reason": row.reason,

@@ -1,15 +1,25 @@
 //! `claudemesh peers`: who is in the mesh, and who is there now.
 
+use std::time::Duration;
+
 use claudemesh_core::PeerError;
 use claudemesh_core::id::PublicKey;
 use claudemesh_core::membership::Role;
-use claudemesh_core::peer::{MemberInfo, PeerInfo};
+use claudemesh_core::peer::{MemberInfo, Peer, PeerInfo};
 use claudemesh_core::time::iso;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::context::{Context, finish};
 use crate::exit::{Code, Failure};
-use crate::format::{ago, clean_line, table};
+use crate::format::{ago, clean_line, short, table};
+
+/// How long the keys of summaries are waited for.
+const KEYS: Duration = Duration::from_secs(1);
+/// How often it is asked meanwhile.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Characters of a summary that are shown.
+const SUMMARY: usize = 60;
 
 /// A member, as JSON has it.
 #[derive(Serialize)]
@@ -22,6 +32,7 @@ struct Row {
     online: Option<bool>,
     status: Option<String>,
     summary: Option<String>,
+    /// Whether the summary is this peer's word; if not, it is the broker's.
     summary_protected: bool,
     last_seen: Option<String>,
     sessions: usize,
@@ -31,12 +42,14 @@ struct Row {
     is_self: bool,
     #[serde(skip)]
     seen_ms: Option<u64>,
+    #[serde(skip)]
+    summary_locked: bool,
 }
 
 pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
-    let asked = peer.peers().await;
+    let asked = all_readable(&peer).await;
     let own = peer.key();
     let mut rows: Vec<Row> = match &asked {
         Ok(peers) => peers.iter().map(|p| Row::new(p, own)).collect(),
@@ -65,7 +78,15 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     context.out.answer(&rows, || {
         let lines = rows.iter().map(Row::cells).collect();
         table(
-            &["NAME", "KEY", "ROLE", "ONLINE", "STATUS", "LAST SEEN"],
+            &[
+                "NAME",
+                "KEY",
+                "ROLE",
+                "ONLINE",
+                "STATUS",
+                "LAST SEEN",
+                "SUMMARY",
+            ],
             lines,
         )
     })?;
@@ -74,6 +95,19 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
         Err(PeerError::Removed(_)) => Code::Auth,
         Err(_) => Code::Network,
     })
+}
+
+/// Who is here. The key of a summary is asked for when it is seen first: then it is asked again.
+async fn all_readable(peer: &Peer) -> Result<Vec<PeerInfo>, PeerError> {
+    let until = Instant::now() + KEYS;
+    loop {
+        let peers = peer.peers().await?;
+        let locked = peers.iter().any(|one| one.summary_locked && one.online);
+        if !locked || Instant::now() >= until {
+            return Ok(peers);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 impl Row {
@@ -85,14 +119,16 @@ impl Row {
             verified: peer.verified,
             online: Some(peer.online),
             status: peer.status.map(|status| status.as_str().to_owned()),
-            summary: peer.summary.clone(),
-            summary_protected: peer.summary_protected,
+            // A broker keeps a session for a while that may come back; its summary is old then.
+            summary: peer.summary.clone().filter(|_| peer.online),
+            summary_protected: peer.summary_protected && peer.online,
             last_seen: peer.last_seen.map(iso),
             sessions: peer.sessions,
             verified_sessions: peer.verified_sessions,
             capabilities: peer.capabilities.clone(),
             is_self: peer.key == own,
             seen_ms: peer.last_seen,
+            summary_locked: peer.summary_locked && peer.online,
         }
     }
 
@@ -112,6 +148,7 @@ impl Row {
             capabilities: Vec::new(),
             is_self: member.key == own,
             seen_ms: None,
+            summary_locked: false,
         }
     }
 
@@ -140,6 +177,16 @@ impl Row {
             online.to_owned(),
             self.status.clone().unwrap_or_else(|| "-".to_owned()),
             seen,
+            self.summary_cell(),
         ]
+    }
+
+    fn summary_cell(&self) -> String {
+        match &self.summary {
+            Some(text) if self.summary_protected => short(text, SUMMARY),
+            Some(text) => format!("{} (unprotected)", short(text, SUMMARY)),
+            None if self.summary_locked => "(its key is not here yet)".to_owned(),
+            None => "-".to_owned(),
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! `claudemesh send`: one message to one peer, or to a channel.
 
-use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use claudemesh_core::id::{PublicKey, Target};
@@ -13,19 +12,15 @@ use crate::cli::{Send, WaitFor};
 use crate::context::{Context, finish, name_of, resolve};
 use crate::exit::{Code, Failure, refused_code};
 use crate::format::clean_line;
+use crate::input;
 
 /// How long the state that was asked for is waited for.
 const WAIT: Duration = Duration::from_secs(10);
 /// How long a broker that cannot be reached is tried.
 const AWAY: Duration = Duration::from_secs(2);
-/// Bytes of a text at most; what is larger does not fit a frame in any case.
-const MAX_TEXT: u64 = 1 << 20;
 
 pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> {
-    let text = match args.text.as_str() {
-        "-" => stdin()?,
-        text => text.to_owned(),
-    };
+    let text = input::text(&args.text)?;
     if text.is_empty() {
         return Err(Failure::usage(
             "there is nothing to send: the text is empty",
@@ -70,7 +65,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
 }
 
 /// To whom: a channel by its mark, else a member.
-async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure> {
+pub(super) async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure> {
     let mark = wanted.trim_start();
     if mark.starts_with('$') {
         return Err(Failure::usage(
@@ -225,26 +220,4 @@ async fn wait(peer: &Peer, receipt: &Receipt, far: WaitFor) -> bool {
         () = away => false,
         () = tokio::time::sleep(WAIT) => false,
     }
-}
-
-fn stdin() -> Result<String, Failure> {
-    let mut stdin = std::io::stdin().lock();
-    if stdin.is_terminal() {
-        crate::output::hint("Write the message; Ctrl-D ends it.");
-    }
-    let mut text = String::new();
-    let read = stdin.by_ref().take(MAX_TEXT + 1).read_to_string(&mut text);
-    read.map_err(|error| {
-        Failure::new(
-            Code::Io,
-            format!("the text on stdin cannot be read: {error}"),
-        )
-    })?;
-    if text.len() as u64 > MAX_TEXT {
-        return Err(Failure::usage(
-            "the text is longer than 1 MiB; send it in parts, or say where it can be found",
-        ));
-    }
-    // The last line end is the shell's, not the writer's.
-    Ok(text.strip_suffix('\n').map_or(text.clone(), str::to_owned))
 }

@@ -56,6 +56,22 @@ impl Broker {
         self.dir = copy;
     }
 
+    /// All files that it keeps.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let (mut folders, mut files) = (vec![self.dir.path().to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => files.push((path.clone(), std::fs::read(path).unwrap())),
+                }
+            }
+        }
+        assert!(!files.is_empty());
+        files
+    }
+
     /// Same port, same folder.
     pub(crate) fn restart(&mut self) {
         self.child = serve(self.dir.path(), self.port).0;

@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 51] = [
+const COMMANDS: [&[&str]; 65] = [
     &[],
     &["admit"],
     &["create"],
@@ -12,6 +12,7 @@ const COMMANDS: [&[&str]; 51] = [
     &["device", "list"],
     &["device", "remove"],
     &["doctor"],
+    &["forget"],
     &["group"],
     &["group", "join"],
     &["group", "leave"],
@@ -35,11 +36,24 @@ const COMMANDS: [&[&str]; 51] = [
     &["owner", "recover"],
     &["owner", "transfer"],
     &["peers"],
+    &["recall"],
+    &["remember"],
+    &["remind"],
     &["remove"],
     &["role"],
+    &["schedule"],
+    &["schedule", "cancel"],
+    &["schedule", "list"],
     &["send"],
+    &["state"],
+    &["state", "get"],
+    &["state", "list"],
+    &["state", "set"],
+    &["state", "watch"],
     &["status"],
     &["status", "set"],
+    &["summary"],
+    &["summary", "set"],
     &["topic"],
     &["topic", "create"],
     &["topic", "history"],

@@ -120,48 +120,72 @@ fn an_admin_invites_and_a_member_does_not() {
     create(&broker, &other, "elsewhere", "dora");
 }
 
-/// What the guide says about channels, line by line, as a shell reads it.
+/// Runs what the guide says in one of its sections, line by line, as a shell reads it; gives how
+/// many lines that were.
 #[cfg(unix)]
-#[test]
-fn the_guide_to_channels_works_as_it_stands() {
+fn run_guide(title: &str, ana: &Person, bo: &Person) -> usize {
     use crate::common::{PROGRAM, said};
 
-    let broker = Broker::start();
-    let (ana, bo) = (Person::new(), Person::new());
-    create(&broker, &ana, "team", "ana");
-    bo.json(0, &["join", &link(&ana, &[]), "--name", "bo"]);
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/quickstart.md");
     let guide = std::fs::read_to_string(guide).unwrap();
-    let section = guide
-        .split("\n## ")
-        .find(|s| s.starts_with("Topics, groups"));
-    let (mut who, mut is_command, mut count) = (&ana, false, 0);
+    let section = guide.split("\n## ").find(|s| s.starts_with(title));
+    let (mut who, mut is_command, mut count) = (ana, false, 0);
     for line in section.unwrap().lines() {
         match line {
-            "In the second:" => who = &bo,
-            "In the first terminal:" | "And in the first:" => who = &ana,
+            "In the second:" => who = bo,
+            "In the first terminal:" | "And in the first:" => who = ana,
             line if line.starts_with("```") => is_command = line == "```sh",
             line if is_command => {
                 let program = std::path::Path::new(PROGRAM).parent().unwrap();
                 let mut shell = std::process::Command::new("/bin/sh");
                 shell.args(["-c", line]).env_clear().env("PATH", program);
-                let ran = said(
-                    shell
-                        .env("CLAUDEMESH_CONFIG_DIR", who.dir())
-                        .output()
-                        .unwrap(),
-                );
+                shell.env("CLAUDEMESH_CONFIG_DIR", who.dir());
+                let ran = said(shell.output().unwrap());
                 assert_eq!(ran.code, 0, "{line}: {ran:?}");
                 count += 1;
             }
             _ => {}
         }
     }
-    assert_eq!(count, 13);
+    count
+}
+
+#[cfg(unix)]
+fn ana_and_bo(broker: &Broker) -> (Person, Person) {
+    let (ana, bo) = (Person::new(), Person::new());
+    create(broker, &ana, "team", "ana");
+    bo.json(0, &["join", &link(&ana, &[]), "--name", "bo"]);
+    (ana, bo)
+}
+
+#[cfg(unix)]
+#[test]
+fn the_guide_to_channels_works_as_it_stands() {
+    let broker = Broker::start();
+    let (ana, bo) = ana_and_bo(&broker);
+    assert_eq!(run_guide("Topics, groups", &ana, &bo), 13);
     // Of two channels, in the order in which their keys come.
     let mut texts = bo.inbox(&["--wait", "5s"]);
     texts.extend(bo.inbox(&[]));
     texts.sort();
     assert_eq!(texts, ["hello everybody", "the build is red"]);
     assert_eq!(ana.inbox(&[]), ["seen"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_guide_to_what_is_kept_works_as_it_stands() {
+    let broker = Broker::start();
+    let (ana, bo) = ana_and_bo(&broker);
+    assert_eq!(run_guide("What the mesh keeps", &ana, &bo), 12);
+    let read = ana.json(0, &["state", "get", "deploy.lock"]);
+    assert_eq!(
+        (&read["version"], &read["writer"]),
+        (&2.into(), &"bo".into())
+    );
+    assert_eq!(
+        ana.json(0, &["schedule", "list"]).as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(bo.json(0, &["recall"]).as_array().unwrap().len(), 1);
 }

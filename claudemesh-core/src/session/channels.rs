@@ -80,8 +80,9 @@ pub(super) struct Channel {
     histories: Vec<history::Asked>,
     /// Who was removed from the mesh by this peer and is still listed here.
     strikes: BTreeSet<PublicKey>,
-    /// What is done as soon as the newest key is good.
-    tasks: Vec<Task>,
+    /// What is done as soon as the newest key is good, and until when that is waited for, in ms of
+    /// the clock.
+    tasks: Vec<(Task, u64)>,
     /// The newest key is to be known, without being needed now.
     newest_wanted: bool,
     /// What the broker has lost of it.
@@ -90,6 +91,8 @@ pub(super) struct Channel {
     shown: repost::Shown,
 }
 
+/// Milliseconds for which something waits for a channel's key.
+const TASK_MS: u64 = 20_000;
 /// What waits for one channel's key at most.
 const MAX_TASKS: usize = 1_024;
 
@@ -187,7 +190,9 @@ impl Channels {
 
     pub(super) fn deadline(&self) -> Option<u64> {
         let pauses = self.held.values().filter_map(|channel| channel.pause);
-        pauses.chain(self.state_at).min()
+        let tasks = self.held.values().flat_map(|channel| &channel.tasks);
+        let tasks = tasks.map(|(_, until)| *until);
+        pauses.chain(tasks).chain(self.state_at).min()
     }
 
     pub(super) fn connection_closed(&mut self) {
@@ -323,7 +328,7 @@ impl Session {
         for command in commands {
             self.done(command, Err(error.clone()));
         }
-        for task in tasks {
+        for (task, _) in tasks {
             self.fail_task(task, error);
         }
         self.finish_histories(name);
@@ -336,7 +341,7 @@ impl Session {
             channel.good = Some((heads.0, heads.1, key));
             channel.wanted = false;
             channel.verdict = None;
-            for task in std::mem::take(&mut channel.tasks) {
+            for (task, _) in std::mem::take(&mut channel.tasks) {
                 self.run_task(task);
             }
         }
@@ -346,9 +351,10 @@ impl Session {
     /// Notes something that waits for the channel's key; false, and told to who asked, if there is
     /// no room.
     pub(super) fn push_task(&mut self, name: &ChannelName, task: Task) -> bool {
+        let until = self.now.mono + TASK_MS;
         match self.open_channel(name) {
             Some(channel) if channel.tasks.len() < MAX_TASKS => {
-                channel.tasks.push(task);
+                channel.tasks.push((task, until));
                 true
             }
             _ => {
@@ -391,8 +397,22 @@ impl Session {
         for name in due {
             self.drive_channel(&name);
         }
+        self.give_up_tasks();
         if self.channels.state_at.take_if(|at| mono >= *at).is_some() {
             self.look_after_state();
+        }
+    }
+
+    /// What has waited too long for a key is told so.
+    fn give_up_tasks(&mut self) {
+        let mono = self.now.mono;
+        let mut late = Vec::new();
+        for (name, channel) in &mut self.channels.held {
+            let over = channel.tasks.extract_if(.., |(_, until)| mono >= *until);
+            late.extend(over.map(|(task, _)| (name.clone(), task)));
+        }
+        for (name, task) in late {
+            self.fail_task(task, &SessionError::NoKeyYet(name));
         }
     }
 
@@ -408,7 +428,7 @@ impl Session {
             commands.extend(histories.into_iter().map(|asked| asked.command));
             tasks.append(&mut channel.tasks);
         }
-        for task in tasks {
+        for (task, _) in tasks {
             self.fail_task(task, &error);
         }
         for command in commands {

@@ -454,6 +454,12 @@ pub enum SessionError {
     /// The next key of a channel cannot be made.
     #[error(transparent)]
     ChannelKey(#[from] StatementError),
+    /// The key of a channel is not to be had now: it was waited for 20 s.
+    #[error(
+        "the key of {0} is not here: a member who was in the mesh before you has to come online \
+         once; try again then"
+    )]
+    NoKeyYet(ChannelName),
     /// The broker serves no channels; what is sent to one never goes out in plain instead.
     #[error("this broker serves no encrypted channels; nothing was sent")]
     ChannelsUnserved,

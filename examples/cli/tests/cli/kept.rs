@@ -267,13 +267,8 @@ fn what_was_before_is_marked_and_told() {
     assert!(shown.err.contains("not the newest"), "{shown:?}");
     assert!(bob.run(&["state", "list"]).out.contains("not the newest"));
     let lies = &bob.json(1, &["trust"])["lies"];
-    assert!(
-        lies[0]["what"]
-            .as_str()
-            .unwrap()
-            .contains("version 1 of state"),
-        "{lies}"
-    );
+    let told = |lie: &Value| lie["what"].as_str().unwrap().contains("version 1 of state");
+    assert!(lies.as_array().unwrap().iter().any(told), "{lies}");
     broker.kill();
     assert_eq!(bob.run(&["state", "get", "first"]).code, 4);
     assert_eq!(bob.run(&["remember", "x"]).code, 4);

@@ -1,5 +1,6 @@
 //! Channels' logs at the broker.
 
+use broker_min::limits::Limits;
 use broker_min::store::StoreError;
 use claudemesh_core::membership::{Body, ChannelBody};
 use serde_json::{Value, json};
@@ -165,8 +166,11 @@ fn entries_are_checked() {
 }
 
 #[test]
-fn six_entries_an_hour() {
-    let mut world = World::of(3);
+fn so_many_entries_an_hour() {
+    let mut limits = Limits::default();
+    limits.channel_entries_per_hour = 6;
+    let mut world = World::with(limits);
+    world.people(3);
     let mut chan = Chan::make(&mut world, 2, "#a", true);
     let three = world.connect(3);
     for n in 0..6 {

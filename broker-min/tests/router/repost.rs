@@ -146,6 +146,7 @@ fn a_channels_entries_come_back_from_its_leads_too() {
     let name = ChannelName::new("#deploys").unwrap();
     let mut old = world.restart();
     let mut lost = Vec::new();
+    world.now.wall += 5_000;
     for (signer, body) in [(3, joined(3)), (2, added(4))] {
         let entry = chan.sign(&world, signer, body);
         chan.log

@@ -7,8 +7,8 @@ use crate::support::*;
 
 #[test]
 fn a_broker_cannot_mark_a_summary_as_sealed() {
-    let mesh = Mesh::new(&[1, 2]);
-    let mut rig = Rig::connected(&mesh, 1);
+    let mesh = Mesh::new(&[BEN]);
+    let mut rig = Rig::connected(&mesh, ANA);
     rig.forget();
     let command = rig.command(Command::ListPeers);
     let asked = rig.sent.iter().find_map(|frame| match frame {
@@ -16,8 +16,8 @@ fn a_broker_cannot_mark_a_summary_as_sealed() {
         _ => None,
     });
     let mut record = PeerRecord {
-        pubkey: key(2).to_hex(),
-        member_pubkey: Some(key(2).to_hex()),
+        pubkey: key(BEN).to_hex(),
+        member_pubkey: Some(key(BEN).to_hex()),
         summary: Some(Some("written by the broker".into())),
         ..PeerRecord::default()
     };

@@ -18,10 +18,12 @@ pub use builder::BrokerBuilder;
 pub use handle::BrokerHandle;
 
 use crate::clock::Clock;
+use crate::create::CreatePolicy;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::router::{HttpCall, HttpReply};
 use crate::store::StoreError;
+use crate::tls::TlsError;
 use crate::writer::Loads;
 use door::Door;
 use shell::Input;
@@ -61,6 +63,9 @@ pub enum BrokerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// It was not known whether a write was kept; the broker ended rather than guess.
     #[error("the store failed and the broker stopped; see its log, then start it again")]
     Failed,
@@ -79,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) door: Arc<Door>,
     pub(crate) loads: Loads,
     pub(crate) failed: Arc<AtomicBool>,
+    pub(crate) create: CreatePolicy,
     /// Per address: since when, and how many meshes it made.
     made: Mutex<HashMap<IpAddr, (u64, u32)>>,
 }

@@ -22,6 +22,7 @@ use axum::serve::IncomingStream;
 
 use crate::broker::Shared;
 use crate::broker::door::{DoorListener, Entry};
+use crate::proxied::client;
 
 /// The connection that a request came on.
 #[derive(Debug, Clone)]
@@ -60,7 +61,9 @@ async fn around(
 ) -> Response {
     let page = request.uri().path().starts_with("/join/");
     let options = request.method() == Method::OPTIONS;
-    let mut response = if let Some(why) = peer.0.refused {
+    let client = client(peer.0.addr.ip(), request.headers(), shared.door.trusted());
+    let refused = (peer.0.refused).or_else(|| shared.door.attribute(&peer.0, client));
+    let mut response = if let Some(why) = refused {
         shared.metrics.refused("connections");
         reply::Refusal::busy(why).into_response()
     } else if options {

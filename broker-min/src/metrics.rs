@@ -37,6 +37,7 @@ struct Inner {
     connections_rejected: Family<Label, Counter>,
     messages_routed: Family<Label, Counter>,
     messages_rejected: Family<Label, Counter>,
+    create_refused: Family<Label, Counter>,
     connections_active: Gauge,
     queue_depth: Gauge,
     db_healthy: Gauge,
@@ -79,6 +80,11 @@ impl Metrics {
                 "Messages accepted, by priority",
             ),
             messages_rejected: add(r, "broker_messages_rejected", "Refused, by reason"),
+            create_refused: add(
+                r,
+                "broker_mesh_creations_refused",
+                "Requests to make a mesh that were refused, by reason",
+            ),
             connections_active: add(r, "broker_connections_active", "Connections after hello"),
             queue_depth: add(r, "broker_queue_depth", "Deliveries that wait"),
             db_healthy: add(r, "broker_db_healthy", "Whether the store answers"),
@@ -139,6 +145,12 @@ impl Metrics {
         } else if let Some(known) = REASONS.iter().find(|known| **known == reason) {
             self.refused(known);
         }
+    }
+
+    /// Somebody may not make a mesh.
+    pub(crate) fn create_refused(&self, reason: &'static str) {
+        let label = Label("reason", reason);
+        self.0.create_refused.get_or_create(&label).inc();
     }
 
     /// A frame was refused.

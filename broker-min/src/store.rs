@@ -20,6 +20,7 @@ pub use rows::{
     Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
     MeshRows, PageRow, SendOutcome, StoreInfo,
 };
+pub(crate) use sqlite::format_of_file;
 pub use sqlite::{AuditFault, AuditReport, Durability, SqliteStore, verify_audit};
 pub(crate) use values::json_len;
 pub use values::{

@@ -17,11 +17,14 @@ use super::handle::{BrokerHandle, Running};
 use super::shell::{Shell, State};
 use super::{BrokerError, Shared};
 use crate::clock::Clock;
+use crate::create::CreatePolicy;
 use crate::http;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::proxied::Cidr;
 use crate::router::{Router, RouterConfig};
 use crate::store::{BrokerStore, Durability, Query, Rows, SqliteStore, StoreError, StoreInfo};
+use crate::tls::{Tls, TlsFiles};
 use crate::writer::StoreThreads;
 
 /// Inputs that may wait for the router; then sockets wait.
@@ -39,6 +42,9 @@ pub struct BrokerBuilder {
     durability: Durability,
     limits: Limits,
     public_urls: Vec<BrokerUrl>,
+    tls: Option<TlsFiles>,
+    trusted: Vec<Cidr>,
+    create: CreatePolicy,
     clock: Clock,
     silent: Duration,
 }
@@ -62,6 +68,9 @@ impl BrokerBuilder {
             durability: Durability::default(),
             limits: Limits::default(),
             public_urls: Vec::new(),
+            tls: None,
+            trusted: Vec::new(),
+            create: CreatePolicy::Open,
             clock: Clock::system(),
             silent: SILENT,
         }
@@ -98,6 +107,26 @@ impl BrokerBuilder {
         self
     }
 
+    /// Speaks TLS with this certificate, and nothing else. Changed files are taken within a few
+    /// seconds; if the new pair cannot be used, the old one stays and the log says why.
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
+    }
+
+    /// Proxies whose `X-Forwarded-For` or `Forwarded` says which address a connection counts for;
+    /// may be called many times. From anyone else these headers are not looked at.
+    pub fn trusted_proxy(mut self, network: Cidr) -> Self {
+        self.trusted.push(network);
+        self
+    }
+
+    /// Who may make meshes: anybody, unless this is called.
+    pub fn create(mut self, policy: CreatePolicy) -> Self {
+        self.create = policy;
+        self
+    }
+
     /// The clock, for tests.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -120,8 +149,9 @@ impl BrokerBuilder {
             .map_err(io("the address of the listener"))?;
         let url = match self.public_urls.first() {
             Some(url) => url.clone(),
-            None => listening_on(local_addr)?,
+            None => listening_on(local_addr, self.tls.is_some())?,
         };
+        let tls = self.tls.take().map(Tls::open).transpose()?;
         // Opening waits for the disk, and for a folder that another one still holds.
         let (store, dir, durability) = (self.store.take(), self.data_dir.take(), self.durability);
         let opening = tokio::task::spawn_blocking(move || open_store(store, dir, durability));
@@ -138,7 +168,7 @@ impl BrokerBuilder {
             .map_err(io("the store's threads"))?;
         let (to_inputs, inputs) = mpsc::channel(INPUTS);
         let (to_control, control) = mpsc::unbounded_channel();
-        let door = Door::new(&self.limits);
+        let door = Door::new(&self.limits, self.trusted);
         let config = RouterConfig {
             limits: self.limits.clone(),
             store: info,
@@ -172,12 +202,15 @@ impl BrokerBuilder {
             door: door.clone(),
             loads: threads.loads(),
             failed: threads.failure(),
+            create: self.create,
             made: Mutex::new(HashMap::new()),
         });
         let service = http::service(shared.clone());
         let entrance = DoorListener {
             tcp: listener,
             door: door.clone(),
+            tls: tls.clone(),
+            metrics: shared.metrics.clone(),
         };
         tracing::info!(%local_addr, "broker started");
         Ok(BrokerHandle::new(Running {
@@ -191,6 +224,8 @@ impl BrokerBuilder {
             }),
             shell: tokio::spawn(shell.run()),
             sweeping: tokio::spawn(async move { door.sweep().await }),
+            watching: tls.clone().map(|tls| tokio::spawn(tls.watch())),
+            tls,
         }))
     }
 }
@@ -215,11 +250,12 @@ fn open_store(
 }
 
 /// The address by which a listener is reached from its own machine.
-fn listening_on(addr: SocketAddr) -> Result<BrokerUrl, BrokerError> {
+fn listening_on(addr: SocketAddr, tls: bool) -> Result<BrokerUrl, BrokerError> {
+    let scheme = if tls { "wss" } else { "ws" };
     let text = if addr.ip().is_unspecified() {
-        format!("ws://localhost:{}/ws", addr.port())
+        format!("{scheme}://localhost:{}/ws", addr.port())
     } else {
-        format!("ws://{addr}/ws")
+        format!("{scheme}://{addr}/ws")
     };
     text.parse().map_err(|error| BrokerError::Io {
         what: "the address of the listener".to_owned(),

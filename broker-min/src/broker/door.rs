@@ -15,15 +15,19 @@ use std::time::{Duration, Instant};
 use axum::serve::Listener;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
 use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::proxied::{Cidr, counted, trusts};
 use crate::router::ConnId;
 use crate::socket::Command;
+use crate::tls::{Stream, Tls};
 
 /// Connections over the bound that are still told so; more are dropped without a word.
 const TOLD: usize = 256;
+const TOO_MANY: &str = "too many connections of your address have not said hello yet";
 /// For how long an HTTP request may take from its connection on.
 const HTTP_TIME: Duration = Duration::from_secs(30);
 
@@ -32,6 +36,8 @@ const HTTP_TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Entry {
     pub(crate) id: ConnId,
     pub(crate) addr: SocketAddr,
+    /// For whom it counts, once that is known: behind a proxy only its request tells.
+    client: OnceLock<IpAddr>,
     opened: Instant,
     /// Why it is refused, for the HTTP layer to say.
     pub(crate) refused: Option<&'static str>,
@@ -44,6 +50,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The address that this connection counts for.
+    pub(crate) fn client(&self) -> IpAddr {
+        *self.client.get().unwrap_or(&self.addr.ip())
+    }
+
     /// Ends the connection without a close frame.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
@@ -96,16 +107,19 @@ pub(crate) struct Door {
     next: AtomicU64,
     connections: usize,
     pending_per_address: usize,
+    /// Proxies, which are many clients each.
+    trusted: Vec<Cidr>,
     emptied: Notify,
 }
 
 impl Door {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, trusted: Vec<Cidr>) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
             next: AtomicU64::new(1),
             connections: limits.connections,
             pending_per_address: limits.pending_per_address,
+            trusted,
             emptied: Notify::new(),
         })
     }
@@ -119,34 +133,55 @@ impl Door {
     fn enter(&self, addr: SocketAddr) -> Option<Arc<Entry>> {
         let mut table = self.table();
         let total = table.entries.len();
-        let pending = table.pending.entry(addr.ip()).or_default();
+        let client = (!trusts(&self.trusted, addr.ip())).then(|| counted(addr.ip()));
+        let pending = client.map_or(0, |ip| table.pending.get(&ip).copied().unwrap_or_default());
         let refused = if total >= self.connections {
             Some("this broker has all the connections it may have")
-        } else if *pending >= self.pending_per_address {
-            Some("too many connections of your address have not said hello yet")
+        } else if pending >= self.pending_per_address {
+            Some(TOO_MANY)
         } else {
             None
         };
-        if total >= self.connections + TOLD || *pending >= self.pending_per_address + TOLD {
-            if *pending == 0 {
-                table.pending.remove(&addr.ip());
-            }
+        if total >= self.connections + TOLD || pending >= self.pending_per_address + TOLD {
             return None;
         }
-        *pending += 1;
         let entry = Arc::new(Entry {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             addr,
+            client: client.map(OnceLock::from).unwrap_or_default(),
             opened: Instant::now(),
             refused,
-            pending: AtomicBool::new(true),
+            pending: AtomicBool::new(client.is_some()),
             cut: AtomicBool::new(false),
             cut_at: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             commands: OnceLock::new(),
         });
+        if let Some(ip) = client {
+            *table.pending.entry(ip).or_default() += 1;
+        }
         table.entries.insert(entry.id, entry.clone());
         Some(entry)
+    }
+
+    /// Whether this address speaks for others.
+    pub(crate) fn trusted(&self) -> &[Cidr] {
+        &self.trusted
+    }
+
+    /// A trusted proxy said whose connection it is: from now on it counts for that address. Says
+    /// why it is refused, if it is.
+    pub(crate) fn attribute(&self, entry: &Entry, client: IpAddr) -> Option<&'static str> {
+        let client = counted(client);
+        if entry.client.set(client).is_err() {
+            return None;
+        }
+        let mut table = self.table();
+        let pending = table.pending.entry(client).or_default();
+        let refused = *pending >= self.pending_per_address;
+        *pending += 1;
+        entry.pending.store(true, Ordering::Release);
+        refused.then_some(TOO_MANY)
     }
 
     /// The connection said a proper hello: it counts no longer against its address.
@@ -216,7 +251,7 @@ fn unpend(table: &mut Table, entry: &Entry) {
     if !entry.pending.swap(false, Ordering::AcqRel) {
         return;
     }
-    let ip = entry.addr.ip();
+    let ip = entry.client();
     if let Some(pending) = table.pending.get_mut(&ip) {
         *pending = pending.saturating_sub(1);
         if *pending == 0 {
@@ -229,6 +264,8 @@ fn unpend(table: &mut Table, entry: &Entry) {
 pub(crate) struct DoorListener {
     pub(crate) tcp: TcpListener,
     pub(crate) door: Arc<Door>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Listener for DoorListener {
@@ -240,12 +277,13 @@ impl Listener for DoorListener {
             match self.tcp.accept().await {
                 Ok((stream, addr)) => {
                     let Some(entry) = self.door.enter(addr) else {
+                        self.metrics.refused("connections");
                         continue;
                     };
                     // Frames are small and written whole; waiting for more only adds delay.
                     let _ = stream.set_nodelay(true);
                     let io = Io {
-                        stream,
+                        stream: Stream::new(stream, self.tls.as_deref()),
                         entry: entry.clone(),
                         door: self.door.clone(),
                     };
@@ -265,9 +303,9 @@ impl Listener for DoorListener {
     }
 }
 
-/// A TCP stream that ends when its entry is cut.
+/// A connection that ends when its entry is cut.
 pub(crate) struct Io {
-    stream: TcpStream,
+    stream: Stream,
     entry: Arc<Entry>,
     door: Arc<Door>,
 }

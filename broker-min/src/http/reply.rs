@@ -61,6 +61,11 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1_000)
     }
 
+    /// Its code.
+    pub(super) const fn error(&self) -> &'static str {
+        self.error
+    }
+
     pub(super) fn retry_after(mut self, ms: u64) -> Self {
         self.retry_after_ms = Some(ms);
         self

@@ -20,6 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::cache::Cache;
+pub(crate) use self::schema::format_of_file;
 pub use self::verify::{AuditFault, AuditReport, verify_audit};
 use self::wal::Checkpoints;
 use super::{BrokerStore, Op, Outcome, StoreError, StoreReader};

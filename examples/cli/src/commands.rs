@@ -23,6 +23,7 @@ mod owner;
 mod peers;
 mod read_ahead;
 mod send;
+mod set_url;
 mod status;
 mod topic;
 mod topic_read;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Invite(args) => invite::run(context, args).await,
         Command::Join(args) => join::run(context, args).await,
         Command::List => list::run(context),
+        Command::SetUrl(args) => set_url::run(context, args).await,
         Command::Leave(args) => leave::run(context, args).await,
         Command::Peers => peers::run(context).await,
         Command::Members(args) => members::run(context, args).await,

@@ -236,17 +236,28 @@ ALTER TABLE meta ADD COLUMN audit_seed BLOB;
 /// Refuses a file that is not a broker's, before SQLite may touch it. A file is made in rollback
 /// mode first, so that its own header always says what it is.
 pub(super) fn recognise(file: &Path) -> Result<(), StoreError> {
+    format_in(file).map(drop)
+}
+
+/// The format of the store in a folder, if there is one, and the newest that this broker knows.
+/// Changes nothing.
+pub(crate) fn format_of_file(dir: &Path) -> Result<Option<(u32, u32)>, StoreError> {
+    let found = format_in(&dir.join("broker.db"))?;
+    Ok(found.map(|found| (found, format_of(STEPS))))
+}
+
+fn format_in(file: &Path) -> Result<Option<u32>, StoreError> {
     let mut header = Vec::with_capacity(100);
     match File::open(file) {
         Ok(open) => open
             .take(100)
             .read_to_end(&mut header)
             .map_err(|error| io_fault(file, &error))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_fault(file, &error)),
     };
     if header.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let damaged = |why: &str| StoreError::Damaged {
         path: file.display().to_string(),
@@ -263,7 +274,8 @@ pub(super) fn recognise(file: &Path) -> Result<(), StoreError> {
     if field(68) != APPLICATION_ID {
         return Err(damaged("it is a database of another program"));
     }
-    newer(file, field(60), format_of(STEPS))
+    newer(file, field(60), format_of(STEPS))?;
+    Ok(Some(field(60)))
 }
 
 /// The format that these steps lead to.

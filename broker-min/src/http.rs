@@ -40,6 +40,7 @@ pub(crate) fn service(shared: Arc<Shared>) -> IntoMakeServiceWithConnectInfo<Rou
         .route("/ws", any(upgrade::upgrade))
         .route("/health", get(health::health))
         .route("/health/ready", get(health::ready))
+        .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/join", post(api::join))
         .route("/join/{token}", get(page::join))
@@ -63,7 +64,12 @@ async fn around(
     let options = request.method() == Method::OPTIONS;
     let client = client(peer.0.addr.ip(), request.headers(), shared.door.trusted());
     let refused = (peer.0.refused).or_else(|| shared.door.attribute(&peer.0, client));
-    let mut response = if let Some(why) = refused {
+    let now = shared.clock.now().mono;
+    let spent = (shared.refusals).spent(client, now, shared.limits.refusals_per_hour);
+    let mut response = if let Some(ms) = spent {
+        shared.metrics.refused("refusals");
+        reply::Refusal::often(ms).into_response()
+    } else if let Some(why) = refused {
         shared.metrics.refused("connections");
         reply::Refusal::busy(why).into_response()
     } else if options {
@@ -73,6 +79,10 @@ async fn around(
     };
     let status = response.status();
     shared.metrics.http(status.as_u16());
+    // Guesses at tokens, codes, ids and proofs end up here.
+    if matches!(status.as_u16(), 400 | 401 | 403 | 404) {
+        shared.refusals.count(client, now);
+    }
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }

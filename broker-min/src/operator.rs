@@ -2,6 +2,7 @@
 //! `backup`, `restore`, `audit`.
 
 mod check;
+mod mesh;
 mod token;
 
 use std::ffi::OsString;
@@ -14,11 +15,12 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::audit::{AuditArgs, AuditRunError};
 use crate::cli::Args;
 use crate::create::TokenError;
+use crate::rules::RulesError;
 use crate::settings::{self, SettingsError};
 use crate::store::StoreError;
 
 /// The commands, as they stand first on the command line.
-const VERBS: [&str; 3] = ["audit", "check", "token"];
+const VERBS: [&str; 7] = ["audit", "backup", "check", "gc", "mesh", "restore", "token"];
 
 /// Run a claudemesh broker, and look after it
 #[derive(Debug, Parser)]
@@ -38,7 +40,34 @@ enum Verb {
     /// Add, list and revoke the tokens by which meshes are made
     #[command(subcommand, after_help = TOKEN_HELP)]
     Token(token::Token),
+    /// List, show, suspend, resume, delete and export meshes; their quota
+    #[command(subcommand, after_help = MESH_HELP)]
+    Mesh(mesh::Mesh),
+    /// Delete what is marked as deleted or is older than its mesh keeps it, and give the room back
+    /// to the system; the broker must be stopped
+    Gc(mesh::Gc),
+    /// Copy the broker's folder while the broker runs
+    #[command(after_help = BACKUP_HELP)]
+    Backup(mesh::Backup),
+    /// Put a backup in place as the folder of a broker that is stopped
+    #[command(after_help = BACKUP_HELP)]
+    Restore(mesh::Restore),
 }
+
+const MESH_HELP: &str = "\
+All of them work beside a running broker.
+Examples:
+  broker-min mesh list --data /var/lib/claudemesh
+  broker-min mesh suspend team --data /var/lib/claudemesh
+  broker-min mesh quota team --bytes 1000000000 --retention 30d --data /var/lib/claudemesh";
+
+const BACKUP_HELP: &str = "\
+A backup is of one moment. Nothing that was accepted before it is lost: peers notice a restored
+store by its new id and send again what they sent since; what arrives twice is taken once. Who
+joined after the backup must join again.
+Example:
+  broker-min backup --data /var/lib/claudemesh --to /backup/2026-11-23
+  broker-min restore --from /backup/2026-11-23 --data /var/lib/claudemesh-new";
 
 const CHECK_HELP: &str = "\
 Takes the flags, variables and file that the broker takes. Exit code 1 if the broker could not run
@@ -77,6 +106,15 @@ pub enum OperatorError {
     /// The tokens cannot be read or changed.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The rules for meshes cannot be read or changed.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// There is no such mesh.
+    #[error("no mesh here is called {0:?}; `mesh list` shows which there are")]
+    NoMesh(String),
+    /// More must be said.
+    #[error("{0}")]
+    Unsure(String),
     /// The store cannot be read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -121,6 +159,10 @@ pub fn run(
         Verb::Audit(args) => Ok(crate::audit::run(&args, out)?),
         Verb::Check(args) => check::run(&args, out),
         Verb::Token(token) => token::run(&token, out),
+        Verb::Mesh(args) => mesh::run(args, out),
+        Verb::Gc(args) => mesh::gc(&args, out),
+        Verb::Backup(args) => mesh::backup(&args, out),
+        Verb::Restore(args) => mesh::restore(&args, out),
     }
 }
 

@@ -28,6 +28,7 @@ mod mesh;
 mod multicast;
 mod presence;
 mod push;
+mod rules;
 mod schedule;
 mod send;
 mod settle;
@@ -50,6 +51,7 @@ use claudemesh_core::wire::{
 
 use crate::limits::Limits;
 use crate::message_id::{MessageIds, base62};
+use crate::rules::Rules;
 use clock::{Steady, Timer};
 use conn::Conn;
 use load::Asked;
@@ -94,6 +96,7 @@ pub struct Router {
     schedules: schedule::Schedules,
     /// Signs audit heads.
     audit_key: KeyPair,
+    rules: Arc<Rules>,
     stopping: bool,
 }
 
@@ -144,6 +147,7 @@ impl Router {
             values: values::Values::default(),
             schedules: schedule::Schedules::default(),
             audit_key: KeyPair::from_seed(&store.audit_seed),
+            rules: Arc::default(),
             stopping: false,
         }
     }
@@ -165,6 +169,7 @@ impl Router {
             In::Loaded { token, result } => self.loaded(token, result),
             In::Http { request, call } => self.http(request, call),
             In::Tick => self.tick(),
+            In::Rules(rules) => self.take_rules(rules),
             In::Shutdown => self.shutdown(),
         }
         self.stop_if_done();

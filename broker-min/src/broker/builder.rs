@@ -1,20 +1,21 @@
 //! Puts a broker together and starts it.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve;
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::encoding::hex;
+use claudemesh_core::id::MeshId;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use super::counted::PerAddress;
 use super::door::{Door, DoorListener};
 use super::handle::{BrokerHandle, Running};
-use super::shell::{Shell, State};
+use super::shell::{Input, Shell, State};
 use super::{BrokerError, Shared};
 use crate::clock::Clock;
 use crate::create::CreatePolicy;
@@ -22,7 +23,8 @@ use crate::http;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::proxied::Cidr;
-use crate::router::{Router, RouterConfig};
+use crate::router::{In, Router, RouterConfig};
+use crate::rules::{MeshState, Rules, RulesFile};
 use crate::store::{BrokerStore, Durability, Query, Rows, SqliteStore, StoreError, StoreInfo};
 use crate::tls::{Tls, TlsFiles};
 use crate::writer::StoreThreads;
@@ -31,6 +33,8 @@ use crate::writer::StoreThreads;
 const INPUTS: usize = 1_024;
 /// Threads that read the store.
 const READERS: usize = 2;
+/// How often the rules for meshes are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// For how long joins are not announced after a start: everyone comes back then.
 const SILENT: Duration = Duration::from_secs(90);
 
@@ -152,9 +156,16 @@ impl BrokerBuilder {
             None => listening_on(local_addr, self.tls.is_some())?,
         };
         let tls = self.tls.take().map(Tls::open).transpose()?;
+        let rules = self.data_dir.as_deref().map(RulesFile::new);
+        let said = rules.as_ref().map(RulesFile::read).transpose()?;
+        let gone: Vec<MeshId> = (said.iter().flat_map(Rules::iter))
+            .filter(|(_, rule)| rule.state == MeshState::Deleted)
+            .map(|(mesh, _)| mesh.clone())
+            .collect();
         // Opening waits for the disk, and for a folder that another one still holds.
         let (store, dir, durability) = (self.store.take(), self.data_dir.take(), self.durability);
-        let opening = tokio::task::spawn_blocking(move || open_store(store, dir, durability));
+        let opening =
+            tokio::task::spawn_blocking(move || open_store(store, dir, durability, &gone));
         let (store, info) = opening
             .await
             .map_err(|error| io("opening the store")(std::io::Error::other(error)))??;
@@ -175,8 +186,12 @@ impl BrokerBuilder {
             broker_id: hex(&random::<16>()?),
             silent_ms: u64::try_from(self.silent.as_millis()).unwrap_or(u64::MAX),
         };
+        let mut router = Router::new(config, random()?);
+        if let Some(said) = said {
+            router.handle(self.clock.now(), In::Rules(Arc::new(said)));
+        }
         let shell = Shell {
-            router: Router::new(config, random()?),
+            router,
             clock: self.clock.clone(),
             inputs,
             answers,
@@ -203,7 +218,10 @@ impl BrokerBuilder {
             loads: threads.loads(),
             failed: threads.failure(),
             create: self.create,
-            made: Mutex::new(HashMap::new()),
+            made: PerAddress::default(),
+            refusals: PerAddress::default(),
+            writing: threads.writing(),
+            commits: threads.commits(),
         });
         let service = http::service(shared.clone());
         let entrance = DoorListener {
@@ -212,6 +230,7 @@ impl BrokerBuilder {
             tls: tls.clone(),
             metrics: shared.metrics.clone(),
         };
+        let ruling = rules.map(|file| tokio::spawn(follow(file, shared.inputs.clone())));
         tracing::info!(%local_addr, "broker started");
         Ok(BrokerHandle::new(Running {
             local_addr,
@@ -224,9 +243,45 @@ impl BrokerBuilder {
             }),
             shell: tokio::spawn(shell.run()),
             sweeping: tokio::spawn(async move { door.sweep().await }),
+            ruling,
             watching: tls.clone().map(|tls| tokio::spawn(tls.watch())),
             tls,
         }))
+    }
+}
+
+/// Tells the router of changed rules, for as long as the broker runs.
+async fn follow(file: RulesFile, inputs: mpsc::Sender<Input>) {
+    let mut seen = None;
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        let found = file.bytes();
+        let bytes = match found {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(%error, "the rules for meshes cannot be read; the old ones stay");
+                continue;
+            }
+        };
+        if seen.as_ref() == Some(&bytes) {
+            continue;
+        }
+        let rules = if bytes.is_empty() {
+            Ok(Rules::default())
+        } else {
+            file.parse(&bytes)
+        };
+        match rules {
+            Ok(rules) => {
+                let input = Input::Router(In::Rules(Arc::new(rules)));
+                if inputs.send(input).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the old rules stay"),
+        }
+        seen = Some(bytes);
     }
 }
 
@@ -234,10 +289,15 @@ fn open_store(
     store: Option<Box<dyn BrokerStore>>,
     dir: Option<PathBuf>,
     durability: Durability,
+    gone: &[MeshId],
 ) -> Result<(Box<dyn BrokerStore>, StoreInfo), BrokerError> {
     let store = match (store, dir) {
         (Some(store), _) => store,
-        (None, Some(dir)) => Box::new(SqliteStore::open(&dir, durability)?),
+        (None, Some(dir)) => {
+            let store = SqliteStore::open(&dir, durability)?;
+            store.delete_meshes(gone)?;
+            Box::new(store)
+        }
         (None, None) => return Err(BrokerError::NoStore),
     };
     match store.reader()?.load(&Query::Info)? {

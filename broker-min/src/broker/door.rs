@@ -28,8 +28,6 @@ use crate::tls::{Stream, Tls};
 /// Connections over the bound that are still told so; more are dropped without a word.
 const TOLD: usize = 256;
 const TOO_MANY: &str = "too many connections of your address have not said hello yet";
-/// For how long an HTTP request may take from its connection on.
-const HTTP_TIME: Duration = Duration::from_secs(30);
 
 /// One accepted connection.
 #[derive(Debug)]
@@ -86,11 +84,11 @@ impl Entry {
         let _ = self.commands.set(commands);
     }
 
-    fn due(&self) -> bool {
+    fn due(&self, http_time: Duration) -> bool {
         let at = self.cut_at.load(Ordering::Acquire);
         let age = self.opened.elapsed();
         (at != 0 && age.as_millis() >= u128::from(at))
-            || (self.commands.get().is_none() && age >= HTTP_TIME)
+            || (self.commands.get().is_none() && age >= http_time)
     }
 }
 
@@ -107,6 +105,8 @@ pub(crate) struct Door {
     next: AtomicU64,
     connections: usize,
     pending_per_address: usize,
+    /// For how long an HTTP request may take from its connection on.
+    http_time: Duration,
     /// Proxies, which are many clients each.
     trusted: Vec<Cidr>,
     emptied: Notify,
@@ -119,6 +119,7 @@ impl Door {
             next: AtomicU64::new(1),
             connections: limits.connections,
             pending_per_address: limits.pending_per_address,
+            http_time: Duration::from_millis(limits.http_ms),
             trusted,
             emptied: Notify::new(),
         })
@@ -240,7 +241,11 @@ impl Door {
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         loop {
             ticks.tick().await;
-            for entry in self.all().iter().filter(|entry| entry.due()) {
+            for entry in self
+                .all()
+                .into_iter()
+                .filter(|entry| entry.due(self.http_time))
+            {
                 entry.cut();
             }
         }

@@ -25,14 +25,15 @@ pub(super) struct Running {
     pub(super) accepting: JoinHandle<()>,
     pub(super) shell: JoinHandle<()>,
     pub(super) sweeping: JoinHandle<()>,
+    pub(super) ruling: Option<JoinHandle<()>>,
     pub(super) watching: Option<JoinHandle<()>>,
     pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Running {
     fn unwatch(&mut self) {
-        if let Some(watching) = self.watching.take() {
-            watching.abort();
+        for task in self.watching.take().into_iter().chain(self.ruling.take()) {
+            task.abort();
         }
     }
 }

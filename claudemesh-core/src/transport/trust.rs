@@ -47,8 +47,8 @@ pub(super) fn explain(error: &std::io::Error, file: Option<&Path>) -> String {
     match known {
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => match file {
             Some(file) => format!(
-                "its certificate was not issued by any authority in {}; give the file of the \
-                 authority that issued it",
+                "its certificate was not issued by any authority in {}; give the file of the one \
+                 that issued it: --ca FILE, or SSL_CERT_FILE",
                 file.display()
             ),
             None => "its certificate was issued by an authority that this system does not know; \

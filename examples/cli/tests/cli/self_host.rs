@@ -53,8 +53,10 @@ fn every_step_of_the_guide_works_as_it_stands() {
         }
     }
     assert!(blocks >= 10, "{blocks}");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port();
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
     let program = Path::new(PROGRAM).parent().unwrap();
     let path = format!(
         "{}:{}:/usr/bin:/bin",

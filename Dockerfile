@@ -15,7 +15,9 @@ COPY --from=build /out/broker-min /broker-min
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 VOLUME /data
+# `gc` needs room for a copy of the store, which the empty image has only here.
 ENV CLAUDEMESH_BROKER_DATA=/data \
+    SQLITE_TMPDIR=/data \
     CLAUDEMESH_BROKER_LISTEN=0.0.0.0:7900
 EXPOSE 7900
 STOPSIGNAL SIGTERM

@@ -361,3 +361,29 @@ enum Told {
     #[cfg_attr(not(unix), allow(dead_code, reason = "there is no such signal"))]
     Reload,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_makes_meshes_depends_on_who_can_reach_it() {
+        let who = |flags: &[&str]| {
+            let all = ["broker-min", "--data", "d"].iter().chain(flags);
+            Args::try_parse_from(all).unwrap().who_creates()
+        };
+        assert_eq!(who(&[]), WhoCreates::Open);
+        assert_eq!(who(&["--listen", "[::1]:1"]), WhoCreates::Open);
+        assert_eq!(who(&["--listen", "0.0.0.0:1"]), WhoCreates::Token);
+        assert_eq!(
+            who(&["--public-url", "wss://b.example/ws"]),
+            WhoCreates::Token
+        );
+        assert_eq!(who(&["--trusted-proxy", "127.0.0.1"]), WhoCreates::Token);
+        assert_eq!(who(&["--create", "closed"]), WhoCreates::Closed);
+        let reached = ["--listen", "0.0.0.0:1", "--create", "open"];
+        assert_eq!(who(&reached), WhoCreates::Open);
+        let half = ["broker-min", "--data", "d", "--tls-cert", "c"];
+        assert!(Args::try_parse_from(half).is_err());
+    }
+}

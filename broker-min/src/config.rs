@@ -87,6 +87,8 @@ limit_flags! {
     http_ms: u64,
     /// Requests of one address an hour that are refused before all are
     refusals_per_hour: u32,
+    /// Connections of one address
+    connections_per_address: usize,
     /// Connections in all
     connections: usize,
 }

@@ -65,7 +65,12 @@ async fn around(
     let client = client(peer.0.addr.ip(), request.headers(), shared.door.trusted());
     let refused = (peer.0.refused).or_else(|| shared.door.attribute(&peer.0, client));
     let now = shared.clock.now().mono;
-    let spent = (shared.refusals).spent(client, now, shared.limits.refusals_per_hour);
+    // What is there to be guessed at. Peers that are in connect all the same.
+    let path = request.uri().path();
+    let enrolment = path.starts_with("/join") || path.starts_with("/mesh/");
+    let spent = enrolment
+        .then(|| (shared.refusals).spent(client, now, shared.limits.refusals_per_hour))
+        .flatten();
     let mut response = if let Some(ms) = spent {
         shared.metrics.refused("refusals");
         reply::Refusal::often(ms).into_response()
@@ -80,7 +85,7 @@ async fn around(
     let status = response.status();
     shared.metrics.http(status.as_u16());
     // Guesses at tokens, codes, ids and proofs end up here.
-    if matches!(status.as_u16(), 400 | 401 | 403 | 404) {
+    if enrolment && matches!(status.as_u16(), 400 | 401 | 403 | 404) {
         shared.refusals.count(client, now);
     }
     if status == StatusCode::SWITCHING_PROTOCOLS {

@@ -69,6 +69,8 @@ pub struct Limits {
     pub http_ms: u64,
     /// Requests of one address an hour that are refused; then all are, until the hour is over.
     pub refusals_per_hour: u32,
+    /// Connections of one address.
+    pub connections_per_address: usize,
     /// Connections in all.
     pub connections: usize,
 }
@@ -108,6 +110,7 @@ impl Default for Limits {
             pending_per_address: 256,
             http_ms: 30_000,
             refusals_per_hour: 1_000,
+            connections_per_address: 20_000,
             connections: 50_000,
         }
     }

@@ -98,6 +98,27 @@ async fn a_flood_of_connections_is_bounded_and_counted() {
 }
 
 #[tokio::test]
+async fn an_address_has_so_many_connections_and_no_more() {
+    let (_dir, broker) = broker(|limits| limits.connections_per_address = 5).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(TcpStream::connect(broker.local_addr()).await.unwrap());
+    }
+    let refused = get(&broker, "/health").await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("your address"), "{}", refused.body);
+    drop(held);
+    let served = async {
+        while get(&broker, "/health").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), served)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn guesses_are_refused_counted_and_end() {
     let (_dir, broker) = broker(|limits| limits.refusals_per_hour = 10).await;
     for n in 0..10 {
@@ -111,6 +132,7 @@ async fn guesses_are_refused_counted_and_end() {
         .await
         .unwrap();
     assert_eq!(other.status, 429);
+    assert_eq!(get(&broker, "/ready").await.status, 200);
 }
 
 #[tokio::test]

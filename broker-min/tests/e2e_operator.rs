@@ -274,6 +274,39 @@ async fn a_deleted_mesh_is_gone_and_others_stay() {
     assert!(gone.connected_within(Duration::from_secs(1)).await.is_err());
 }
 
+#[test]
+fn check_says_what_is_wrong_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let check = |more: &[&str]| {
+        let mut arguments = vec!["check", "--listen", "127.0.0.1:0"];
+        arguments.extend(more);
+        let mut out = Vec::new();
+        let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        arguments.extend(["--data".into(), data.clone().into()]);
+        let done = operator::run(arguments, None, &mut out);
+        (done.is_ok(), String::from_utf8(out).unwrap())
+    };
+    let (fine, said) = check(&[]);
+    assert!(
+        fine && !said.contains("WRONG") && !said.contains("warning"),
+        "{said}"
+    );
+    assert!(!data.exists());
+    let (fine, said) = check(&["--tls-cert", "/no/cert.pem", "--tls-key", "/no/key.pem"]);
+    assert!(!fine && said.contains("/no/cert.pem"), "{said}");
+    let (fine, said) = check(&["--trusted-proxy", "0.0.0.0/0"]);
+    assert!(!fine && said.contains("strangers"), "{said}");
+    let (fine, said) = check(&["--public-url", "wss://broker.example/ws"]);
+    assert!(fine && said.contains("--tls-cert"), "{said}");
+    assert!(said.contains("with a token"), "{said}");
+    let (fine, said) = check(&["--public-url", "ws://b.example/ws", "--create", "open"]);
+    assert!(fine && said.contains("anybody"), "{said}");
+    std::fs::write(&data, "a file").unwrap();
+    let (fine, said) = check(&[]);
+    assert!(!fine && said.contains("no folder"), "{said}");
+}
+
 #[tokio::test]
 async fn a_quota_of_one_mesh_is_held_to() {
     let dir = tempfile::tempdir().unwrap();

@@ -27,6 +27,7 @@ use crate::tls::{Stream, Tls};
 
 /// Connections over the bound that are still told so; more are dropped without a word.
 const TOLD: usize = 256;
+const ALL_OF_ADDRESS: &str = "your address has all the connections it may have";
 const TOO_MANY: &str = "too many connections of your address have not said hello yet";
 
 /// One accepted connection.
@@ -96,6 +97,25 @@ impl Entry {
 struct Table {
     entries: HashMap<ConnId, Arc<Entry>>,
     pending: HashMap<IpAddr, usize>,
+    /// All connections of an address.
+    of: HashMap<IpAddr, usize>,
+}
+
+impl Table {
+    fn count(&mut self, ip: IpAddr) {
+        *self.pending.entry(ip).or_default() += 1;
+        *self.of.entry(ip).or_default() += 1;
+    }
+}
+
+/// Takes one from a count, which is forgotten at zero.
+fn less(counts: &mut HashMap<IpAddr, usize>, ip: IpAddr) {
+    if let Some(count) = counts.get_mut(&ip) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&ip);
+        }
+    }
 }
 
 /// All connections of a broker.
@@ -105,6 +125,7 @@ pub(crate) struct Door {
     next: AtomicU64,
     connections: usize,
     pending_per_address: usize,
+    connections_per_address: usize,
     /// For how long an HTTP request may take from its connection on.
     http_time: Duration,
     /// Proxies, which are many clients each.
@@ -119,6 +140,7 @@ impl Door {
             next: AtomicU64::new(1),
             connections: limits.connections,
             pending_per_address: limits.pending_per_address,
+            connections_per_address: limits.connections_per_address,
             http_time: Duration::from_millis(limits.http_ms),
             trusted,
             emptied: Notify::new(),
@@ -135,15 +157,24 @@ impl Door {
         let mut table = self.table();
         let total = table.entries.len();
         let client = (!trusts(&self.trusted, addr.ip())).then(|| counted(addr.ip()));
-        let pending = client.map_or(0, |ip| table.pending.get(&ip).copied().unwrap_or_default());
+        let count = |counts: &HashMap<IpAddr, usize>| {
+            let count = client.and_then(|ip| counts.get(&ip));
+            count.copied().unwrap_or_default()
+        };
+        let (pending, of) = (count(&table.pending), count(&table.of));
         let refused = if total >= self.connections {
             Some("this broker has all the connections it may have")
         } else if pending >= self.pending_per_address {
             Some(TOO_MANY)
+        } else if of >= self.connections_per_address {
+            Some(ALL_OF_ADDRESS)
         } else {
             None
         };
-        if total >= self.connections + TOLD || pending >= self.pending_per_address + TOLD {
+        if total >= self.connections + TOLD
+            || pending >= self.pending_per_address + TOLD
+            || of >= self.connections_per_address.saturating_add(TOLD)
+        {
             return None;
         }
         let entry = Arc::new(Entry {
@@ -159,7 +190,7 @@ impl Door {
             commands: OnceLock::new(),
         });
         if let Some(ip) = client {
-            *table.pending.entry(ip).or_default() += 1;
+            table.count(ip);
         }
         table.entries.insert(entry.id, entry.clone());
         Some(entry)
@@ -178,11 +209,15 @@ impl Door {
             return None;
         }
         let mut table = self.table();
-        let pending = table.pending.entry(client).or_default();
-        let refused = *pending >= self.pending_per_address;
-        *pending += 1;
+        let pending = table.pending.get(&client).copied().unwrap_or_default();
+        let of = table.of.get(&client).copied().unwrap_or_default();
+        table.count(client);
         entry.pending.store(true, Ordering::Release);
-        refused.then_some(TOO_MANY)
+        if pending >= self.pending_per_address {
+            Some(TOO_MANY)
+        } else {
+            (of >= self.connections_per_address).then_some(ALL_OF_ADDRESS)
+        }
     }
 
     /// The connection said a proper hello: it counts no longer against its address.
@@ -193,6 +228,9 @@ impl Door {
     fn leave(&self, entry: &Entry) {
         let mut table = self.table();
         unpend(&mut table, entry);
+        if let Some(ip) = entry.client.get() {
+            less(&mut table.of, *ip);
+        }
         table.entries.remove(&entry.id);
         if table.entries.is_empty() {
             self.emptied.notify_waiters();
@@ -256,13 +294,7 @@ fn unpend(table: &mut Table, entry: &Entry) {
     if !entry.pending.swap(false, Ordering::AcqRel) {
         return;
     }
-    let ip = entry.client();
-    if let Some(pending) = table.pending.get_mut(&ip) {
-        *pending = pending.saturating_sub(1);
-        if *pending == 0 {
-            table.pending.remove(&ip);
-        }
-    }
+    less(&mut table.pending, entry.client());
 }
 
 /// A TCP listener that lets connections in through a [`Door`].

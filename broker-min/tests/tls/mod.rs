@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use broker_min::TlsFiles;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-pub struct Authority {
+pub(crate) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -22,14 +22,14 @@ impl Authority {
     }
 
     /// Its own certificate as a file.
-    pub fn file(&self, dir: &Path, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, dir: &Path, name: &str) -> PathBuf {
         let file = dir.join(name);
         std::fs::write(&file, &self.pem).unwrap();
         file
     }
 
     /// A certificate and its key for these names, in the files of `files`.
-    pub fn issue(&self, files: &TlsFiles, names: &[&str]) {
+    pub(crate) fn issue(&self, files: &TlsFiles, names: &[&str]) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(names).unwrap();

@@ -314,9 +314,7 @@ pub fn export(dir: &Path, mesh: &MeshId, out: &mut dyn Write) -> Result<u64, Sto
     let mut count = 0;
     for (table, query) in TABLES {
         let mut statement = one.prepare(query).map_err(sql)?;
-        let names: Vec<String> = (statement.column_names().into_iter())
-            .map(str::to_owned)
-            .collect();
+        let names: Vec<String> = (statement.column_names()).map(str::to_owned).collect();
         let mut rows = statement.query([mesh.as_str()]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
             let mut fields = Map::new();

@@ -491,4 +491,55 @@ mod tests {
             .unwrap();
         assert_eq!(hash, None);
     }
+
+    const CHILD: &str = "CLAUDEMESH_TEST_MIGRATE";
+
+    /// Not a test: what the one below starts, to kill it.
+    #[test]
+    #[ignore = "started by another test"]
+    fn child_that_migrates() {
+        let Some(file) = std::env::var_os(CHILD) else {
+            return;
+        };
+        let file = Path::new(&file);
+        prepare(&Connection::open(file).unwrap(), file, STEPS).unwrap();
+    }
+
+    #[test]
+    fn killed_while_migrating_a_file_is_whole_and_the_next_start_goes_on() {
+        for round in 0..10 {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("broker.db");
+            let conn = Connection::open(&file).unwrap();
+            prepare(&conn, &file, ONE).unwrap();
+            conn.execute_batch(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+                 INSERT INTO message (seq, sender, waiting, tail)
+                 SELECT i, 1, 1, hex(randomblob(200)) FROM n",
+            )
+            .unwrap();
+            drop(conn);
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["child_that_migrates", "--ignored"])
+                .env(CHILD, &file)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(2 + 4 * round));
+            let _ = child.kill();
+            child.wait().unwrap();
+
+            recognise(&file).unwrap();
+            let conn = Connection::open(&file).unwrap();
+            prepare(&conn, &file, STEPS).unwrap();
+            let one = |conn: &Connection, sql: &str| {
+                conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+            };
+            assert_eq!(one(&conn, "SELECT count(*) FROM message"), 20_000);
+            assert_eq!(one(&conn, "SELECT count(*) FROM history"), 0);
+            assert_eq!(one(&conn, "SELECT sum(of_many) FROM message"), 0);
+            let copy = Connection::open(dir.path().join("broker.db.v1.bak")).unwrap();
+            assert_eq!(one(&copy, "SELECT count(*) FROM message"), 20_000);
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! The broker as a value: built, serving, going down.
 
 mod builder;
+pub(crate) mod counted;
 pub(crate) mod door;
 mod handle;
 pub(crate) mod shell;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use claudemesh_core::broker_url::BrokerUrl;
@@ -18,18 +18,17 @@ pub use builder::BrokerBuilder;
 pub use handle::BrokerHandle;
 
 use crate::clock::Clock;
+use crate::create::CreatePolicy;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::router::{HttpCall, HttpReply};
+use crate::rules::RulesError;
 use crate::store::StoreError;
-use crate::writer::Loads;
+use crate::tls::TlsError;
+use crate::writer::{Commits, Loads, Writing};
+use counted::PerAddress;
 use door::Door;
 use shell::Input;
-
-/// An hour, in ms.
-const HOUR: u64 = 3_600_000;
-/// Addresses that are remembered for what they made in the last hour, at most.
-const ADDRESSES: usize = 65_536;
 
 /// A broker. Begin with [`Broker::builder`].
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +60,12 @@ pub enum BrokerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// What was said of single meshes cannot be read.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// It was not known whether a write was kept; the broker ended rather than guess.
     #[error("the store failed and the broker stopped; see its log, then start it again")]
     Failed,
@@ -78,9 +83,14 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) door: Arc<Door>,
     pub(crate) loads: Loads,
+    pub(crate) commits: Commits,
     pub(crate) failed: Arc<AtomicBool>,
-    /// Per address: since when, and how many meshes it made.
-    made: Mutex<HashMap<IpAddr, (u64, u32)>>,
+    pub(crate) create: CreatePolicy,
+    /// Meshes that were made, or wanted.
+    made: PerAddress,
+    /// Requests that were refused.
+    pub(crate) refusals: PerAddress,
+    pub(crate) writing: Arc<Writing>,
 }
 
 impl Shared {
@@ -99,19 +109,23 @@ impl Shared {
     /// Counts a mesh that an address wants to make; if it made enough, when to try again.
     pub(crate) fn may_make_mesh(&self, address: IpAddr) -> Result<(), u64> {
         let now = self.clock.now().mono;
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.len() >= ADDRESSES {
-            made.retain(|_, (since, _)| now - *since < HOUR);
+        if let Some(ms) = self.made.spent(address, now, self.limits.meshes_per_hour) {
+            return Err(ms);
         }
-        let (since, count) = made.entry(address).or_insert((now, 0));
-        if now - *since >= HOUR {
-            (*since, *count) = (now, 0);
-        }
-        if *count >= self.limits.meshes_per_hour {
-            return Err(*since + HOUR - now);
-        }
-        *count += 1;
+        self.made.count(address, now);
         Ok(())
+    }
+
+    /// What keeps the store from taking anything, if something does. Tries it.
+    pub(crate) async fn trouble(&self) -> Option<&'static str> {
+        if !self.healthy().await {
+            return Some("db_down");
+        }
+        let now = self.clock.now().mono;
+        if self.writing.look_again(now) {
+            self.commits.probe().await;
+        }
+        self.writing.trouble()
     }
 
     /// Whether the store answers.

@@ -37,6 +37,10 @@ limit_flags! {
     mailbox_bytes: u64,
     /// Deliveries of one sender in one mailbox
     mailbox_rows_per_sender: u64,
+    /// Deliveries in all mailboxes of one mesh
+    mesh_rows: u64,
+    /// Bytes in all mailboxes of one mesh
+    mesh_bytes: u64,
     /// Milliseconds until a socket has said hello
     hello_ms: u64,
     /// Sends of one connection that wait for their ack
@@ -79,6 +83,12 @@ limit_flags! {
     meshes_per_hour: u32,
     /// Connections of one address that have not said hello
     pending_per_address: usize,
+    /// Milliseconds that an HTTP request may take, its connection included
+    http_ms: u64,
+    /// Requests of one address an hour that are refused before all are
+    refusals_per_hour: u32,
+    /// Connections of one address
+    connections_per_address: usize,
     /// Connections in all
     connections: usize,
 }

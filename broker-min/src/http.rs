@@ -22,6 +22,7 @@ use axum::serve::IncomingStream;
 
 use crate::broker::Shared;
 use crate::broker::door::{DoorListener, Entry};
+use crate::proxied::client;
 
 /// The connection that a request came on.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ pub(crate) fn service(shared: Arc<Shared>) -> IntoMakeServiceWithConnectInfo<Rou
         .route("/ws", any(upgrade::upgrade))
         .route("/health", get(health::health))
         .route("/health/ready", get(health::ready))
+        .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/join", post(api::join))
         .route("/join/{token}", get(page::join))
@@ -60,7 +62,19 @@ async fn around(
 ) -> Response {
     let page = request.uri().path().starts_with("/join/");
     let options = request.method() == Method::OPTIONS;
-    let mut response = if let Some(why) = peer.0.refused {
+    let client = client(peer.0.addr.ip(), request.headers(), shared.door.trusted());
+    let refused = (peer.0.refused).or_else(|| shared.door.attribute(&peer.0, client));
+    let now = shared.clock.now().mono;
+    // What is there to be guessed at. Peers that are in connect all the same.
+    let path = request.uri().path();
+    let enrolment = path.starts_with("/join") || path.starts_with("/mesh/");
+    let spent = enrolment
+        .then(|| (shared.refusals).spent(client, now, shared.limits.refusals_per_hour))
+        .flatten();
+    let mut response = if let Some(ms) = spent {
+        shared.metrics.refused("refusals");
+        reply::Refusal::often(ms).into_response()
+    } else if let Some(why) = refused {
         shared.metrics.refused("connections");
         reply::Refusal::busy(why).into_response()
     } else if options {
@@ -70,6 +84,10 @@ async fn around(
     };
     let status = response.status();
     shared.metrics.http(status.as_u16());
+    // Guesses at tokens, codes, ids and proofs end up here.
+    if enrolment && matches!(status.as_u16(), 400 | 401 | 403 | 404) {
+        shared.refusals.count(client, now);
+    }
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }

@@ -30,18 +30,28 @@ mod broker;
 pub mod cli;
 mod clock;
 mod config;
+mod create;
 pub mod hello;
 mod http;
 pub mod limits;
 mod message_id;
 mod metrics;
+pub mod operator;
+mod proxied;
 pub mod router;
+mod rules;
+pub mod settings;
 mod socket;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tls;
 mod writer;
 
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use clock::Clock;
+pub use create::{CreatePolicy, TokenError, TokenRow, Tokens};
+pub use proxied::{Cidr, CidrError};
+pub use rules::{MeshRule, MeshState, Rules, RulesError, RulesFile};
 pub use store::Durability;
+pub use tls::{TlsError, TlsFiles};

@@ -19,6 +19,10 @@ pub struct Limits {
     pub mailbox_bytes: u64,
     /// Deliveries of one sender in one mailbox.
     pub mailbox_rows_per_sender: u64,
+    /// Deliveries in all mailboxes of one mesh.
+    pub mesh_rows: u64,
+    /// Bytes in all mailboxes of one mesh.
+    pub mesh_bytes: u64,
     /// Milliseconds until a socket has said hello.
     pub hello_ms: u64,
     /// Sends of one connection that wait for their ack; then its socket is not read.
@@ -61,6 +65,12 @@ pub struct Limits {
     pub meshes_per_hour: u32,
     /// Connections of one address that have not said hello.
     pub pending_per_address: usize,
+    /// Milliseconds that an HTTP request may take, its connection included.
+    pub http_ms: u64,
+    /// Requests of one address an hour that are refused; then all are, until the hour is over.
+    pub refusals_per_hour: u32,
+    /// Connections of one address.
+    pub connections_per_address: usize,
     /// Connections in all.
     pub connections: usize,
 }
@@ -75,6 +85,8 @@ impl Default for Limits {
             mailbox_rows: 10_000,
             mailbox_bytes: 64 << 20,
             mailbox_rows_per_sender: 2_000,
+            mesh_rows: 10_000_000,
+            mesh_bytes: 16 << 30,
             hello_ms: 10_000,
             unanswered_sends: 256,
             window: 256,
@@ -96,6 +108,9 @@ impl Default for Limits {
             schedule_ahead_ms: 366 * 86_400_000,
             meshes_per_hour: 60,
             pending_per_address: 256,
+            http_ms: 30_000,
+            refusals_per_hour: 1_000,
+            connections_per_address: 20_000,
             connections: 50_000,
         }
     }

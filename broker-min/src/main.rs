@@ -1,21 +1,16 @@
-//! Runs the broker.
+//! Runs the broker, and what its operator does to it.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use broker_min::audit::{self, AuditArgs};
 use broker_min::cli::{Args, run};
-use clap::Parser;
+use broker_min::{operator, settings};
+use clap::{CommandFactory as _, Parser as _};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    let result = if args.nth(1).is_some_and(|first| first == "audit") {
-        let args = AuditArgs::parse_from(std::env::args_os().skip(1));
-        audit::run(&args, &mut std::io::stdout()).map_err(|error| error.to_string())
-    } else {
-        run(Args::parse()).await.map_err(|error| error.to_string())
-    };
+    let result = begin(std::env::args_os().skip(1).collect()).await;
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -23,4 +18,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn begin(arguments: Vec<OsString>) -> Result<(), String> {
+    if operator::is_verb(arguments.first()) {
+        let done = operator::run(arguments, None, &mut std::io::stdout());
+        return done.map_err(|error| error.to_string());
+    }
+    let arguments = settings::expand_from_env(&Args::command(), arguments);
+    let arguments = arguments.map_err(|error| error.to_string())?;
+    let name = OsString::from("broker-min");
+    let args = Args::parse_from(std::iter::once(name).chain(arguments));
+    run(args).await.map_err(|error| error.to_string())
 }

@@ -37,9 +37,12 @@ struct Inner {
     connections_rejected: Family<Label, Counter>,
     messages_routed: Family<Label, Counter>,
     messages_rejected: Family<Label, Counter>,
+    create_refused: Family<Label, Counter>,
     connections_active: Gauge,
     queue_depth: Gauge,
     db_healthy: Gauge,
+    store_writable: Gauge,
+    store_failures: Family<Label, Counter>,
     frames: Family<Label, Counter>,
     bytes: Family<Label, Counter>,
     http: Family<Label, Counter>,
@@ -64,6 +67,7 @@ pub(crate) struct Sample {
     pub(crate) sockets: usize,
     pub(crate) uptime: f64,
     pub(crate) healthy: bool,
+    pub(crate) writable: bool,
 }
 
 impl Metrics {
@@ -79,9 +83,20 @@ impl Metrics {
                 "Messages accepted, by priority",
             ),
             messages_rejected: add(r, "broker_messages_rejected", "Refused, by reason"),
+            create_refused: add(
+                r,
+                "broker_mesh_creations_refused",
+                "Requests to make a mesh that were refused, by reason",
+            ),
             connections_active: add(r, "broker_connections_active", "Connections after hello"),
             queue_depth: add(r, "broker_queue_depth", "Deliveries that wait"),
             db_healthy: add(r, "broker_db_healthy", "Whether the store answers"),
+            store_writable: add(r, "broker_store_writable", "Whether the store takes writes"),
+            store_failures: add(
+                r,
+                "broker_store_failures",
+                "Transactions that were not written, by reason",
+            ),
             frames: add(r, "broker_frames", "Frames, by direction"),
             bytes: add(r, "broker_frame_bytes", "Bytes of frames, by direction"),
             http: add(
@@ -125,7 +140,7 @@ impl Metrics {
 
     /// The router closes a connection; some of its reasons are refusals.
     pub(crate) fn refused_or_closed(&self, code: CloseCode, reason: &str) {
-        const REASONS: [&str; 7] = [
+        const REASONS: [&str; 9] = [
             "capacity",
             "unauthorized",
             "parent_member_id_mismatch",
@@ -133,12 +148,20 @@ impl Metrics {
             "bad_session_pubkey",
             "slow_consumer",
             "ack_timeout",
+            "mesh_suspended",
+            "mesh_deleted",
         ];
         if code == CloseCode::BANNED {
             self.refused("revoked");
         } else if let Some(known) = REASONS.iter().find(|known| **known == reason) {
             self.refused(known);
         }
+    }
+
+    /// Somebody may not make a mesh.
+    pub(crate) fn create_refused(&self, reason: &'static str) {
+        let label = Label("reason", reason);
+        self.0.create_refused.get_or_create(&label).inc();
     }
 
     /// A frame was refused.
@@ -180,7 +203,20 @@ impl Metrics {
         result: &Result<Vec<Outcome>, StoreError>,
         took: Duration,
     ) {
-        let Ok(outcomes) = result else { return };
+        let outcomes = match result {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                let reason = match error {
+                    StoreError::Full { .. } => "disk_full",
+                    StoreError::ReadOnly { .. } => "read_only",
+                    StoreError::Unknown { .. } => "unknown",
+                    _ => "io",
+                };
+                let label = Label("reason", reason);
+                self.0.store_failures.get_or_create(&label).inc();
+                return;
+            }
+        };
         self.0.commit_seconds.observe(took.as_secs_f64());
         self.0.operations.inc_by(ops.len() as u64);
         for (op, outcome) in ops.iter().zip(outcomes) {
@@ -208,6 +244,7 @@ impl Metrics {
         inner.sockets.set(int(sample.sockets as u64));
         inner.uptime.set(sample.uptime);
         inner.db_healthy.set(i64::from(sample.healthy));
+        inner.store_writable.set(i64::from(sample.writable));
         let mut text = String::new();
         if encode(&mut text, &inner.registry).is_err() {
             let _ = writeln!(text, "# EOF");

@@ -29,6 +29,7 @@ mod multicast;
 mod presence;
 mod push;
 mod repost;
+mod rules;
 mod schedule;
 mod send;
 mod settle;
@@ -51,6 +52,7 @@ use claudemesh_core::wire::{
 
 use crate::limits::Limits;
 use crate::message_id::{MessageIds, base62};
+use crate::rules::Rules;
 use clock::{Steady, Timer};
 use conn::Conn;
 use load::Asked;
@@ -95,6 +97,7 @@ pub struct Router {
     schedules: schedule::Schedules,
     /// Signs audit heads.
     audit_key: KeyPair,
+    rules: Arc<Rules>,
     stopping: bool,
 }
 
@@ -145,6 +148,7 @@ impl Router {
             values: values::Values::default(),
             schedules: schedule::Schedules::default(),
             audit_key: KeyPair::from_seed(&store.audit_seed),
+            rules: Arc::default(),
             stopping: false,
         }
     }
@@ -166,6 +170,7 @@ impl Router {
             In::Loaded { token, result } => self.loaded(token, result),
             In::Http { request, call } => self.http(request, call),
             In::Tick => self.tick(),
+            In::Rules(rules) => self.take_rules(rules),
             In::Shutdown => self.shutdown(),
         }
         self.stop_if_done();

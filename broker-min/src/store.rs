@@ -20,7 +20,11 @@ pub use rows::{
     Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
     MeshRows, PageRow, SendOutcome, StoreInfo,
 };
-pub use sqlite::{AuditFault, AuditReport, Durability, SqliteStore, verify_audit};
+pub(crate) use sqlite::format_of_file;
+pub use sqlite::{
+    AuditFault, AuditReport, Durability, GcReport, MeshInfo, SqliteStore, backup, export, gc,
+    inspect, restore, verify_audit,
+};
 pub(crate) use values::json_len;
 pub use values::{
     Fire, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
@@ -76,6 +80,14 @@ pub enum StoreError {
         path: String,
         /// The other's process id, where it could be read, else 0.
         pid: u32,
+    },
+    /// The file cannot be written any more. Nothing of the call is kept.
+    #[error(
+        "{path}: it is read-only; give it back to the broker's user, or mount its disk for writing"
+    )]
+    ReadOnly {
+        /// The store's file.
+        path: String,
     },
     /// Whether the transaction was kept is not known: nothing may be acknowledged.
     #[error("{path}: it is not known whether the last write was kept: {why}")]
@@ -333,6 +345,14 @@ pub trait BrokerStore: Send + 'static {
     /// # Errors
     /// [`StoreError`].
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
+
+    /// Tries whether it can be written, without changing anything.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn probe(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Moves what the write-ahead log holds into the file, where there is one. The store does so
     /// itself in time; this is for one who wants to copy the file.

@@ -1,8 +1,8 @@
 //! The threads that touch the store: one that writes, two that read.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use crate::metrics::Metrics;
 use crate::router::In;
 use crate::store::{BrokerStore, Op, Outcome, Query, Rows, StoreError, StoreReader};
 
+/// Milliseconds between two tries whether the store writes.
+const PROBE_EVERY: u64 = 2_000;
 /// Operations of one transaction at most.
 const BATCH_OPS: usize = 512;
 /// Bytes of one transaction at most, about.
@@ -20,7 +22,12 @@ const BATCH_BYTES: usize = 1 << 20;
 const CHECKPOINT_BYTES: usize = 16 << 20;
 
 enum Write {
-    Commit { batch: u64, ops: Vec<Op> },
+    Commit {
+        batch: u64,
+        ops: Vec<Op>,
+    },
+    /// Try whether it writes.
+    Probe(oneshot::Sender<()>),
     Stop,
 }
 
@@ -43,6 +50,7 @@ pub(crate) struct StoreThreads {
     loads: Loads,
     killed: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
+    writing: Arc<Writing>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -61,6 +69,48 @@ impl Commits {
     pub(crate) fn commit(&self, batch: u64, ops: Vec<Op>) {
         // Without a thread the broker is going down, and nothing is acknowledged.
         let _ = self.0.send(Write::Commit { batch, ops });
+    }
+}
+
+impl Commits {
+    /// Tries whether the store writes; returns when [`Writing`] knows, or after 5 s.
+    pub(crate) async fn probe(&self) {
+        let (done, tried) = oneshot::channel();
+        if self.0.send(Write::Probe(done)).is_ok() {
+            let _ = tokio::time::timeout(Duration::from_secs(5), tried).await;
+        }
+    }
+}
+
+/// Whether the store writes, as its last writes went.
+#[derive(Debug, Default)]
+pub(crate) struct Writing {
+    trouble: Mutex<Option<&'static str>>,
+    looked: AtomicU64,
+}
+
+impl Writing {
+    /// What keeps it from writing.
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is time for a try: each costs a write. `now` in ms.
+    pub(crate) fn look_again(&self, now: u64) -> bool {
+        let last = self.looked.load(Ordering::Acquire);
+        let due = last == 0 || now.saturating_sub(last) >= PROBE_EVERY;
+        due && (self.looked)
+            .compare_exchange(last, now.max(1), Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn note(&self, error: Option<&StoreError>) {
+        let trouble = error.map(|error| match error {
+            StoreError::Full { .. } => "disk_full",
+            StoreError::ReadOnly { .. } => "store_read_only",
+            _ => "store_failed",
+        });
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 }
 
@@ -92,6 +142,7 @@ impl StoreThreads {
     ) -> std::io::Result<Self> {
         let killed = Arc::new(AtomicBool::new(false));
         let failed = Arc::new(AtomicBool::new(false));
+        let writing = Arc::new(Writing::default());
         let (writes, queue) = channel();
         let writer = Writer {
             store,
@@ -99,6 +150,7 @@ impl StoreThreads {
             answers: answers.clone(),
             killed: killed.clone(),
             failed: failed.clone(),
+            writing: writing.clone(),
             metrics: metrics.clone(),
             unmoved: 0,
         };
@@ -120,6 +172,7 @@ impl StoreThreads {
             loads,
             killed,
             failed,
+            writing,
             threads,
         })
     }
@@ -135,6 +188,11 @@ impl StoreThreads {
     /// Whether a write ended in a way that allows no further one.
     pub(crate) fn failure(&self) -> Arc<AtomicBool> {
         self.failed.clone()
+    }
+
+    /// Whether the store writes.
+    pub(crate) fn writing(&self) -> Arc<Writing> {
+        self.writing.clone()
     }
 
     /// Writes what waits, checkpoints, and ends the threads. Returns when the store is closed.
@@ -190,6 +248,7 @@ struct Writer {
     answers: mpsc::UnboundedSender<In>,
     killed: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
+    writing: Arc<Writing>,
     metrics: Metrics,
     /// Bytes written since the last checkpoint, about.
     unmoved: usize,
@@ -201,6 +260,7 @@ impl Writer {
         while going {
             let Some(first) = self.wait() else { break };
             let mut batches = Vec::new();
+            let mut probes = Vec::new();
             let (mut ops, mut bytes) = (Vec::new(), 0);
             let mut next = Some(first);
             while let Some(write) = next {
@@ -209,6 +269,7 @@ impl Writer {
                         going = false;
                         break;
                     }
+                    Write::Probe(done) => probes.push(done),
                     Write::Commit { batch, ops: more } => {
                         bytes += more.iter().map(size).sum::<usize>();
                         batches.push((batch, more.len()));
@@ -227,6 +288,11 @@ impl Writer {
             }
             if !batches.is_empty() {
                 self.commit(&batches, &ops, bytes);
+            } else if !probes.is_empty() && !self.failed.load(Ordering::Acquire) {
+                self.writing.note(self.store.probe().err().as_ref());
+            }
+            for done in probes {
+                let _ = done.send(());
             }
         }
         self.checkpoint();
@@ -266,6 +332,7 @@ impl Writer {
         };
         self.unmoved += bytes;
         self.metrics.committed(ops, &result, started.elapsed());
+        self.writing.note(result.as_ref().err());
         match result {
             Ok(outcomes) => self.answer(batches, outcomes),
             Err(error) => {

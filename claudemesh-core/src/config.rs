@@ -43,6 +43,8 @@ pub const CONFIG_DIR_ENV: &str = "CLAUDEMESH_CONFIG_DIR";
 pub struct Config {
     dir: Option<PathBuf>,
     data: ConfigData,
+    #[cfg(feature = "client")]
+    network: crate::transport::Network,
 }
 
 impl Config {
@@ -74,6 +76,8 @@ impl Config {
         let mut config = Self {
             dir: Some(dir),
             data,
+            #[cfg(feature = "client")]
+            network: crate::transport::Network::new(),
         };
         config.place_entries();
         Ok(config)
@@ -84,6 +88,8 @@ impl Config {
         Self {
             dir: None,
             data: ConfigData::default(),
+            #[cfg(feature = "client")]
+            network: crate::transport::Network::new(),
         }
     }
 
@@ -93,7 +99,12 @@ impl Config {
     /// As [`Config::load`], save [`ConfigError::Read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
         let data = format::parse(bytes, &Place::Memory)?;
-        Ok(Self { dir: None, data })
+        Ok(Self {
+            dir: None,
+            data,
+            #[cfg(feature = "client")]
+            network: crate::transport::Network::new(),
+        })
     }
 
     /// The whole configuration as it would stand in the file, secret keys included.
@@ -103,6 +114,29 @@ impl Config {
     pub fn to_bytes(&self) -> Result<ExposedBytes, ConfigError> {
         let mut bytes = format::write(&self.data, &self.place())?;
         Ok(ExposedBytes::new(std::mem::take(&mut *bytes)))
+    }
+
+    /// How brokers are reached by calls of this configuration; it is not kept. A mesh that is made
+    /// or joined remembers the file of [`Network::ca`](crate::Network::ca), if there is one.
+    #[cfg(feature = "client")]
+    pub fn set_network(&mut self, network: crate::transport::Network) {
+        self.network = network;
+    }
+
+    /// See [`Config::set_network`].
+    #[cfg(feature = "client")]
+    pub const fn network(&self) -> &crate::transport::Network {
+        &self.network
+    }
+
+    /// How the broker of a mesh is reached: as was set, or with what its entry remembers.
+    #[cfg(feature = "client")]
+    pub(crate) fn network_for(&self, mesh: &crate::id::MeshId) -> crate::transport::Network {
+        let known = self.meshes().iter().find(|known| known.mesh_id == *mesh);
+        match known.and_then(MeshEntry::ca_file) {
+            Some(file) if self.network.ca_file().is_none() => self.network.clone().ca(file),
+            _ => self.network.clone(),
+        }
     }
 
     /// The directory, if it is kept in one.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::http::{answer_json, blob, fetch_log, member_id, post};
+use self::http::{answer_json, blob, fetch_log, member_id, post, post_with};
 use crate::broker_url::{BrokerUrl, BrokerUrlError};
 use crate::config::{Config, ConfigError, MeshEntry};
 use crate::crypto::{ExposedText, KeyError, KeyPair};
@@ -21,7 +21,7 @@ use crate::invite::{Fragment, InviteError, InviteToken, Link, LinkParts, TokenRo
 use crate::membership::{Body, Draft, Log, LogError, Role, RuleError, SignedEntry};
 use crate::peer::{PeerError, random};
 use crate::store::StoreError;
-use crate::transport::{self, TransportError};
+use crate::transport::{self, Network, TransportError};
 
 /// How often a join is signed anew after someone else was faster.
 const MAX_TRIES: usize = 8;
@@ -139,6 +139,32 @@ impl RecoveryKey {
     }
 }
 
+/// What a broker's operator hands out to those who may make meshes there. It is a secret.
+#[derive(Clone)]
+pub struct CreateToken(Zeroizing<String>);
+
+impl std::fmt::Debug for CreateToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CreateToken")
+    }
+}
+
+impl std::str::FromStr for CreateToken {
+    type Err = CreateTokenError;
+
+    fn from_str(text: &str) -> Result<Self, CreateTokenError> {
+        let text = text.trim();
+        let fits = (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(Zeroizing::new(text.to_owned())))
+            .ok_or(CreateTokenError)
+    }
+}
+
+/// A token is 1–256 visible ASCII characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a token is one word of 1–256 letters, digits and signs, as its operator gave it")]
+pub struct CreateTokenError;
+
 /// A mesh that was just made.
 pub struct Created {
     /// The entry, as it stands in the configuration.
@@ -164,7 +190,15 @@ struct Opened {
 /// [`JoinError::Invite`], [`JoinError::Name`] and [`JoinError::Broker`] for a link that cannot be
 /// used; for a code also [`JoinError::Transport`] and [`JoinError::Refused`].
 pub async fn preview(link: &str) -> Result<Preview, JoinError> {
-    let opened = open(link).await?;
+    preview_over(link, &Network::new()).await
+}
+
+/// As [`preview`], by a way of one's own.
+///
+/// # Errors
+/// As [`preview`].
+pub async fn preview_over(link: &str, network: &Network) -> Result<Preview, JoinError> {
+    let opened = open(link, network).await?;
     Ok(Preview {
         slug: opened.token.mesh_slug.clone(),
         mesh: opened.mesh,
@@ -193,7 +227,7 @@ impl Config {
         {
             return Ok(known.clone());
         }
-        let opened = open(link).await?;
+        let opened = open(link, self.network()).await?;
         match &opened.fragment {
             Some(fragment) => {
                 let result = self.join_logged(&opened, fragment, &name).await;
@@ -223,6 +257,21 @@ impl Config {
         broker: &BrokerUrl,
         name: &str,
     ) -> Result<Created, JoinError> {
+        self.create_with(slug, broker, name, None).await
+    }
+
+    /// As [`Config::create`], at a broker that lets only holders of a token make meshes.
+    ///
+    /// # Errors
+    /// As [`Config::create`]; [`JoinError::Refused`] with the code `token_required`,
+    /// `token_invalid` or `creation_closed`.
+    pub async fn create_with(
+        &mut self,
+        slug: &str,
+        broker: &BrokerUrl,
+        name: &str,
+        token: Option<&CreateToken>,
+    ) -> Result<Created, JoinError> {
         let (slug, name) = (MeshSlug::new(slug)?, Name::new(name)?);
         let owner = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let recovery = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
@@ -243,7 +292,9 @@ impl Config {
         let entry = draft.sign(&owner, None);
         let mesh = entry.mesh_id();
         let body = json!({ "log_entry": blob(&entry) });
-        let answer = post(broker, "/mesh/create", &body).await?;
+        let header = token.map(|token| ("authorization", format!("Bearer {}", token.0.as_str())));
+        let headers = header.as_slice();
+        let answer = post_with(self.network(), broker, "/mesh/create", headers, &body).await?;
         let member = member_id(&answer, "memberId")?;
         let mut kept = MeshEntry::new(
             mesh,
@@ -277,15 +328,23 @@ impl Config {
     ) -> Result<MeshEntry, JoinError> {
         let id = fragment.invite();
         let invite_key = fragment.key();
+        let network = self.network().clone();
         let mut entries = Vec::new();
         for _ in 0..MAX_TRIES {
             // A join that was cut off is finished with the key it began with.
             let (key, begun) = self.pending_key(&id)?;
-            let fetched = fetch_log(&opened.mesh, &opened.broker, &invite_key, &mut entries).await;
+            let fetched = fetch_log(
+                &network,
+                &opened.mesh,
+                &opened.broker,
+                &invite_key,
+                &mut entries,
+            )
+            .await;
             if let Err(refused @ JoinError::Refused { .. }) = fetched {
                 // By now the invite may be used up, by this very key: then that key may read.
                 if !begun
-                    || fetch_log(&opened.mesh, &opened.broker, &key, &mut entries)
+                    || fetch_log(&network, &opened.mesh, &opened.broker, &key, &mut entries)
                         .await
                         .is_err()
                 {
@@ -329,7 +388,7 @@ impl Config {
             if let Value::Object(fields) = &mut request {
                 fields.insert("log_entry".to_owned(), blob(&entry));
             }
-            match post(&opened.broker, "/join", &request).await {
+            match post(&network, &opened.broker, "/join", &request).await {
                 Ok(answer) => {
                     if !already {
                         entries.push(entry);
@@ -358,7 +417,7 @@ impl Config {
         }
         let key = KeyPair::from_seed(&Zeroizing::new(random::<32>()?));
         let request = join_request(opened, &key.public(), name);
-        let answer = post(&opened.broker, "/join", &request).await?;
+        let answer = post(self.network(), &opened.broker, "/join", &request).await?;
         let member = member_id(&answer, "memberId")?;
         self.joined(opened, None, Arc::new(key), member, name, &[])
     }
@@ -397,6 +456,10 @@ impl Config {
     /// extends it is believed.
     fn keep(&mut self, entry: MeshEntry, log: &[SignedEntry]) -> Result<MeshEntry, JoinError> {
         let id = entry.mesh_id.clone();
+        let mut entry = entry;
+        if let Some(file) = self.network().ca_file() {
+            entry.set_ca_file(Some(file));
+        }
         self.put_mesh(entry.clone())?;
         let kept = self
             .meshes()
@@ -463,10 +526,10 @@ fn fragment_of(link: &str) -> Result<Option<Fragment>, JoinError> {
     Ok(fragment)
 }
 
-async fn open(link: &str) -> Result<Opened, JoinError> {
+async fn open(link: &str, network: &Network) -> Result<Opened, JoinError> {
     let (text, fragment) = match parse_link(link)? {
         Link::Token(parts) => (parts.text, parts.fragment),
-        Link::Code(parts) => (exchange_code(&parts).await?, parts.fragment),
+        Link::Code(parts) => (exchange_code(&parts, network).await?, parts.fragment),
     };
     let token = InviteToken::parse(&text)?;
     token.verify(unix_ms() / 1_000)?;
@@ -484,11 +547,11 @@ async fn open(link: &str) -> Result<Opened, JoinError> {
 }
 
 /// A short code is exchanged for its token at the host of its link.
-async fn exchange_code(parts: &LinkParts) -> Result<String, JoinError> {
+async fn exchange_code(parts: &LinkParts, network: &Network) -> Result<String, JoinError> {
     let origin = parts.origin.as_deref().unwrap_or("https://claudemesh.com");
     let host: BrokerUrl = origin.parse()?;
     let path = format!("/api/public/invite-code/{}", parts.text);
-    let answer = transport::call(&host, &path, &[], None).await?;
+    let answer = transport::call(&host, network, &path, &[], None).await?;
     let json = answer_json(&answer)?;
     let token = json.get("token").and_then(Value::as_str);
     token.map(str::to_owned).ok_or_else(|| JoinError::Refused {

@@ -86,7 +86,9 @@ pub use broker_url::BrokerUrl;
 #[cfg(feature = "config")]
 pub use config::{Config, ConfigError, MeshEntry};
 #[cfg(feature = "client")]
-pub use enroll::{Created, JoinError, Preview, RecoveryKey, preview};
+pub use enroll::{
+    CreateToken, CreateTokenError, Created, JoinError, Preview, RecoveryKey, preview, preview_over,
+};
 pub use id::{MeshId, MessageId, Name, Priority, PublicKey, Status};
 #[cfg(feature = "client")]
 pub use peer::{
@@ -97,4 +99,4 @@ pub use peer::{
 pub use session::{Event, Lie, Retry};
 pub use store::SendState;
 #[cfg(feature = "client")]
-pub use transport::TransportError;
+pub use transport::{Network, TransportError};

@@ -111,6 +111,7 @@ struct Inner {
     requests: mpsc::Sender<Request>,
     mesh: MeshEntry,
     broker: BrokerUrl,
+    network: crate::transport::Network,
     key: Arc<KeyPair>,
     reader: ReaderName,
     resume: bool,

@@ -1,13 +1,16 @@
 //! Sockets: TCP, TLS, one HTTP request, the WebSocket upgrade. Nothing global: each TLS set-up is
 //! made for its connection.
 
+mod network;
+mod proxy;
+mod trust;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -15,6 +18,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+pub use self::network::Network;
 use crate::broker_url::BrokerUrl;
 use crate::encoding::unbase64url;
 use crate::wire::{HEADER_CHALLENGE, MAX_FRAME_FROM_LEGACY_BROKER};
@@ -42,6 +46,14 @@ pub enum TransportError {
     #[error("{address}: no secure connection ({why})")]
     Tls {
         /// Host and port.
+        address: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// The proxy cannot be used, or refuses.
+    #[error("the proxy at {address}: {why}")]
+    Proxy {
+        /// Host and port, or the variable that names it.
         address: String,
         /// What went wrong.
         why: String,
@@ -77,15 +89,18 @@ pub(crate) struct Upgraded {
     pub(crate) date: Option<u64>,
 }
 
-async fn open(url: &BrokerUrl) -> Result<Box<dyn Stream>, TransportError> {
+async fn open(url: &BrokerUrl, network: &Network) -> Result<Box<dyn Stream>, TransportError> {
     let address = url.authority();
     let connect = |why: String| TransportError::Connect {
         address: address.clone(),
         why,
     };
-    let tcp = TcpStream::connect((url.host(), url.port()))
-        .await
-        .map_err(|error| connect(error.to_string()))?;
+    let tcp = match network.proxy(url)? {
+        Some(proxy) => proxy.connect(url).await?,
+        None => TcpStream::connect((url.host(), url.port()))
+            .await
+            .map_err(|error| connect(error.to_string()))?,
+    };
     // Frames are small and wait for an answer: they are not to wait for each other.
     tcp.set_nodelay(true)
         .map_err(|error| connect(error.to_string()))?;
@@ -96,18 +111,14 @@ async fn open(url: &BrokerUrl) -> Result<Box<dyn Stream>, TransportError> {
         address: address.clone(),
         why,
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| tls(error.to_string()))?
-        .with_no_client_auth();
+    let authorities = network.authorities();
+    let config = trust::client(authorities.as_deref()).map_err(tls)?;
     let name = rustls::pki_types::ServerName::try_from(url.host().to_owned())
         .map_err(|error| tls(error.to_string()))?;
     let stream = TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
-        .map_err(|error| tls(error.to_string()))?;
+        .map_err(|error| tls(trust::explain(&error, authorities.as_deref())))?;
     Ok(Box::new(stream))
 }
 
@@ -125,7 +136,10 @@ async fn within<T>(
 }
 
 /// Opens a WebSocket to the broker.
-pub(crate) async fn upgrade(url: &BrokerUrl) -> Result<Upgraded, TransportError> {
+pub(crate) async fn upgrade(
+    url: &BrokerUrl,
+    network: &Network,
+) -> Result<Upgraded, TransportError> {
     within(CONNECT, url, async {
         let protocol = |why: String| TransportError::Protocol {
             address: url.authority(),
@@ -139,7 +153,7 @@ pub(crate) async fn upgrade(url: &BrokerUrl) -> Result<Upgraded, TransportError>
             .read_buffer_size(16 * 1024)
             .max_message_size(Some(MAX_FRAME_FROM_LEGACY_BROKER))
             .max_frame_size(Some(MAX_FRAME_FROM_LEGACY_BROKER));
-        let stream = open(url).await?;
+        let stream = open(url, network).await?;
         let (socket, response) =
             tokio_tungstenite::client_async_with_config(request, stream, Some(config))
                 .await
@@ -173,6 +187,7 @@ pub(crate) struct Answer {
 /// One HTTP call at the broker's origin. `body` makes it a POST of JSON.
 pub(crate) async fn call(
     url: &BrokerUrl,
+    network: &Network,
     path: &str,
     headers: &[(&str, String)],
     body: Option<String>,
@@ -182,7 +197,7 @@ pub(crate) async fn call(
             address: url.authority(),
             why,
         };
-        let stream = open(url).await?;
+        let stream = open(url, network).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| protocol(error.to_string()))?;

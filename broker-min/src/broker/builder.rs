@@ -1,33 +1,40 @@
 //! Puts a broker together and starts it.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve;
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::encoding::hex;
+use claudemesh_core::id::MeshId;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use super::counted::PerAddress;
 use super::door::{Door, DoorListener};
 use super::handle::{BrokerHandle, Running};
-use super::shell::{Shell, State};
+use super::shell::{Input, Shell, State};
 use super::{BrokerError, Shared};
 use crate::clock::Clock;
+use crate::create::CreatePolicy;
 use crate::http;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::router::{Router, RouterConfig};
+use crate::proxied::Cidr;
+use crate::router::{In, Router, RouterConfig};
+use crate::rules::{MeshState, Rules, RulesFile};
 use crate::store::{BrokerStore, Durability, Query, Rows, SqliteStore, StoreError, StoreInfo};
+use crate::tls::{Tls, TlsFiles};
 use crate::writer::StoreThreads;
 
 /// Inputs that may wait for the router; then sockets wait.
 const INPUTS: usize = 1_024;
 /// Threads that read the store.
 const READERS: usize = 2;
+/// How often the rules for meshes are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// For how long joins are not announced after a start: everyone comes back then.
 const SILENT: Duration = Duration::from_secs(90);
 
@@ -39,6 +46,9 @@ pub struct BrokerBuilder {
     durability: Durability,
     limits: Limits,
     public_urls: Vec<BrokerUrl>,
+    tls: Option<TlsFiles>,
+    trusted: Vec<Cidr>,
+    create: CreatePolicy,
     clock: Clock,
     silent: Duration,
 }
@@ -62,6 +72,9 @@ impl BrokerBuilder {
             durability: Durability::default(),
             limits: Limits::default(),
             public_urls: Vec::new(),
+            tls: None,
+            trusted: Vec::new(),
+            create: CreatePolicy::Open,
             clock: Clock::system(),
             silent: SILENT,
         }
@@ -98,6 +111,26 @@ impl BrokerBuilder {
         self
     }
 
+    /// Speaks TLS with this certificate, and nothing else. Changed files are taken within a few
+    /// seconds; if the new pair cannot be used, the old one stays and the log says why.
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
+    }
+
+    /// Proxies whose `X-Forwarded-For` or `Forwarded` says which address a connection counts for;
+    /// may be called many times. From anyone else these headers are not looked at.
+    pub fn trusted_proxy(mut self, network: Cidr) -> Self {
+        self.trusted.push(network);
+        self
+    }
+
+    /// Who may make meshes: anybody, unless this is called.
+    pub fn create(mut self, policy: CreatePolicy) -> Self {
+        self.create = policy;
+        self
+    }
+
     /// The clock, for tests.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -120,11 +153,19 @@ impl BrokerBuilder {
             .map_err(io("the address of the listener"))?;
         let url = match self.public_urls.first() {
             Some(url) => url.clone(),
-            None => listening_on(local_addr)?,
+            None => listening_on(local_addr, self.tls.is_some())?,
         };
+        let tls = self.tls.take().map(Tls::open).transpose()?;
+        let rules = self.data_dir.as_deref().map(RulesFile::new);
+        let said = rules.as_ref().map(RulesFile::read).transpose()?;
+        let gone: Vec<MeshId> = (said.iter().flat_map(Rules::iter))
+            .filter(|(_, rule)| rule.state == MeshState::Deleted)
+            .map(|(mesh, _)| mesh.clone())
+            .collect();
         // Opening waits for the disk, and for a folder that another one still holds.
         let (store, dir, durability) = (self.store.take(), self.data_dir.take(), self.durability);
-        let opening = tokio::task::spawn_blocking(move || open_store(store, dir, durability));
+        let opening =
+            tokio::task::spawn_blocking(move || open_store(store, dir, durability, &gone));
         let (store, info) = opening
             .await
             .map_err(|error| io("opening the store")(std::io::Error::other(error)))??;
@@ -138,15 +179,19 @@ impl BrokerBuilder {
             .map_err(io("the store's threads"))?;
         let (to_inputs, inputs) = mpsc::channel(INPUTS);
         let (to_control, control) = mpsc::unbounded_channel();
-        let door = Door::new(&self.limits);
+        let door = Door::new(&self.limits, self.trusted);
         let config = RouterConfig {
             limits: self.limits.clone(),
             store: info,
             broker_id: hex(&random::<16>()?),
             silent_ms: u64::try_from(self.silent.as_millis()).unwrap_or(u64::MAX),
         };
+        let mut router = Router::new(config, random()?);
+        if let Some(said) = said {
+            router.handle(self.clock.now(), In::Rules(Arc::new(said)));
+        }
         let shell = Shell {
-            router: Router::new(config, random()?),
+            router,
             clock: self.clock.clone(),
             inputs,
             answers,
@@ -172,13 +217,20 @@ impl BrokerBuilder {
             door: door.clone(),
             loads: threads.loads(),
             failed: threads.failure(),
-            made: Mutex::new(HashMap::new()),
+            create: self.create,
+            made: PerAddress::default(),
+            refusals: PerAddress::default(),
+            writing: threads.writing(),
+            commits: threads.commits(),
         });
         let service = http::service(shared.clone());
         let entrance = DoorListener {
             tcp: listener,
             door: door.clone(),
+            tls: tls.clone(),
+            metrics: shared.metrics.clone(),
         };
+        let ruling = rules.map(|file| tokio::spawn(follow(file, shared.inputs.clone())));
         tracing::info!(%local_addr, "broker started");
         Ok(BrokerHandle::new(Running {
             local_addr,
@@ -191,7 +243,45 @@ impl BrokerBuilder {
             }),
             shell: tokio::spawn(shell.run()),
             sweeping: tokio::spawn(async move { door.sweep().await }),
+            ruling,
+            watching: tls.clone().map(|tls| tokio::spawn(tls.watch())),
+            tls,
         }))
+    }
+}
+
+/// Tells the router of changed rules, for as long as the broker runs.
+async fn follow(file: RulesFile, inputs: mpsc::Sender<Input>) {
+    let mut seen = None;
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        let found = file.bytes();
+        let bytes = match found {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(%error, "the rules for meshes cannot be read; the old ones stay");
+                continue;
+            }
+        };
+        if seen.as_ref() == Some(&bytes) {
+            continue;
+        }
+        let rules = if bytes.is_empty() {
+            Ok(Rules::default())
+        } else {
+            file.parse(&bytes)
+        };
+        match rules {
+            Ok(rules) => {
+                let input = Input::Router(In::Rules(Arc::new(rules)));
+                if inputs.send(input).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the old rules stay"),
+        }
+        seen = Some(bytes);
     }
 }
 
@@ -199,10 +289,15 @@ fn open_store(
     store: Option<Box<dyn BrokerStore>>,
     dir: Option<PathBuf>,
     durability: Durability,
+    gone: &[MeshId],
 ) -> Result<(Box<dyn BrokerStore>, StoreInfo), BrokerError> {
     let store = match (store, dir) {
         (Some(store), _) => store,
-        (None, Some(dir)) => Box::new(SqliteStore::open(&dir, durability)?),
+        (None, Some(dir)) => {
+            let store = SqliteStore::open(&dir, durability)?;
+            store.delete_meshes(gone)?;
+            Box::new(store)
+        }
         (None, None) => return Err(BrokerError::NoStore),
     };
     match store.reader()?.load(&Query::Info)? {
@@ -215,11 +310,12 @@ fn open_store(
 }
 
 /// The address by which a listener is reached from its own machine.
-fn listening_on(addr: SocketAddr) -> Result<BrokerUrl, BrokerError> {
+fn listening_on(addr: SocketAddr, tls: bool) -> Result<BrokerUrl, BrokerError> {
+    let scheme = if tls { "wss" } else { "ws" };
     let text = if addr.ip().is_unspecified() {
-        format!("ws://localhost:{}/ws", addr.port())
+        format!("{scheme}://localhost:{}/ws", addr.port())
     } else {
-        format!("ws://{addr}/ws")
+        format!("{scheme}://{addr}/ws")
     };
     text.parse().map_err(|error| BrokerError::Io {
         what: "the address of the listener".to_owned(),

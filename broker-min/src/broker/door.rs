@@ -15,23 +15,28 @@ use std::time::{Duration, Instant};
 use axum::serve::Listener;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
 use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::proxied::{Cidr, counted, trusts};
 use crate::router::ConnId;
 use crate::socket::Command;
+use crate::tls::{Stream, Tls};
 
 /// Connections over the bound that are still told so; more are dropped without a word.
 const TOLD: usize = 256;
-/// For how long an HTTP request may take from its connection on.
-const HTTP_TIME: Duration = Duration::from_secs(30);
+const ALL_OF_ADDRESS: &str = "your address has all the connections it may have";
+const TOO_MANY: &str = "too many connections of your address have not said hello yet";
 
 /// One accepted connection.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: ConnId,
     pub(crate) addr: SocketAddr,
+    /// For whom it counts, once that is known: behind a proxy only its request tells.
+    client: OnceLock<IpAddr>,
     opened: Instant,
     /// Why it is refused, for the HTTP layer to say.
     pub(crate) refused: Option<&'static str>,
@@ -44,6 +49,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The address that this connection counts for.
+    pub(crate) fn client(&self) -> IpAddr {
+        *self.client.get().unwrap_or(&self.addr.ip())
+    }
+
     /// Ends the connection without a close frame.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
@@ -75,11 +85,11 @@ impl Entry {
         let _ = self.commands.set(commands);
     }
 
-    fn due(&self) -> bool {
+    fn due(&self, http_time: Duration) -> bool {
         let at = self.cut_at.load(Ordering::Acquire);
         let age = self.opened.elapsed();
         (at != 0 && age.as_millis() >= u128::from(at))
-            || (self.commands.get().is_none() && age >= HTTP_TIME)
+            || (self.commands.get().is_none() && age >= http_time)
     }
 }
 
@@ -87,6 +97,25 @@ impl Entry {
 struct Table {
     entries: HashMap<ConnId, Arc<Entry>>,
     pending: HashMap<IpAddr, usize>,
+    /// All connections of an address.
+    of: HashMap<IpAddr, usize>,
+}
+
+impl Table {
+    fn count(&mut self, ip: IpAddr) {
+        *self.pending.entry(ip).or_default() += 1;
+        *self.of.entry(ip).or_default() += 1;
+    }
+}
+
+/// Takes one from a count, which is forgotten at zero.
+fn less(counts: &mut HashMap<IpAddr, usize>, ip: IpAddr) {
+    if let Some(count) = counts.get_mut(&ip) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&ip);
+        }
+    }
 }
 
 /// All connections of a broker.
@@ -96,16 +125,24 @@ pub(crate) struct Door {
     next: AtomicU64,
     connections: usize,
     pending_per_address: usize,
+    connections_per_address: usize,
+    /// For how long an HTTP request may take from its connection on.
+    http_time: Duration,
+    /// Proxies, which are many clients each.
+    trusted: Vec<Cidr>,
     emptied: Notify,
 }
 
 impl Door {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, trusted: Vec<Cidr>) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
             next: AtomicU64::new(1),
             connections: limits.connections,
             pending_per_address: limits.pending_per_address,
+            connections_per_address: limits.connections_per_address,
+            http_time: Duration::from_millis(limits.http_ms),
+            trusted,
             emptied: Notify::new(),
         })
     }
@@ -119,34 +156,68 @@ impl Door {
     fn enter(&self, addr: SocketAddr) -> Option<Arc<Entry>> {
         let mut table = self.table();
         let total = table.entries.len();
-        let pending = table.pending.entry(addr.ip()).or_default();
+        let client = (!trusts(&self.trusted, addr.ip())).then(|| counted(addr.ip()));
+        let count = |counts: &HashMap<IpAddr, usize>| {
+            let count = client.and_then(|ip| counts.get(&ip));
+            count.copied().unwrap_or_default()
+        };
+        let (pending, of) = (count(&table.pending), count(&table.of));
         let refused = if total >= self.connections {
             Some("this broker has all the connections it may have")
-        } else if *pending >= self.pending_per_address {
-            Some("too many connections of your address have not said hello yet")
+        } else if pending >= self.pending_per_address {
+            Some(TOO_MANY)
+        } else if of >= self.connections_per_address {
+            Some(ALL_OF_ADDRESS)
         } else {
             None
         };
-        if total >= self.connections + TOLD || *pending >= self.pending_per_address + TOLD {
-            if *pending == 0 {
-                table.pending.remove(&addr.ip());
-            }
+        if total >= self.connections + TOLD
+            || pending >= self.pending_per_address + TOLD
+            || of >= self.connections_per_address.saturating_add(TOLD)
+        {
             return None;
         }
-        *pending += 1;
         let entry = Arc::new(Entry {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             addr,
+            client: client.map(OnceLock::from).unwrap_or_default(),
             opened: Instant::now(),
             refused,
-            pending: AtomicBool::new(true),
+            pending: AtomicBool::new(client.is_some()),
             cut: AtomicBool::new(false),
             cut_at: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             commands: OnceLock::new(),
         });
+        if let Some(ip) = client {
+            table.count(ip);
+        }
         table.entries.insert(entry.id, entry.clone());
         Some(entry)
+    }
+
+    /// Whether this address speaks for others.
+    pub(crate) fn trusted(&self) -> &[Cidr] {
+        &self.trusted
+    }
+
+    /// A trusted proxy said whose connection it is: from now on it counts for that address. Says
+    /// why it is refused, if it is.
+    pub(crate) fn attribute(&self, entry: &Entry, client: IpAddr) -> Option<&'static str> {
+        let client = counted(client);
+        if entry.client.set(client).is_err() {
+            return None;
+        }
+        let mut table = self.table();
+        let pending = table.pending.get(&client).copied().unwrap_or_default();
+        let of = table.of.get(&client).copied().unwrap_or_default();
+        table.count(client);
+        entry.pending.store(true, Ordering::Release);
+        if pending >= self.pending_per_address {
+            Some(TOO_MANY)
+        } else {
+            (of >= self.connections_per_address).then_some(ALL_OF_ADDRESS)
+        }
     }
 
     /// The connection said a proper hello: it counts no longer against its address.
@@ -157,6 +228,9 @@ impl Door {
     fn leave(&self, entry: &Entry) {
         let mut table = self.table();
         unpend(&mut table, entry);
+        if let Some(ip) = entry.client.get() {
+            less(&mut table.of, *ip);
+        }
         table.entries.remove(&entry.id);
         if table.entries.is_empty() {
             self.emptied.notify_waiters();
@@ -205,7 +279,11 @@ impl Door {
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         loop {
             ticks.tick().await;
-            for entry in self.all().iter().filter(|entry| entry.due()) {
+            for entry in self
+                .all()
+                .into_iter()
+                .filter(|entry| entry.due(self.http_time))
+            {
                 entry.cut();
             }
         }
@@ -216,19 +294,15 @@ fn unpend(table: &mut Table, entry: &Entry) {
     if !entry.pending.swap(false, Ordering::AcqRel) {
         return;
     }
-    let ip = entry.addr.ip();
-    if let Some(pending) = table.pending.get_mut(&ip) {
-        *pending = pending.saturating_sub(1);
-        if *pending == 0 {
-            table.pending.remove(&ip);
-        }
-    }
+    less(&mut table.pending, entry.client());
 }
 
 /// A TCP listener that lets connections in through a [`Door`].
 pub(crate) struct DoorListener {
     pub(crate) tcp: TcpListener,
     pub(crate) door: Arc<Door>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Listener for DoorListener {
@@ -240,12 +314,13 @@ impl Listener for DoorListener {
             match self.tcp.accept().await {
                 Ok((stream, addr)) => {
                     let Some(entry) = self.door.enter(addr) else {
+                        self.metrics.refused("connections");
                         continue;
                     };
                     // Frames are small and written whole; waiting for more only adds delay.
                     let _ = stream.set_nodelay(true);
                     let io = Io {
-                        stream,
+                        stream: Stream::new(stream, self.tls.as_deref()),
                         entry: entry.clone(),
                         door: self.door.clone(),
                     };
@@ -265,9 +340,9 @@ impl Listener for DoorListener {
     }
 }
 
-/// A TCP stream that ends when its entry is cut.
+/// A connection that ends when its entry is cut.
 pub(crate) struct Io {
-    stream: TcpStream,
+    stream: Stream,
     entry: Arc<Entry>,
     door: Arc<Door>,
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::shell::Control;
 use super::{BrokerError, Shared};
+use crate::tls::Tls;
 use crate::writer::StoreThreads;
 
 /// What belongs to a running broker.
@@ -24,6 +25,17 @@ pub(super) struct Running {
     pub(super) accepting: JoinHandle<()>,
     pub(super) shell: JoinHandle<()>,
     pub(super) sweeping: JoinHandle<()>,
+    pub(super) ruling: Option<JoinHandle<()>>,
+    pub(super) watching: Option<JoinHandle<()>>,
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+impl Running {
+    fn unwatch(&mut self) {
+        for task in self.watching.take().into_iter().chain(self.ruling.take()) {
+            task.abort();
+        }
+    }
 }
 
 /// A running broker. Dropping it is [`BrokerHandle::kill`].
@@ -58,6 +70,13 @@ impl BrokerHandle {
         self.0.shared.door.cut_all();
     }
 
+    /// Reads changed files of the certificate now, rather than within a few seconds.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.0.tls {
+            tls.reload();
+        }
+    }
+
     /// Returns when the broker cannot go on: its store failed.
     pub async fn failed(&self) {
         loop {
@@ -84,6 +103,7 @@ impl BrokerHandle {
         running.shared.door.cut_all();
         end(&mut running.shell).await;
         end(&mut running.sweeping).await;
+        running.unwatch();
         running.threads.stop();
         tracing::info!("broker stopped");
         if told && left {
@@ -102,6 +122,7 @@ impl BrokerHandle {
         end(&mut running.accepting).await;
         end(&mut running.shell).await;
         end(&mut running.sweeping).await;
+        running.unwatch();
         running.shared.door.cut_all();
         // Each connection's task lets go of it when it is polled; none of them waits for anything.
         let by = Instant::now() + Duration::from_secs(2);
@@ -114,6 +135,7 @@ impl Drop for BrokerHandle {
         self.0.accepting.abort();
         self.0.shell.abort();
         self.0.sweeping.abort();
+        self.0.unwatch();
         self.0.shared.door.cut_all();
         self.0.threads.kill();
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::identity::verify_log_read_proof;
@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::Peer;
 use super::reply::{self, Refusal};
 use crate::broker::Shared;
+use crate::create::CreatePolicy;
 use crate::router::{HttpCall, HttpReply, JoinCall};
 
 /// Bytes of a body at most.
@@ -28,21 +29,73 @@ type Fields = Map<String, Value>;
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let entry = first_entry(&read(body).await?)?;
-    shared.may_make_mesh(peer.addr.ip()).map_err(|ms| {
+    // Counted before the token is looked at: wrong ones are bounded by the same number.
+    shared.may_make_mesh(peer.client()).map_err(|ms| {
         let message = format!(
             "your address has made {} meshes in the last hour; try again later",
             shared.limits.meshes_per_hour
         );
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, code::RATE_LIMIT, message).retry_after(ms)
     })?;
+    may_create(&shared, &headers).await.inspect_err(|refusal| {
+        shared.metrics.create_refused(refusal.error());
+    })?;
     match shared.call(HttpCall::Create { entry }).await {
         Some(HttpReply::Created { mesh, member }) => Ok(reply::ok(fields(
             json!({"meshId": mesh.as_str(), "memberId": member}),
         ))),
         other => Err(reply::failed(other)),
+    }
+}
+
+/// Whether the broker lets this request make a mesh.
+async fn may_create(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
+    let tokens = match &shared.create {
+        CreatePolicy::Open => return Ok(()),
+        CreatePolicy::Closed => {
+            let message = "no meshes are made at this broker; ask its operator";
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "creation_closed",
+                message,
+            ));
+        }
+        CreatePolicy::Token(tokens) => tokens.clone(),
+    };
+    let refused = |code, message| Refusal::new(StatusCode::UNAUTHORIZED, code, message);
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+        .map(str::to_owned);
+    let token = token.ok_or_else(|| {
+        let message = "this broker makes meshes only for who has a token: ask its operator for \
+                       one (broker-min token add), then give it with --token, or in \
+                       CLAUDEMESH_BROKER_TOKEN";
+        refused("token_required", message)
+    })?;
+    let now = shared.clock.now().wall;
+    let checked = tokio::task::spawn_blocking(move || tokens.check(&token, now)).await;
+    match checked {
+        Ok(Ok(Some(name))) => {
+            tracing::info!(token = name, "a mesh is made");
+            Ok(())
+        }
+        Ok(Ok(None)) => {
+            let message = "this broker does not know the token: it was taken back, has expired, \
+                           or is another broker's; ask its operator for a new one";
+            Err(refused("token_invalid", message))
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the tokens cannot be read");
+            Err(Refusal::busy(
+                "the broker cannot read its tokens; tell its operator",
+            ))
+        }
+        Err(_) => Err(Refusal::busy("the broker did not get to it; try again")),
     }
 }
 

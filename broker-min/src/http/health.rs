@@ -20,12 +20,14 @@ fn commit() -> &'static str {
     option_env!("CLAUDEMESH_GIT_SHA").unwrap_or("unknown")
 }
 
-/// Always 200 while the process answers.
+/// Always 200 while the process answers; what is wrong stands in `store`.
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     let db = if shared.healthy().await { "up" } else { "down" };
+    let store = shared.trouble().await.unwrap_or("ok");
     Json(json!({
         "status": "ok",
         "db": db,
+        "store": store,
         "version": VERSION,
         "gitSha": commit(),
         "uptime": shared.clock.now().mono / 1_000,
@@ -35,8 +37,8 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
 
 /// 200 if peers can be served, else 503.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
-    if !shared.healthy().await {
-        let body = json!({"status": "not_ready", "reason": "db_down"});
+    if let Some(reason) = shared.trouble().await {
+        let body = json!({"status": "not_ready", "reason": reason});
         return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     }
     Json(json!({
@@ -54,6 +56,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         sockets: shared.door.len(),
         uptime: shared.clock.now().mono as f64 / 1_000.0,
         healthy: shared.healthy().await,
+        writable: shared.trouble().await.is_none(),
         ..Sample::default()
     };
     if let Some(Rows::Totals([queue, meshes, members])) = shared.loads.ask(Query::Totals).await {

@@ -56,9 +56,21 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error, message)
     }
 
+    /// 429: the address was refused too often.
+    pub(super) fn often(ms: u64) -> Self {
+        let message = "too many requests of your address were refused in the last hour; try again \
+                       later";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit", message).retry_after(ms)
+    }
+
     /// 503, try again in a second.
     pub(super) fn busy(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1_000)
+    }
+
+    /// Its code.
+    pub(super) const fn error(&self) -> &'static str {
+        self.error
     }
 
     pub(super) fn retry_after(mut self, ms: u64) -> Self {

@@ -65,6 +65,10 @@ impl Router {
             self.no_mesh(request, &call);
             return;
         };
+        if let Some(reply) = self.refused_call(&mesh, &call) {
+            self.respond(request, reply);
+            return;
+        }
         if self.mesh(&mesh).is_none() {
             self.park(mesh, In::Http { request, call });
             return;

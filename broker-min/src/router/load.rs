@@ -92,6 +92,9 @@ impl Router {
             return;
         }
         let mesh = verified.mesh.clone();
+        if self.turned_away(conn, &mesh) {
+            return;
+        }
         if self.mesh(&mesh).is_some() {
             self.admit(conn, &verified);
             return;

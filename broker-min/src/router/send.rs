@@ -20,7 +20,7 @@ use super::push::Needs;
 use super::text::{iso, shown};
 use super::types::{ConnId, Out};
 use super::writer::Then;
-use crate::store::{Accept, Caps, Fire, Op, Outcome, StoreError, ValueOp};
+use crate::store::{Accept, Fire, Op, Outcome, StoreError, ValueOp};
 
 /// Characters of a text that a send only passes on.
 const PASSED_ON: usize = 256;
@@ -137,7 +137,7 @@ impl Router {
         let expires_at = send
             .expires_at
             .unwrap_or(now.saturating_add(self.limits.expires_ms))
-            .min(now.saturating_add(self.limits.max_expires_ms));
+            .min(now.saturating_add(self.longest_wait(shared)));
         let (recipients, channel, dormant, class, refusal) = match target {
             Ok((To::Peer(key), class)) => (vec![key], None, 0, class, None),
             Ok((To::Channel(to), class)) => (to.keys, Some(to.channel), to.dormant, class, None),
@@ -230,11 +230,7 @@ impl Router {
             tail: tail.clone(),
             now,
             expires_at: sent.expires_at,
-            caps: Caps {
-                rows: self.limits.mailbox_rows,
-                bytes: self.limits.mailbox_bytes,
-                rows_per_sender: self.limits.mailbox_rows_per_sender,
-            },
+            caps: self.caps(&sent.mesh),
             lookup_only,
             channel: sent.channel.clone(),
         };

@@ -1,11 +1,14 @@
 //! What goes into a router and what comes out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::membership::{Head, SignedEntry};
 use claudemesh_core::wire::{ClientFrame, CloseCode};
 
 use crate::limits::Limits;
+use crate::rules::Rules;
 use crate::store::{Op, Outcome, Query, Rows, StoreError, StoreInfo};
 
 /// A connection. Never reused, so what comes late for a closed one is ignored.
@@ -112,6 +115,8 @@ pub enum In {
         /// What is asked.
         call: HttpCall,
     },
+    /// What the operator says of single meshes; replaces what was said before.
+    Rules(Arc<Rules>),
     /// The deadline has come.
     Tick,
     /// The broker goes down: announce nothing, close everyone with 1001.

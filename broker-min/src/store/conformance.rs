@@ -45,6 +45,8 @@ pub fn sample(id: &str, tail: &str) -> Box<Accept> {
             rows: 100,
             bytes: 1 << 20,
             rows_per_sender: 100,
+            mesh_rows: 10_000,
+            mesh_bytes: 1 << 30,
         },
         lookup_only: false,
         channel: None,

@@ -234,6 +234,13 @@ impl State {
             return Outcome::Refused;
         }
         let size = accept.tail.len() as u64;
+        let of_mesh = self
+            .mailboxes
+            .iter()
+            .filter(|((m, _), _)| *m == accept.mesh);
+        let (mesh_rows, mesh_bytes) = of_mesh.fold((0, 0), |(rows, bytes), (_, mailbox)| {
+            (rows + mailbox.rows.len() as u64, bytes + mailbox.bytes)
+        });
         let mut seen = HashSet::new();
         let (mut fit, mut full) = (Vec::new(), Vec::new());
         for (place, address) in accept.recipients.iter().enumerate() {
@@ -242,7 +249,11 @@ impl State {
             }
             let empty = Mailbox::default();
             let mailbox = self.mailboxes.get(&(accept.mesh.clone(), *address));
-            if mailbox.unwrap_or(&empty).has_room(accept, size) {
+            let more = fit.len() as u64;
+            if mailbox.unwrap_or(&empty).has_room(accept, size)
+                && mesh_rows + more < accept.caps.mesh_rows
+                && mesh_bytes + (more + 1) * size <= accept.caps.mesh_bytes
+            {
                 fit.push(*address);
             } else {
                 full.push(place);

@@ -62,6 +62,10 @@ pub struct Caps {
     pub bytes: u64,
     /// Deliveries from one sender.
     pub rows_per_sender: u64,
+    /// Deliveries in all mailboxes of the mesh.
+    pub mesh_rows: u64,
+    /// Bytes of push texts in all mailboxes of the mesh.
+    pub mesh_bytes: u64,
 }
 
 /// A message to be taken.

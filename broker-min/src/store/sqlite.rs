@@ -1,5 +1,6 @@
 //! The durable store: one SQLite file in a folder of the broker's own.
 
+mod admin;
 mod audit;
 mod cache;
 mod channels;
@@ -17,9 +18,12 @@ use std::fs::{DirBuilder, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use claudemesh_core::id::MeshId;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+pub use self::admin::{GcReport, MeshInfo, backup, export, gc, inspect, restore};
 use self::cache::Cache;
+pub(crate) use self::schema::format_of_file;
 pub use self::verify::{AuditFault, AuditReport, verify_audit};
 use self::wal::Checkpoints;
 use super::{BrokerStore, Op, Outcome, StoreError, StoreReader};
@@ -87,6 +91,16 @@ impl SqliteStore {
         })
     }
 
+    /// Deletes meshes with all that is kept for them; ones that are not there are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is deleted.
+    pub(crate) fn delete_meshes(&self, meshes: &[MeshId]) -> Result<(), StoreError> {
+        admin::delete(&self.conn, meshes)
+            .map(drop)
+            .map_err(|error| fault(&self.path, error))
+    }
+
     /// Makes the store usable again after a failed commit: nothing of it may linger, neither in
     /// an open transaction nor in the cache.
     fn recover(&mut self) {
@@ -132,6 +146,14 @@ impl BrokerStore for SqliteStore {
         Ok(Box::new(load::SqliteReader::new(conn, self.path.clone())))
     }
 
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let probe = "UPDATE meta SET clock = clock";
+        self.conn
+            .execute(probe, [])
+            .map(drop)
+            .map_err(|error| fault(&self.path, error))
+    }
+
     fn checkpoint(&mut self) -> Result<(), StoreError> {
         wal::run(&self.conn, "PASSIVE").map_err(|error| fault(&self.path, error))
     }
@@ -168,6 +190,7 @@ fn fault(path: &Path, error: rusqlite::Error) -> StoreError {
     let path = path.display().to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
+        Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged {
             path,
             why: error.to_string(),

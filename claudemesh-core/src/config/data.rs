@@ -11,6 +11,9 @@ use crate::id::{MemberId, MeshId, PublicKey};
 
 /// The longest short name of a mesh that is read from a file.
 pub(super) const SLUG_MAX: usize = 128;
+/// The field of an entry that names its file of certificate authorities. It is among the unknown
+/// ones for older programs, which keep it.
+const CA_FILE: &str = "claudemeshCaFile";
 /// The longest [`crate::id::MeshSlug`].
 const STRICT_SLUG_MAX: usize = 64;
 
@@ -97,6 +100,25 @@ impl MeshEntry {
             disk::make_private_dir(dir)?;
         }
         Ok(self.data_dir.clone())
+    }
+
+    /// The PEM file of the certificate authorities that are believed for this mesh's broker, if
+    /// it has one of its own.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        let file: String = self.extra.get(CA_FILE)?;
+        Some(PathBuf::from(file))
+    }
+
+    /// Sets or clears [`MeshEntry::ca_file`]. A path that is no UTF-8 is not kept.
+    pub fn set_ca_file(&mut self, file: Option<&Path>) {
+        match file.and_then(Path::to_str) {
+            Some(file) => {
+                self.extra.set(CA_FILE, file);
+            }
+            None => {
+                self.extra.remove(CA_FILE);
+            }
+        }
     }
 
     /// Who this machine is in the mesh.

@@ -8,7 +8,7 @@ use crate::crypto::KeyPair;
 use crate::id::{MemberId, MeshId};
 use crate::identity::log_read_proof;
 use crate::membership::SignedEntry;
-use crate::transport::{self, Answer};
+use crate::transport::{self, Answer, Network};
 use crate::wire::{HEADER_PROOF, SignedBlob};
 
 /// Pages of a log that are fetched at most: 64 MiB.
@@ -16,6 +16,7 @@ const MAX_PAGES: usize = 1_400;
 
 /// Fetches what is missing of the log behind `entries`.
 pub(super) async fn fetch_log(
+    network: &Network,
     mesh: &MeshId,
     broker: &BrokerUrl,
     key: &KeyPair,
@@ -24,7 +25,8 @@ pub(super) async fn fetch_log(
     for _ in 0..MAX_PAGES {
         let path = format!("/mesh/{mesh}/log?from={}", entries.len());
         let proof = log_read_proof(mesh, key, crate::peer::unix_ms());
-        let answer = transport::call(broker, &path, &[(HEADER_PROOF, proof)], None).await?;
+        let answer =
+            transport::call(broker, network, &path, &[(HEADER_PROOF, proof)], None).await?;
         let json = refused_or(&answer)?;
         let page = json
             .get("entries")
@@ -55,8 +57,24 @@ pub(crate) fn blob(entry: &SignedEntry) -> Value {
     serde_json::to_value(blob).unwrap_or_default()
 }
 
-pub(crate) async fn post(broker: &BrokerUrl, path: &str, body: &Value) -> Result<Value, JoinError> {
-    let answer = transport::call(broker, path, &[], Some(body.to_string())).await?;
+pub(crate) async fn post(
+    network: &Network,
+    broker: &BrokerUrl,
+    path: &str,
+    body: &Value,
+) -> Result<Value, JoinError> {
+    post_with(network, broker, path, &[], body).await
+}
+
+/// As [`post`], with headers.
+pub(crate) async fn post_with(
+    network: &Network,
+    broker: &BrokerUrl,
+    path: &str,
+    headers: &[(&str, String)],
+    body: &Value,
+) -> Result<Value, JoinError> {
+    let answer = transport::call(broker, network, path, headers, Some(body.to_string())).await?;
     refused_or(&answer)
 }
 

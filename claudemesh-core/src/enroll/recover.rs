@@ -34,9 +34,10 @@ impl Config {
         let name = Name::new(name)?;
         let recovery = &recovery.0;
         let held = self.held_log(mesh)?;
+        let network = self.network_for(mesh);
         let mut entries = Vec::new();
         for _ in 0..MAX_TRIES {
-            fetch_log(mesh, broker, recovery, &mut entries).await?;
+            fetch_log(&network, mesh, broker, recovery, &mut entries).await?;
             let log = Log::verify(mesh, &entries)?;
             // What this machine has seen of the mesh is not taken back here either.
             if !entries.starts_with(&held) {
@@ -57,7 +58,7 @@ impl Config {
             })?;
             let path = format!("/mesh/{mesh}/log");
             let body = json!({ "log_entry": blob(&entry) });
-            match post(broker, &path, &body).await {
+            match post(&network, broker, &path, &body).await {
                 Ok(answer) => {
                     entries.push(entry);
                     let slug = log.roster().slug().as_str();

@@ -1,6 +1,5 @@
 //! Making a peer.
 
-#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use crate::store::{
     MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, SeenValue, StoreError,
     StoredChannelEntry, StoredKey,
 };
+use crate::transport::Network;
 
 /// Requests that wait for the driver at most; more wait at their callers.
 const QUEUE: usize = 256;
@@ -74,6 +74,7 @@ pub struct PeerBuilder {
     retry: Retry,
     about: About,
     log_patience: Option<Duration>,
+    network: Network,
 }
 
 impl PeerBuilder {
@@ -88,6 +89,10 @@ impl PeerBuilder {
             retry: Retry::Backoff,
             about: About::default(),
             log_patience: None,
+            network: match mesh.ca_file() {
+                Some(file) => Network::new().ca(file),
+                None => Network::new(),
+            },
         }
     }
 
@@ -154,6 +159,20 @@ impl PeerBuilder {
     /// Shorter is for tests; over a slow network it tells of brokers that are only slow.
     pub fn log_patience(mut self, patience: Duration) -> Self {
         self.log_patience = Some(patience);
+        self
+    }
+
+    /// Believes the certificate authorities in this PEM file, and no others: for a broker whose
+    /// certificate comes from a private one. Without it, those of the mesh's entry, or of the
+    /// environment, or of the system.
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.network = self.network.ca(file);
+        self
+    }
+
+    /// How the broker is reached: by default as the mesh's entry and the environment say.
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
         self
     }
 
@@ -238,6 +257,7 @@ impl PeerBuilder {
             session,
             shared: Arc::clone(&shared),
             broker: broker.clone(),
+            network: self.network.clone(),
             requests: queue,
             from_store,
             lanes: opened.lanes.clone().zip(lane),
@@ -251,6 +271,7 @@ impl PeerBuilder {
             requests,
             mesh,
             broker,
+            network: self.network,
             key,
             reader,
             resume,

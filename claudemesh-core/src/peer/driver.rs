@@ -24,7 +24,7 @@ use crate::id::MessageId;
 use crate::membership::Log;
 use crate::session::{Command, CommandId, Event, In, Now, Out, Reply, Session, SessionError};
 use crate::store::{Outcome, PeerOp, Query, Rows};
-use crate::transport::{self, Stream, TransportError, Upgraded};
+use crate::transport::{self, Network, Stream, TransportError, Upgraded};
 
 type Socket = WebSocketStream<Box<dyn Stream>>;
 type Answer = oneshot::Sender<Result<Reply, SessionError>>;
@@ -51,6 +51,7 @@ pub(super) struct Driver {
     pub(super) session: Session,
     pub(super) shared: Arc<Shared>,
     pub(super) broker: BrokerUrl,
+    pub(super) network: Network,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) from_store: mpsc::UnboundedReceiver<FromStore>,
     pub(super) lanes: Option<(Lanes, Held)>,
@@ -282,8 +283,10 @@ impl Run {
             match out {
                 Out::Connect => {
                     let broker = self.driver.broker.clone();
-                    self.connecting =
-                        Some(Box::pin(async move { transport::upgrade(&broker).await }));
+                    let network = self.driver.network.clone();
+                    self.connecting = Some(Box::pin(async move {
+                        transport::upgrade(&broker, &network).await
+                    }));
                 }
                 Out::Transmit(text) => self.write(Message::text(text)),
                 Out::Close(code) => {

@@ -84,7 +84,7 @@ impl Peer {
         }
         let path = format!("/mesh/{}/log", self.inner.mesh.mesh_id);
         let body = serde_json::json!({ "log_entry": blob(&signed) });
-        match post(&self.inner.broker, &path, &body).await {
+        match post(&self.inner.network, &self.inner.broker, &path, &body).await {
             Ok(_) => self.sync().await,
             Err(JoinError::Refused { code, .. }) if code == "log_conflict" => {
                 Err(SessionError::Contention.into())

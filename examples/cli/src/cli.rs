@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use claudemesh_core::CreateToken;
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::id::{MessageId, Priority, Status};
 
@@ -53,7 +54,7 @@ reached, 5 not found, 6 exists already or has changed, 7 not allowed, 8 internal
 With --json stdout carries one line of JSON; an error is {\"error\":{\"code\",\"message\"}} and is
 told on stderr as well. Times are ISO 8601 in UTC.
 
-Files: ~/.claudemesh, or CLAUDEMESH_CONFIG_DIR.";
+Files: ~/.claudemesh, or CLAUDEMESH_CONFIG_DIR. Network: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.";
 
 /// End-to-end encrypted messages between people, programs and agents
 #[derive(Debug, Parser)]
@@ -82,6 +83,18 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) mesh: Option<String>,
+    /// Believe this certificate authority (a PEM file) and no other, for a broker with a private
+    /// one; a mesh that is made or joined with it remembers it. SSL_CERT_FILE does the same for
+    /// programs of many kinds
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Everywhere",
+        env = "CLAUDEMESH_CA",
+        hide_env_values = true
+    )]
+    pub(crate) ca: Option<PathBuf>,
     /// Say only the answer, warnings and errors
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
@@ -126,6 +139,9 @@ pub(crate) enum Command {
     /// Add, list and remove further devices of yours
     #[command(after_help = DEVICE_HELP)]
     Device(Device),
+    /// Say that a mesh's broker is at another address now
+    #[command(name = "set-url", after_help = SET_URL_HELP)]
+    SetUrl(SetUrl),
     /// Hand the mesh over, or take it back with its recovery key
     Owner(Owner),
     /// Show what this machine holds on to, whatever the broker says
@@ -192,12 +208,21 @@ Peers on other machines need an address that they can dial. For a network of you
   claudemesh broker --listen 0.0.0.0:7900 --public-url ws://192.168.1.10:7900/ws
 For everywhere, behind a proxy that speaks TLS:
   claudemesh broker --public-url wss://broker.example/ws
+It looks after itself by `claudemesh broker check`, `token`, `mesh`, `gc`, `backup`, `restore` and
+`audit`, each with its own --help; docs/self-host.md has the steps for a team.
 The broker sees who writes to whom and when, never what.";
 
 const CREATE_HELP: &str = "\
 The recovery key is shown once and kept nowhere. It replaces a lost owner key: write it down.
 Example:
   claudemesh create team --broker ws://localhost:7900/ws --name ana";
+
+const SET_URL_HELP: &str = "\
+For a broker that moved. What is on this machine stays; messages that wait here go to the new
+address. Links that were made before name the old one: make new ones.
+Example:
+  claudemesh set-url team wss://new.example/ws
+JSON: mesh, mesh_id, broker, before.";
 
 const INVITE_HELP: &str = "\
 A link is a secret until it is used up, closed or expired: whoever has it can join.
@@ -268,6 +293,25 @@ pub(crate) struct Create {
     /// The name by which others see you
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// The token that the broker's operator gave you, if it asks for one
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "CLAUDEMESH_BROKER_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<CreateToken>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetUrl {
+    /// The mesh, by its name or id
+    pub(crate) of: String,
+    /// Where its broker is now
+    pub(crate) url: BrokerUrl,
+    /// The address is not asked first whether the mesh is there
+    #[arg(long)]
+    pub(crate) unchecked: bool,
 }
 
 #[derive(Debug, Args)]

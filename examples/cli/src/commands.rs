@@ -30,6 +30,7 @@ mod remember;
 mod remind;
 mod schedule;
 mod send;
+mod set_url;
 mod state;
 mod state_watch;
 mod status;
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Invite(args) => invite::run(context, args).await,
         Command::Join(args) => join::run(context, args).await,
         Command::List => list::run(context),
+        Command::SetUrl(args) => set_url::run(context, args).await,
         Command::Leave(args) => leave::run(context, args).await,
         Command::Peers => peers::run(context).await,
         Command::Members(args) => members::run(context, args).await,

@@ -3,9 +3,10 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use claudemesh_core::Network;
 use claudemesh_core::config::{Config, MeshEntry};
 use claudemesh_core::id::{PublicKey, Target};
-use claudemesh_core::peer::{MemberInfo, Peer, ResolveError, SendError};
+use claudemesh_core::peer::{MemberInfo, Peer, PeerBuilder, ResolveError, SendError};
 use claudemesh_core::session::Retry;
 use claudemesh_core::store::SendState;
 use serde_json::{Value, json};
@@ -31,7 +32,14 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn load(global: &Global, out: &Output) -> Result<Self, Failure> {
-        let config = Config::load_default()?;
+        let mut config = Config::load_default()?;
+        if let Some(file) = global
+            .ca
+            .as_ref()
+            .filter(|file| !file.as_os_str().is_empty())
+        {
+            config.set_network(Network::new().ca(file));
+        }
         // An empty variable is the shell's way of saying none.
         let wanted = global.mesh.clone().filter(|mesh| !mesh.is_empty());
         let out = *out;
@@ -73,9 +81,19 @@ impl Context {
         }
     }
 
+    /// Makes a peer that reaches its broker as `--ca` says, or else as the mesh remembers.
+    pub(crate) fn builder(&self, mesh: &MeshEntry) -> PeerBuilder {
+        let builder = Peer::builder(mesh);
+        match self.config.network().ca_file() {
+            Some(file) => builder.ca(file),
+            None => builder,
+        }
+    }
+
     /// A peer for as long as this command runs: not shown to the mesh.
     pub(crate) async fn open(&self, mesh: &MeshEntry, receive: bool) -> Result<Peer, Failure> {
-        let peer = Peer::builder(mesh)
+        let peer = self
+            .builder(mesh)
             .presence(false)
             .receive(receive)
             .retry(Retry::Every(RETRY_MS))

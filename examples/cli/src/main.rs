@@ -14,8 +14,10 @@ mod output;
 mod signals;
 mod when;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use broker_min::{operator, settings};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
@@ -29,6 +31,11 @@ fn main() -> ExitCode {
         let help = command().render_help();
         return exit(&Output::new(false, false), help_shown(&help));
     }
+    let arguments = match for_broker(arguments) {
+        Ok(Arguments::Own(arguments)) => arguments,
+        Ok(Arguments::Done) => return ExitCode::SUCCESS,
+        Err(failure) => return exit(&Output::new(false, false), Err(failure)),
+    };
     let parsed = command().try_get_matches_from(&arguments);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -39,6 +46,48 @@ fn main() -> ExitCode {
     };
     let out = Output::new(cli.global.json, cli.global.quiet);
     exit(&out, run(cli, &out))
+}
+
+/// What is left to do with the arguments.
+enum Arguments {
+    /// They are for this program.
+    Own(Vec<OsString>),
+    /// They were for the broker's folder, and are carried out.
+    Done,
+}
+
+/// `claudemesh broker` takes what `broker-min` takes: its commands, and its settings from the
+/// environment and a file.
+fn for_broker(mut arguments: Vec<OsString>) -> Result<Arguments, Failure> {
+    let Some(at) = broker_at(&arguments) else {
+        return Ok(Arguments::Own(arguments));
+    };
+    let given = arguments.split_off(at + 1);
+    if operator::is_verb(given.first()) {
+        let data = cli::broker_data(cli::BROKER_DATA.as_ref(), || {
+            let config = claudemesh_core::Config::load_default().ok()?;
+            config.dir().map(std::path::Path::to_owned)
+        });
+        let done = operator::run(given, Some(data), &mut std::io::stdout());
+        done.map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+        return Ok(Arguments::Done);
+    }
+    let expanded = settings::expand_from_env(&broker_min::cli::Args::command(), given);
+    arguments.extend(expanded.map_err(|error| Failure::usage(error.to_string()))?);
+    Ok(Arguments::Own(arguments))
+}
+
+/// Where the word `broker` stands, if it is the command.
+fn broker_at(arguments: &[OsString]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match arguments.get(at)?.to_str()? {
+            "broker" => return Some(at),
+            "--mesh" | "--ca" => at += 2,
+            flag if flag.starts_with('-') => at += 1,
+            _ => return None,
+        }
+    }
 }
 
 /// The broker's own program has no folder to begin with; here there is one.

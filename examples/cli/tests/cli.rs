@@ -24,7 +24,12 @@ mod links;
 mod meshes;
 #[path = "cli/moderation.rs"]
 mod moderation;
+#[path = "cli/network.rs"]
+mod network;
 #[path = "cli/quickstart.rs"]
 mod quickstart;
+#[cfg(unix)]
+#[path = "cli/self_host.rs"]
+mod self_host;
 #[path = "cli/streams.rs"]
 mod streams;

@@ -10,6 +10,7 @@ pub(super) const CHECKS: &[Check] = &[
     an_id_is_good_for_one_content,
     one_message_has_many_recipients,
     each_cap_is_kept,
+    the_caps_of_a_mesh_count_all_its_mailboxes,
     a_full_mailbox_is_left_out,
     settling_is_final,
     pages_are_ordered_and_bounded,
@@ -98,6 +99,42 @@ fn one_message_has_many_recipients(bench: &mut Bench) {
         recipients: 0,
     };
     assert_eq!(again, seen);
+}
+
+fn the_caps_of_a_mesh_count_all_its_mailboxes(bench: &mut Bench) {
+    type Set = fn(&mut Accept);
+    let caps: [Set; 2] = [|it| it.caps.mesh_rows = 2, |it| it.caps.mesh_bytes = 11];
+    for (number, set) in caps.into_iter().enumerate() {
+        let mesh = mesh(&format!("capped-{number}"));
+        let make = |id: u8| {
+            with(&format!("mesh.{number}.{id}"), |it| {
+                it.mesh = mesh.clone();
+                it.recipients = vec![key(20 + id)];
+                set(it);
+            })
+        };
+        let first = bench.accepted(make(0));
+        bench.accepted(make(1));
+        assert_eq!(bench.one(Op::Accept(make(2))), Outcome::Full);
+        let mut many = make(3);
+        many.recipients = vec![key(20), key(21)];
+        assert_eq!(bench.one(Op::Accept(many)), Outcome::Full);
+        // Another mesh has room of its own.
+        bench.accepted(with(&format!("beside.{number}"), set));
+        let settled = bench.one(Op::Settle(Delivery {
+            mesh: mesh.clone(),
+            address: key(20),
+            class: Next,
+            seq: first,
+        }));
+        assert!(matches!(settled, Outcome::Settled { .. }));
+        let mut many = make(4);
+        many.recipients = vec![key(20), key(21)];
+        match bench.one(Op::Accept(many)) {
+            Outcome::Accepted { full, .. } => assert_eq!(full, [1]),
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
 }
 
 fn each_cap_is_kept(bench: &mut Bench) {

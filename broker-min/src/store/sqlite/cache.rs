@@ -13,6 +13,7 @@ use crate::store::Caps;
 
 const PARTIES: usize = 200_000;
 const MAILBOXES: usize = 50_000;
+const MESHES: usize = 10_000;
 /// Pairs of mailbox and sender.
 const PAIRS: usize = 200_000;
 /// Rows that one walk over a table looks at: 1 to 2 ms of the writer's time.
@@ -34,6 +35,21 @@ impl Load {
         self.rows < caps.rows
             && self.bytes.saturating_add(size) <= caps.bytes
             && of_sender.unwrap_or(0) < caps.rows_per_sender
+    }
+}
+
+/// How much waits in a mesh.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MeshLoad {
+    rows: u64,
+    bytes: u64,
+}
+
+impl MeshLoad {
+    /// Whether so many more deliveries of one message fit.
+    pub(super) fn has_room(&self, caps: &Caps, more: u64, size: u64) -> bool {
+        self.rows.saturating_add(more) < caps.mesh_rows
+            && self.bytes.saturating_add((more + 1).saturating_mul(size)) <= caps.mesh_bytes
     }
 }
 
@@ -60,6 +76,7 @@ pub(super) struct Cache {
     ids: HashMap<MeshId, HashMap<PublicKey, i64>>,
     parties: HashMap<i64, (MeshId, PublicKey)>,
     loads: HashMap<i64, Load>,
+    mesh_loads: HashMap<MeshId, MeshLoad>,
     pairs: usize,
     commit: u64,
     swept: u64,
@@ -71,6 +88,9 @@ impl Cache {
     pub(super) fn trim(&mut self) {
         self.commit += 1;
         self.chains.trim();
+        if self.mesh_loads.len() > MESHES {
+            self.mesh_loads.clear();
+        }
         if self.parties.len() > PARTIES {
             self.ids.clear();
             self.parties.clear();
@@ -176,8 +196,50 @@ impl Cache {
         Ok(load)
     }
 
+    /// How much waits in a mesh.
+    pub(super) fn mesh_load(
+        &mut self,
+        conn: &Connection,
+        mesh: &MeshId,
+    ) -> rusqlite::Result<MeshLoad> {
+        if let Some(load) = self.mesh_loads.get(mesh) {
+            return Ok(*load);
+        }
+        // CROSS JOIN: the mailboxes of one mesh, not the queue of all.
+        let load = conn
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(d.size), 0) FROM party p
+                 CROSS JOIN delivery d ON d.mailbox = p.id WHERE p.mesh = ?",
+            )?
+            .query_row([mesh.as_str()], |row| {
+                Ok(MeshLoad {
+                    rows: uint(row.get(0)?),
+                    bytes: uint(row.get(1)?),
+                })
+            })?;
+        self.mesh_loads.insert(mesh.clone(), load);
+        Ok(load)
+    }
+
+    /// What waits in the mesh of a mailbox has changed by one delivery.
+    fn mesh_changed(&mut self, mailbox: i64, change: impl FnOnce(&mut MeshLoad)) {
+        match self.parties.get(&mailbox) {
+            Some((mesh, _)) => {
+                if let Some(load) = self.mesh_loads.get_mut(mesh) {
+                    change(load);
+                }
+            }
+            // Whose it is was forgotten: what is counted now may be of any mesh.
+            None => self.mesh_loads.clear(),
+        }
+    }
+
     /// A delivery was added to a mailbox whose load is known or is read later.
     pub(super) fn added(&mut self, mailbox: i64, sender: i64, size: u64) {
+        self.mesh_changed(mailbox, |load| {
+            load.rows += 1;
+            load.bytes += size;
+        });
         if let Some(load) = self.loads.get_mut(&mailbox) {
             load.rows += 1;
             load.bytes += size;
@@ -190,6 +252,10 @@ impl Cache {
 
     /// A delivery is gone.
     pub(super) fn removed(&mut self, mailbox: i64, sender: i64, size: u64) {
+        self.mesh_changed(mailbox, |load| {
+            load.rows = load.rows.saturating_sub(1);
+            load.bytes = load.bytes.saturating_sub(size);
+        });
         if let Some(load) = self.loads.get_mut(&mailbox) {
             load.rows = load.rows.saturating_sub(1);
             load.bytes = load.bytes.saturating_sub(size);

@@ -130,6 +130,7 @@ impl Batch<'_> {
         accept: &'a Accept,
         sender: Option<i64>,
     ) -> rusqlite::Result<(Vec<&'a PublicKey>, Vec<usize>)> {
+        let mesh = self.cache.mesh_load(self.conn, &accept.mesh)?;
         let mut seen = HashSet::new();
         let mut fit = Vec::with_capacity(accept.recipients.len());
         let mut full = Vec::new();
@@ -146,7 +147,7 @@ impl Batch<'_> {
                 }
                 None => super::cache::Load::default().has_room(&accept.caps, None, size),
             };
-            if has_room {
+            if has_room && mesh.has_room(&accept.caps, fit.len() as u64, size) {
                 fit.push(address);
             } else {
                 full.push(place);

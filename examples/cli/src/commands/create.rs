@@ -24,7 +24,10 @@ pub(super) async fn run(context: &mut Context, args: Create) -> Result<Code, Fai
         None => configured(context)?,
     };
     let name = context.display_name(args.name.as_deref());
-    let created = context.config.create(slug, &broker, &name).await?;
+    let created = context
+        .config
+        .create_with(slug, &broker, &name, args.token.as_ref())
+        .await?;
     let (mesh, recovery_key) = (created.mesh, created.recovery_key.expose());
     let answer = json!({
         "mesh": mesh.slug,

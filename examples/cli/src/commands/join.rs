@@ -1,7 +1,7 @@
 //! `claudemesh join`: becomes a member by a link.
 
 use claudemesh_core::config::MeshEntry;
-use claudemesh_core::enroll::{JoinError, Preview, preview};
+use claudemesh_core::enroll::{JoinError, Preview, preview_over};
 use claudemesh_core::invite::{Link, parse_link};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ pub(super) async fn run(context: &mut Context, args: Join) -> Result<Code, Failu
     }
     let name = context.display_name(args.name.as_deref());
     if !args.yes && is_interactive(&context.out) {
-        let offer = preview(&args.link).await?;
+        let offer = preview_over(&args.link, context.config.network()).await?;
         if !ask(&question(&offer, &name)).await? {
             return Err(Failure::new(Code::Failed, "not joined"));
         }

@@ -25,7 +25,7 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
         cwd: if args.share_cwd { folder() } else { None },
         ..About::default()
     };
-    let peer = Peer::builder(&mesh).status(status).about(about).connect();
+    let peer = context.builder(&mesh).status(status).about(about).connect();
     let peer = peer.await?;
     let mut said = summary::Said::new(args.summary);
     let mut events = peer.events();

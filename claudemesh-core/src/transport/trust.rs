@@ -1,0 +1,69 @@
+//! Which certificates are believed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+/// The TLS set-up for one connection: with the authorities in `file`, or else the system's.
+pub(super) fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let config = match file {
+        Some(file) => config.with_root_certificates(read(file)?),
+        None => config
+            .with_platform_verifier()
+            .map_err(|error| error.to_string())?,
+    };
+    Ok(config.with_no_client_auth())
+}
+
+fn read(file: &Path) -> Result<RootCertStore, String> {
+    let named = |why: String| format!("the certificate authorities in {}: {why}", file.display());
+    let mut roots = RootCertStore::empty();
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| named(error.to_string()))?;
+    for certificate in found {
+        let certificate = certificate.map_err(|error| named(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| named(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(named("the file has no certificate in it".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// What a failed handshake means, and what to do. `file` is where the authorities came from.
+pub(super) fn explain(error: &std::io::Error, file: Option<&Path>) -> String {
+    let known = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>());
+    match known {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => match file {
+            Some(file) => format!(
+                "its certificate was not issued by any authority in {}; give the file of the one \
+                 that issued it: --ca FILE, or SSL_CERT_FILE",
+                file.display()
+            ),
+            None => "its certificate was issued by an authority that this system does not know; \
+                     for a private one give its file: --ca FILE, or SSL_CERT_FILE"
+                .to_owned(),
+        },
+        Some(Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "its certificate has expired; its operator must renew it".to_owned(),
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "its certificate is for another name; use the address that it is for".to_owned(),
+        Some(Error::InvalidMessage(_)) => {
+            "it does not speak TLS; is it a ws:// address rather than wss://?".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}

@@ -4,12 +4,14 @@
 //! or a backup of it can make no mesh. A running broker sees a change at the next request.
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::{base64url, hex};
 use serde::{Deserialize, Serialize};
+
+use crate::files::{exclusively, replace};
 
 const FILE: &str = "create-tokens.json";
 /// Tokens of one broker at most.
@@ -122,6 +124,7 @@ impl Tokens {
         if name.is_empty() || name.len() > 64 || name.contains(char::is_control) {
             return Err(TokenError::Name);
         }
+        let _alone = exclusively(&self.path).map_err(|error| self.io(error))?;
         let mut rows = self.list()?;
         if rows.iter().any(|row| row.name == name) {
             return Err(TokenError::Exists(name.to_owned()));
@@ -147,6 +150,7 @@ impl Tokens {
     /// # Errors
     /// [`TokenError`].
     pub fn revoke(&self, name: &str) -> Result<(), TokenError> {
+        let _alone = exclusively(&self.path).map_err(|error| self.io(error))?;
         let mut rows = self.list()?;
         let before = rows.len();
         rows.retain(|row| row.name != name);
@@ -177,27 +181,6 @@ impl Tokens {
             source,
         }
     }
-}
-
-/// Puts a file in place as a whole, readable by its owner alone.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let part = path.with_extension("part");
-    let mut options = fs::OpenOptions::new();
-    options.create(true).truncate(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&part, path)?;
-    #[cfg(unix)]
-    if let Some(dir) = path.parent() {
-        fs::File::open(dir)?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

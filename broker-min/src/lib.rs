@@ -31,6 +31,7 @@ pub mod cli;
 mod clock;
 mod config;
 mod create;
+mod files;
 pub mod hello;
 mod http;
 pub mod limits;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use claudemesh_core::id::MeshId;
 use serde::{Deserialize, Serialize};
 
-use crate::create::replace;
+use crate::files::{exclusively, replace};
 
 const FILE: &str = "mesh-rules.json";
 /// Bytes of the file at most.
@@ -127,11 +127,22 @@ impl RulesFile {
         }
     }
 
-    /// Puts others in place.
+    /// Changes what is said of one mesh; two that do so at once wait for each other.
     ///
     /// # Errors
-    /// [`RulesError::Io`].
-    pub fn write(&self, rules: &Rules) -> Result<(), RulesError> {
+    /// [`RulesError`].
+    pub fn change(
+        &self,
+        mesh: &MeshId,
+        change: impl FnOnce(&mut MeshRule),
+    ) -> Result<(), RulesError> {
+        let _alone = exclusively(&self.path).map_err(|error| self.io(error))?;
+        let mut rules = self.read()?;
+        rules.change(mesh, change);
+        self.write(&rules)
+    }
+
+    fn write(&self, rules: &Rules) -> Result<(), RulesError> {
         let text = serde_json::to_vec_pretty(rules).unwrap_or_default();
         replace(&self.path, &text).map_err(|error| self.io(error))
     }

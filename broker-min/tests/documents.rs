@@ -46,6 +46,16 @@ fn the_table_of_settings_is_that_of_the_program() {
 }
 
 #[test]
+fn the_first_settings_that_are_installed_can_be_read() {
+    use clap::Parser as _;
+    let file = format!("{}/../deploy/broker.toml", env!("CARGO_MANIFEST_DIR"));
+    let given = ["--config", &file, "--data", "d"].map(Into::into).to_vec();
+    let all = settings::expand(&Args::command(), given, |_| None).unwrap();
+    let args = Args::try_parse_from(std::iter::once("broker-min".into()).chain(all)).unwrap();
+    assert!(args.tls().is_some());
+}
+
+#[test]
 fn each_limit_stands_in_its_table() {
     let limits = document("docs/limits.md");
     let command = Args::command();

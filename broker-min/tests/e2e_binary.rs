@@ -98,6 +98,47 @@ async fn sigterm_closes_everyone_and_ends_well() {
     assert!(status.await.unwrap().success());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn sigterm_under_load_loses_nothing_that_was_answered() {
+    // Fewer than are pushed without an answer.
+    const SENT: usize = 200;
+    let mesh = stopped_mesh().await;
+    let listen = mesh.addr().to_string();
+    let mut program = start(mesh.data_dir(), &listen);
+    let mut alice = online(&mesh, &key(1)).await;
+    for n in 0..SENT {
+        alice.json(send(&key(2), &format!("m-{n:03}"))).await;
+    }
+    let id = program.child.id().to_string();
+    let mut acked = Vec::new();
+    let mut told = false;
+    let code = loop {
+        if !told && !acked.is_empty() {
+            Command::new("kill").args(["-TERM", &id]).status().unwrap();
+            told = true;
+        }
+        match alice.next().await {
+            Got::Frame(frame) if frame["type"] == "ack" => acked.push(frame),
+            Got::Frame(frame) => {
+                acked.extend(frame["items"].as_array().into_iter().flatten().cloned());
+            }
+            Got::Closed(frame) => break frame.map(|frame| u16::from(frame.code)),
+            got => panic!("{got:?}"),
+        }
+    };
+    assert_eq!(code, Some(1001));
+    let status = tokio::task::spawn_blocking(move || program.child.wait().unwrap());
+    assert!(status.await.unwrap().success());
+
+    let _again = start(mesh.data_dir(), &listen);
+    let mut bob = online(&mesh, &key(2)).await;
+    for ack in acked {
+        let push = bob.expect("push").await;
+        assert_eq!(push["client_message_id"], ack["client_message_id"]);
+    }
+}
+
 #[tokio::test]
 async fn it_prints_one_line_and_answers() {
     let dir = tempfile::tempdir().unwrap();

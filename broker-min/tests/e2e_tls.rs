@@ -154,6 +154,29 @@ async fn a_changed_pair_is_taken_and_a_bad_one_keeps_the_old() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_does_not_come_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    Authority::new("ours").issue(&files(dir.path()), &["localhost"]);
+    let mut limits = broker_min::limits::Limits::default();
+    limits.http_ms = 300;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = Broker::builder()
+        .data_dir(dir.path().join("data"))
+        .limits(limits)
+        .tls(files(dir.path()))
+        .serve(listener)
+        .await
+        .unwrap();
+    let mut silent = tokio::net::TcpStream::connect(broker.local_addr())
+        .await
+        .unwrap();
+    let mut byte = [0; 1];
+    let read = tokio::io::AsyncReadExt::read(&mut silent, &mut byte);
+    let ended = tokio::time::timeout(SOON, read).await.unwrap();
+    assert!(matches!(ended, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
 async fn changed_files_are_noticed() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let world = world(&old).await;

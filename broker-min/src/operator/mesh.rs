@@ -177,10 +177,7 @@ fn limits(one: &One, info: &MeshInfo, out: &mut dyn Write) -> Result<(), Operato
 
 fn set(one: &One, state: MeshState, word: &str, out: &mut dyn Write) -> Result<(), OperatorError> {
     let info = find(one)?;
-    let file = RulesFile::new(&one.data.data);
-    let mut rules = file.read()?;
-    rules.change(&info.mesh, |rule| rule.state = state);
-    file.write(&rules)?;
+    RulesFile::new(&one.data.data).change(&info.mesh, |rule| rule.state = state)?;
     writeln!(
         out,
         "{word} {}; a running broker follows within a second",
@@ -211,20 +208,18 @@ fn delete(one: &One, yes: bool, out: &mut dyn Write) -> Result<(), OperatorError
 
 fn quota(args: &Quota, out: &mut dyn Write) -> Result<(), OperatorError> {
     let info = find(&args.one)?;
-    let file = RulesFile::new(&args.one.data.data);
-    let mut rules = file.read()?;
     let retention = args
         .retention
         .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    rules.change(&info.mesh, |rule| {
+    let file = RulesFile::new(&args.one.data.data);
+    file.change(&info.mesh, |rule| {
         if args.reset {
             (rule.quota_bytes, rule.quota_rows, rule.retention_ms) = (None, None, None);
         }
         rule.quota_bytes = args.bytes.or(rule.quota_bytes);
         rule.quota_rows = args.rows.or(rule.quota_rows);
         rule.retention_ms = retention.or(rule.retention_ms);
-    });
-    file.write(&rules)?;
+    })?;
     limits(&args.one, &info, out)
 }
 

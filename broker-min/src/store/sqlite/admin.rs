@@ -16,6 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value};
 
 use super::{fault, int, io_fault, load, lock, schema, uint};
+use crate::files::give_to_folder;
 use crate::rules::Rules;
 use crate::store::StoreError;
 
@@ -411,6 +412,7 @@ pub fn restore(from: &Path, dir: &Path, replace: bool) -> Result<String, StoreEr
     fs::copy(&source, &part).map_err(io)?;
     let store = renew(&part)?;
     check(&part)?;
+    give_to_folder(&part);
     if target.exists() {
         // A broker that was killed has its newest commits in the log beside the file: they are
         // moved into it before it is set aside.
@@ -424,7 +426,9 @@ pub fn restore(from: &Path, dir: &Path, replace: bool) -> Result<String, StoreEr
         remove_if_there(&with_end(&target, end)).map_err(io)?;
     }
     for name in BESIDE {
-        copy_if_there(&from.join(name), &dir.join(name)).map_err(io)?;
+        let to = dir.join(name);
+        copy_if_there(&from.join(name), &to).map_err(io)?;
+        give_to_folder(&to);
     }
     fs::rename(&part, &target).map_err(io)?;
     sync_dir(dir).map_err(io)?;

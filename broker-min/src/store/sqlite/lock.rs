@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{io_fault, schema};
+use crate::files::give_to_folder;
 use crate::store::StoreError;
 
 /// A broker that was just stopped may need this long to be gone.
@@ -24,6 +25,7 @@ pub(super) fn take(dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(io)?;
+    give_to_folder(&path);
     let until = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {

@@ -6,6 +6,8 @@
 #[path = "cli/common.rs"]
 mod common;
 
+#[path = "cli/canary.rs"]
+mod canary;
 #[path = "cli/channels.rs"]
 mod channels;
 #[path = "cli/delivery.rs"]
@@ -28,3 +30,5 @@ mod moderation;
 mod quickstart;
 #[path = "cli/streams.rs"]
 mod streams;
+#[path = "cli/verbs.rs"]
+mod verbs;

@@ -312,11 +312,16 @@ fn talk(walk: &mut Walk, mesh: &Mesh) {
     walk.run(ana, &["send", "bob", CANARY, "--priority", "now"]);
     walk.run_with_stdin(ana, &["send", "bob", "-"], CANARY);
     walk.ends(5, ana, &["send", "nobody", CANARY]);
-    // The reminder has come, too.
-    let came = walk.json(bob, &["inbox", "--wait", "5s"]);
-    let came = came.as_array().unwrap();
-    assert!(came.len() >= 5, "{came:?}");
+    // The five, and the reminder.
+    let mut came = Vec::new();
+    while came.len() < 6 {
+        let new = walk.json(bob, &["inbox", "--wait", "10s"]);
+        let new = new.as_array().unwrap();
+        assert!(!new.is_empty(), "{came:?}");
+        came.extend(new.iter().cloned());
+    }
     assert!(came.iter().all(|message| message["body"] == CANARY));
+    assert!(came.iter().any(|message| message["subtype"] == "reminder"));
     let (answers, all) = (text(&came[0], "message_id"), ["inbox", "--all"]);
     walk.run(bob, &["send", "ana", CANARY, "--reply-to", answers]);
     assert!(walk.run(ana, &all).out.contains(CANARY));
@@ -456,7 +461,8 @@ fn a_canary_in_every_command_is_nowhere_at_the_broker() {
     }
     for path in paths {
         let answer = page(&broker, &path);
-        assert!(answer.starts_with("HTTP/1.1 "), "{path}: {answer}");
+        let ok = answer.starts_with("HTTP/1.1 200 ");
+        assert!(ok || path == "/" || path == "/join/x", "{path}: {answer}");
         places.push((path, answer.into_bytes()));
     }
     for state in ["runs", "is killed"] {

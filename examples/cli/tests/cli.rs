@@ -32,3 +32,5 @@ mod quickstart;
 mod streams;
 #[path = "cli/verbs.rs"]
 mod verbs;
+#[path = "cli/walk.rs"]
+mod walk;

@@ -6,6 +6,8 @@
 #[path = "cli/common.rs"]
 mod common;
 
+#[path = "cli/canary.rs"]
+mod canary;
 #[path = "cli/channels.rs"]
 mod channels;
 #[path = "cli/delivery.rs"]
@@ -33,3 +35,7 @@ mod quickstart;
 mod self_host;
 #[path = "cli/streams.rs"]
 mod streams;
+#[path = "cli/verbs.rs"]
+mod verbs;
+#[path = "cli/walk.rs"]
+mod walk;

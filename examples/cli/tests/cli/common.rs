@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_claudemesh");
 
@@ -25,13 +25,34 @@ pub(crate) struct Broker {
     child: Child,
     port: u16,
     dir: TempDir,
+    /// Where it logs at the finest level; else errors go to stderr.
+    log: Option<NamedTempFile>,
 }
 
 impl Broker {
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// One that logs everything it can, into a file.
+    pub(crate) fn traced() -> Self {
+        Self::start_with(Some(NamedTempFile::new().unwrap()))
+    }
+
+    fn start_with(log: Option<NamedTempFile>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (child, port) = serve(dir.path(), 0);
-        Self { child, port, dir }
+        let (child, port) = serve(dir.path(), 0, log.as_ref());
+        Self {
+            child,
+            port,
+            dir,
+            log,
+        }
+    }
+
+    /// What it logged, over all its restarts.
+    pub(crate) fn log(&self) -> Vec<u8> {
+        std::fs::read(self.log.as_ref().unwrap()).unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -74,7 +95,7 @@ impl Broker {
 
     /// Same port, same folder.
     pub(crate) fn restart(&mut self) {
-        self.child = serve(self.dir.path(), self.port).0;
+        self.child = serve(self.dir.path(), self.port, self.log.as_ref()).0;
     }
 }
 
@@ -98,9 +119,15 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-fn serve(data: &Path, port: u16) -> (Child, u16) {
-    let mut child = program()
-        .args(["broker", "--log", "error", "--listen"])
+fn serve(data: &Path, port: u16, log: Option<&NamedTempFile>) -> (Child, u16) {
+    let mut broker = program();
+    if let Some(log) = log {
+        let mut file = std::fs::OpenOptions::new();
+        broker.stderr(file.append(true).open(log).unwrap());
+    }
+    let level = if log.is_some() { "trace" } else { "error" };
+    let mut child = broker
+        .args(["broker", "--log", level, "--listen"])
         .arg(format!("127.0.0.1:{port}"))
         .arg("--data")
         .arg(data)

@@ -77,6 +77,7 @@ fn gather(walk: &mut Walk, broker: &Broker) -> Mesh {
     for verb in ["list", "members", "whoami", "verify", "trust", "doctor"] {
         walk.run(&bob, &[verb]);
     }
+    walk.run(&bob, &["set-url", OPEN, &broker.url()]);
     walk.run(&ana, &["device", "list"]);
     walk.run(&bob, &["status", "set", "working"]);
     walk.run(&bob, &["status", "show"]);

@@ -112,8 +112,11 @@ fn multicast(rig: &Rig, from: u8, text: &str) -> Push {
     }
 }
 
-fn is_rejected(rig: &mut Rig, push: Push) -> bool {
+fn is_rejected(rig: &mut Rig, mut push: Push) -> bool {
     rig.forget();
+    // A rejected message is kept, and told, once.
+    rig.pass(1);
+    push.message_id = format!("row-{}", rig.now.mono);
     let before = shown(rig);
     rig.frame(push);
     let told = |event: &Event| matches!(event, Event::Rejected { .. });

@@ -12,9 +12,11 @@ mod answers;
 mod audit;
 mod bare;
 mod channels;
+mod first_use;
 mod gossip;
 mod inbox;
 mod keep;
+mod legacy;
 mod link;
 mod log;
 mod outbox;
@@ -25,12 +27,13 @@ mod statements;
 mod types;
 mod values;
 
+pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
     About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing,
-    Reply, Retry, Said, Scheduled, SessionConfig, SessionError, SessionHere, StatementFault,
-    StoreToken, WhoIsHere,
+    Protection, Reply, Retry, Said, Scheduled, SessionConfig, SessionError, SessionHere,
+    StatementFault, StoreToken, WhoIsHere,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
@@ -111,6 +114,7 @@ pub struct Session {
     audit: audit::Audit,
     gossip: gossip::Gossip,
     statements: statements::Statements,
+    first_use: first_use::FirstUse,
     requests: requests::Requests,
     keep: keep::Keep,
     channels: channels::Channels,
@@ -143,6 +147,7 @@ impl Session {
             audit: audit::Audit::default(),
             gossip: gossip::Gossip::default(),
             statements: statements::Statements::default(),
+            first_use: first_use::FirstUse::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             channels: channels::Channels::default(),
@@ -302,6 +307,7 @@ impl Session {
             Command::CancelScheduled(schedule) => self.cancel_scheduled(id, schedule),
             Command::Audit { all } => self.read_audit(id, all),
             Command::AcceptAudit => self.accept_audit(id),
+            Command::Trust(key) => self.trust(id, key),
             Command::SetStatus(status) => self.set_status(id, status),
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {

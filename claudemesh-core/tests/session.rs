@@ -4,6 +4,8 @@
 
 #[path = "session/kinds.rs"]
 mod kinds;
+#[path = "session/legacy.rs"]
+mod legacy;
 #[path = "session/links.rs"]
 mod links;
 #[path = "session/logs.rs"]

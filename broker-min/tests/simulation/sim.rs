@@ -512,6 +512,7 @@ impl Sim {
             attributes: Vec::new(),
             expires_in: None,
             to_unverified: false,
+            protection: claudemesh_core::session::Protection::Sealed,
         };
         let node = &mut self.nodes[number];
         let id = node.next_command + 1;

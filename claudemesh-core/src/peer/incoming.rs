@@ -12,7 +12,7 @@ use super::shared::{Connection, Reading};
 use super::store_thread::Watch;
 use super::{Peer, PeerError, Receipt, SendError};
 use crate::id::{ChannelName, MessageId, Name, Priority, PublicKey};
-use crate::session::Command;
+use crate::session::{Command, LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 use crate::store::{InboxRow, Kind, PeerOp, Query, ReaderName, Rows, StoreError};
 
 /// The pause after the store failed.
@@ -58,7 +58,8 @@ pub struct Received {
     /// By this machine's clock.
     pub received_at: std::time::SystemTime,
     /// Whether it came in the form that its sender signs. Where this is false it was bare text, of
-    /// a member without a log entry: who said it, and when, is the broker's word.
+    /// a member without a log entry, or plain text ([`Received::is_plaintext`]): who said it, and
+    /// when, is the broker's word.
     pub protected: bool,
     /// It was shown before and not taken: a crash lay in between.
     pub again: bool,
@@ -112,6 +113,23 @@ impl Received {
     /// What was said, as text; bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether it came in plain, to many, as clients of the existing system send: the broker, and
+    /// whoever it shows it to, could read it, and could have written it. Only in meshes without a
+    /// membership log. Who it was for is not known: an answer goes to the sender.
+    pub fn is_plaintext(&self) -> bool {
+        !self.protected && self.has_attribute(LEGACY_PLAINTEXT)
+    }
+
+    /// Whether it came in plain under a name that is known with another key
+    /// ([`Lie::KeyChanged`](crate::session::Lie::KeyChanged)).
+    pub fn is_key_changed(&self) -> bool {
+        !self.protected && self.has_attribute(LEGACY_KEY_CHANGED)
+    }
+
+    fn has_attribute(&self, wanted: &str) -> bool {
+        self.attributes.iter().any(|text| text == wanted)
     }
 
     /// Says that this message is dealt with: it is not shown to this reader again. Asking for the

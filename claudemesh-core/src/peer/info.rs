@@ -77,6 +77,9 @@ pub struct PeerInfo {
     /// Whether there is a sealed summary that could not be opened: by its key, which was asked for
     /// then, it may be the next time.
     pub summary_locked: bool,
+    /// In a mesh without a membership log: the broker shows it under a name that is known with
+    /// another key, and nobody has said that this one is fine ([`Peer::trust`](super::Peer::trust)).
+    pub key_changed: bool,
 }
 
 impl PeerInfo {
@@ -111,6 +114,7 @@ impl PeerInfo {
             summary_locked: summary.is_none()
                 && (sessions.iter()).any(|s| s.record.extra.contains_key(SUMMARY_LOCKED)),
             summary: summary.map(|(text, _)| text),
+            key_changed: sessions.iter().any(|s| s.key_changed),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::message::TEXT;
-use crate::session;
+use crate::session::{self, Protection};
 
 /// To whom: a member's key, or a name, key or unambiguous prefix of a key as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub struct Outgoing {
     attributes: Vec<String>,
     expires_in: Option<Duration>,
     unverified: bool,
+    protection: Protection,
 }
 
 impl Outgoing {
@@ -79,6 +80,7 @@ impl Outgoing {
             attributes: Vec::new(),
             expires_in: None,
             unverified: false,
+            protection: Protection::Sealed,
         }
     }
 
@@ -123,6 +125,15 @@ impl Outgoing {
         self
     }
 
+    /// How it is protected if it is sent to a channel: sealed by default, and then never in plain.
+    /// [`Protection::LegacyPlaintext`] is for meshes of the existing system alone; it needs the
+    /// connection, and anywhere else it is an error.
+    #[must_use]
+    pub fn protection(mut self, protection: Protection) -> Self {
+        self.protection = protection;
+        self
+    }
+
     pub(super) fn may_go_to_unverified(&self) -> bool {
         self.unverified
     }
@@ -139,6 +150,7 @@ impl Outgoing {
             attributes: self.attributes,
             expires_in: self.expires_in.map(ms),
             to_unverified: self.unverified,
+            protection: self.protection,
         }
     }
 }

@@ -53,7 +53,8 @@ impl Receipt {
     }
 
     /// Whether it went in the form that its sender signs. Where this is false it went as bare
-    /// text, to a member without a log entry: its recipient has the broker's word for who sent it.
+    /// text, to a member without a log entry, or in plain, to a channel of the existing system:
+    /// its recipients have the broker's word for who sent it.
     pub fn is_protected(&self) -> bool {
         self.protected
     }

@@ -1,6 +1,8 @@
 //! What this peer holds on to, whatever a broker says.
 
-use super::{Peer, PeerError};
+use super::{PATIENCE, Peer, PeerError};
+use crate::id::{Name, PublicKey};
+use crate::session::{Command, Reply};
 use crate::store::{Query, Rows};
 
 /// What was learnt from a mesh's broker and is compared from then on.
@@ -30,5 +32,24 @@ impl Peer {
             challenge: value(crate::session::PIN_CHALLENGE).is_some(),
             broker_store: value(crate::session::PIN_STORE),
         })
+    }
+
+    /// In a mesh without a membership log, where the broker's word for whose key is whose is taken
+    /// at first use: says that this key is fine under the names that the broker showed it with since
+    /// this peer was opened, though it showed them with another key before. Compare safety numbers
+    /// first. Gives those names, none if there was none: look at them, for the broker may have
+    /// shown the key under a name more. Waits up to 5 s for the connection.
+    ///
+    /// # Errors
+    /// [`PeerError`]; after it the key may be trusted all the same.
+    pub async fn trust(&self, key: PublicKey) -> Result<Vec<Name>, PeerError> {
+        self.connected_within(PATIENCE).await?;
+        // Names are compared as the list comes; an earlier process may have been told.
+        self.command(Command::ListPeers).await?;
+        let reply = self.command(Command::Trust(key)).await?;
+        match reply {
+            Reply::Trusted(names) => Ok(names),
+            _ => Err(PeerError::Closed),
+        }
     }
 }

@@ -1,17 +1,11 @@
 //! Writing to members without a log entry: only where the caller says so, and only what they
 //! understand.
 
-use super::outbox::{Framing, send_frame};
+use super::outbox::{Framing, is_bare, send_frame};
 use super::{Outgoing, Session, SessionError};
 use crate::id::{PublicKey, Target};
 use crate::message::{Content, TEXT, seal_bare};
 use crate::store::NewOutbox;
-
-/// Whether a `send` frame holds bare text: it names no form. What is in it besides is base64, ids
-/// and words, in none of which a quote stands.
-fn is_bare(frame: &str) -> bool {
-    !frame.contains("\"form\":")
-}
 
 impl Session {
     /// Why this message cannot go to a key that the log does not have; else whether it goes as
@@ -74,10 +68,11 @@ impl Session {
     }
 
     /// Why a message that was kept and never handed over does not go out any more: it is bare text
-    /// for someone who is in the log by now, or has shown that it understands more.
+    /// for someone who is in the log by now, or has shown that it understands more; or plain text,
+    /// and this broker serves encrypted channels.
     pub(super) fn outdated(&self, row: &NewOutbox) -> Option<String> {
         let Target::Peer(to) = &row.to else {
-            return None;
+            return self.plaintext_outdated(&row.frame);
         };
         if !is_bare(&row.frame) {
             return None;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::channels::sealed_under;
 use super::keep::Pause;
-use super::{CommandId, Event, LoadWork, Outgoing, Reply, Session, SessionError, StoreWork};
+use super::{
+    CommandId, Event, LoadWork, Outgoing, Protection, Reply, Session, SessionError, StoreWork,
+};
 use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::membership::Head;
 use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
@@ -28,7 +30,7 @@ pub(super) struct Enqueued {
     command: CommandId,
     /// For the recipient, and for each of its devices.
     rows: Vec<NewOutbox>,
-    /// Whether it is bare text.
+    /// Whether it is unprotected.
     bare: bool,
     /// The connection on which it was to be transmitted at once.
     connection: u64,
@@ -95,6 +97,12 @@ pub(super) fn send_frame<'a>(
         return Err(MessageError::TooLarge(size).into());
     }
     Ok(frame)
+}
+
+/// Whether a `send` frame names no form: what is in it is bare text, or plain. What is in it besides
+/// is base64, ids and words, in none of which a quote stands.
+pub(super) fn is_bare(frame: &str) -> bool {
+    !frame.contains("\"form\":")
 }
 
 /// What is under way from the outbox.
@@ -241,6 +249,7 @@ impl Session {
                     // Only what would be next in line goes out right away.
                     let ready = match &row.to {
                         Target::Peer(_) => true,
+                        Target::Channel(_) if bare => true,
                         Target::Channel(name) => self.is_sealed_for_now(name, &row.frame),
                     };
                     let outbox = &mut self.outbox;
@@ -297,7 +306,14 @@ impl Session {
         };
         let framing = Framing::of(message, self.now.wall);
         match &message.to {
-            Target::Peer(to) => self.seal_for_peer(message, &framing, *to, &content),
+            Target::Peer(to) => {
+                Self::sealed_only(message)?;
+                self.seal_for_peer(message, &framing, *to, &content)
+            }
+            Target::Channel(name) if message.protection == Protection::LegacyPlaintext => {
+                let row = self.row_in_plain(message, &framing, name, &content)?;
+                Ok((vec![row], true))
+            }
             Target::Channel(name) => {
                 let row = self.row_for_channel(&framing, name, &content)?;
                 Ok((vec![row], false))
@@ -564,6 +580,11 @@ impl Session {
                 ready.push(row);
                 continue;
             };
+            if is_bare(&row.message.frame) {
+                // In plain, as it was said; this broker is still one that serves nothing else.
+                ready.push(row);
+                continue;
+            }
             let name = name.clone();
             if let Some(why) = self.channel_verdict(&name) {
                 ends.push((row.message.id, SendState::Failed, Some(why)));

@@ -121,7 +121,16 @@ impl Session {
             let statement = statement
                 .filter(|(id, _)| shown_already.insert(*id))
                 .map(|(_, statement)| statement);
-            sessions.push(SessionHere { record, statement });
+            // Only beside a member key: a session key is another one each time.
+            let named = Name::new(&record.display_name).ok();
+            let member = record.member_pubkey.as_deref().and_then(key);
+            let named = named.zip(member);
+            let key_changed = named.is_some_and(|(name, key)| self.first_use(&name, key));
+            sessions.push(SessionHere {
+                record,
+                statement,
+                key_changed,
+            });
         }
         WhoIsHere {
             sessions,

@@ -144,6 +144,26 @@ pub struct Outgoing {
     /// Whether it may go, as bare text, to a member that has no log entry and is not known to
     /// understand more. It never does to anybody else.
     pub to_unverified: bool,
+    /// Whether it may go to a channel in plain.
+    pub protection: Protection,
+}
+
+/// How what is sent to a channel is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Protection {
+    /// Sealed for those who are in the channel; where that cannot be, nothing is sent.
+    #[default]
+    Sealed,
+    /// In plain, as clients of the existing system send to many: the broker and whoever it shows
+    /// it to can read it, change it, and say that somebody else sent it. Only to a channel, in a
+    /// mesh without a membership log, on a connection whose broker serves neither logs nor
+    /// encrypted channels; anywhere else the message is refused, not sealed instead. Only text,
+    /// without attributes and without naming what it answers.
+    ///
+    /// A topic is addressed by its id there, `#` and the broker's id of it. Names of channels have
+    /// lower-case letters here: a topic whose id has others cannot be reached.
+    LegacyPlaintext,
 }
 
 /// What somebody wants.
@@ -233,6 +253,9 @@ pub enum Command {
     /// Take the broker's audit table as it is now, whatever it was before. Answer:
     /// [`Reply::Done`].
     AcceptAudit,
+    /// In a mesh without a log: this key is fine under the names that the broker showed it with in
+    /// this process, though they are known with others. Answer: [`Reply::Trusted`].
+    Trust(PublicKey),
     /// Say how attentive this session is. Answer: [`Reply::Done`].
     SetStatus(Status),
     /// Give up a message that was never handed to the network. Answer: [`Reply::Cancelled`].
@@ -258,7 +281,8 @@ pub enum Reply {
     /// The message is in the outbox under this id, and a copy for each of its recipient's devices
     /// under those.
     Queued(MessageId, Vec<MessageId>),
-    /// The message is in the outbox under this id, as bare text for a member without a log entry.
+    /// The message is in the outbox under this id, unprotected: as bare text for a member without a
+    /// log entry, or in plain for a channel of the existing system.
     QueuedBare(MessageId),
     /// Who is here.
     Peers(Box<WhoIsHere>),
@@ -297,6 +321,8 @@ pub enum Reply {
     Schedules(Vec<Scheduled>),
     /// What came of checking the audit table.
     Audit(Box<AuditReport>),
+    /// The names that the key had come with, and that were known with other ones, in order.
+    Trusted(Vec<Name>),
 }
 
 /// A value that the mesh keeps, as it was read.
@@ -374,6 +400,9 @@ pub struct SessionHere {
     /// seen on this connection, and the log has that member as verified. None where that is not
     /// so.
     pub statement: Option<SessionStatement>,
+    /// In a mesh without a log: the name is known with another member key, and nobody has said
+    /// that this one is fine ([`Command::Trust`]).
+    pub key_changed: bool,
 }
 
 /// What came of checking the rows of the broker's audit table.
@@ -463,6 +492,9 @@ pub enum SessionError {
     /// The broker serves no channels; what is sent to one never goes out in plain instead.
     #[error("this broker serves no encrypted channels; nothing was sent")]
     ChannelsUnserved,
+    /// The message was to go in plain, and does not.
+    #[error("this message does not go in plain: {0}; nothing was sent")]
+    PlaintextRefused(&'static str),
     /// The broker keeps no sealed state, memory or schedules.
     #[error("this broker keeps no sealed state, memory or schedules; nothing was sent")]
     ValuesUnserved,
@@ -496,7 +528,7 @@ pub enum SessionError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The mesh has no membership log, or it has forked.
-    #[error("the membership log of this mesh cannot be added to: {0}")]
+    #[error("the membership log of this mesh cannot be used: {0}")]
     LogUnusable(&'static str),
     /// Too many others added to the log at the same time (it was tried five times), or too many
     /// entries wait here.
@@ -612,6 +644,20 @@ pub enum Lie {
     CopyWithheld {
         /// The channel.
         channel: ChannelName,
+    },
+    /// In a mesh without a log it shows a known name with another key. Where two are called the
+    /// same, or someone joined again with a new key, an honest broker does so too.
+    #[error(
+        "the broker shows {name:?} with the key {new}; it was {old} before. Compare safety numbers \
+         before you trust it"
+    )]
+    KeyChanged {
+        /// The name.
+        name: Name,
+        /// The key that was shown first.
+        old: PublicKey,
+        /// The one shown now.
+        new: PublicKey,
     },
     /// It shows an older value than this peer has seen.
     #[error("the broker shows version {shown} of {what} {name:?}; this peer has seen {held}")]

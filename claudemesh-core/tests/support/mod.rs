@@ -13,8 +13,8 @@ use claudemesh_core::id::{
 use claudemesh_core::membership::{Body, Draft, Head, Log, Role, SignedEntry};
 use claudemesh_core::message::{Content, FORM, TEXT, seal_direct};
 use claudemesh_core::session::{
-    About, Command, Event, In, Now, Out, Outgoing, Reply, Retry, Session, SessionConfig,
-    SessionError,
+    About, Command, Event, In, Now, Out, Outgoing, Protection, Reply, Retry, Session,
+    SessionConfig, SessionError,
 };
 use claudemesh_core::store::{
     MemoryStore, Outcome, PeerOp, PeerStore, Pin, Query, Rows, StoreError,
@@ -196,6 +196,7 @@ pub fn outgoing(to: u8, text: &str) -> Outgoing {
         attributes: Vec::new(),
         expires_in: None,
         to_unverified: false,
+        protection: Protection::Sealed,
     }
 }
 

@@ -18,6 +18,10 @@ use crate::wire::{ClientFrame, Send, decode_send};
 
 /// The form of a frame whose message is sealed for its sender alone. Never handed to the network.
 const DRAFT: &str = "draft/1";
+/// Why nothing goes to a channel of a mesh without a log, and what can be done.
+const NO_LOG: &str = "it has none, so its channels cannot be encrypted, and nothing was sent; make \
+    a mesh with one, or say that this message may go in plain, readable by the broker \
+    (Protection::LegacyPlaintext)";
 
 /// The key of a channel that an own frame's message is sealed under; none if it is a draft.
 pub(in crate::session) fn sealed_under(frame: &str) -> Option<KeyId> {
@@ -41,10 +45,13 @@ impl Session {
         name: &ChannelName,
         content: &Content,
     ) -> Result<NewOutbox, SessionError> {
+        let logless = self.is_logless();
         let log = self.log.held();
-        let log = log.ok_or(SessionError::LogUnusable(
-            "it has none, or it was not fetched yet",
-        ))?;
+        let log = log.ok_or(SessionError::LogUnusable(if logless {
+            NO_LOG
+        } else {
+            "it has none, or it was not fetched yet"
+        }))?;
         if name.as_str() == "$state" || (name.has_log() && log.roster().channel(name).is_none()) {
             return Err(SessionError::NoSuchChannel(name.clone()));
         }

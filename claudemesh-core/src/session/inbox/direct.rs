@@ -48,8 +48,12 @@ impl Session {
             }
             return Ok(self.row(push, &opened, name, verified));
         }
-        self.open_text(push, sender, name, &sealed)
-            .map_err(|error| error.to_string())
+        match self.open_text(push, sender, name.clone(), &sealed) {
+            Ok(row) => Ok(row),
+            Err(error) => {
+                (self.open_plaintext(push, sender, name.as_ref())).ok_or_else(|| error.to_string())
+            }
+        }
     }
 
     fn open_envelope(
@@ -176,7 +180,7 @@ impl Session {
         }
     }
 
-    fn frame_id(&mut self, push: &Push) -> MessageId {
+    pub(in crate::session) fn frame_id(&mut self, push: &Push) -> MessageId {
         let named = push
             .client_message_id
             .as_deref()

@@ -11,7 +11,7 @@ use crate::message::{Content, Expected, SealedText, open_kept, seal_direct};
 use crate::session::outbox::Framing;
 use crate::session::requests::Asked;
 use crate::session::types::Scheduled;
-use crate::session::{CommandId, Outgoing, Reply, Session, SessionError};
+use crate::session::{CommandId, Outgoing, Protection, Reply, Session, SessionError};
 use crate::store::{NewOutbox, SendState};
 use crate::wire::{
     CancelScheduled, CancelScheduledAck, ClientFrame, ListScheduled, Schedule, ScheduleDue,
@@ -43,6 +43,9 @@ pub(in crate::session) struct OneShot {
 impl Session {
     /// Sends a message at a time.
     pub(in crate::session) fn schedule(&mut self, command: CommandId, message: Outgoing, at: u64) {
+        if let Err(refused) = Self::sealed_only(&message) {
+            return self.done(command, Err(refused));
+        }
         if let Some(refused) = self.values_refused() {
             return self.done(command, Err(refused));
         }
@@ -133,6 +136,9 @@ impl Session {
         message: &Outgoing,
         cron: &str,
     ) {
+        if let Err(refused) = Self::sealed_only(message) {
+            return self.done(command, Err(refused));
+        }
         if let Some(refused) = self.values_refused() {
             return self.done(command, Err(refused));
         }
@@ -325,6 +331,7 @@ impl Session {
             reply_to: None,
             expires_in: None,
             to_unverified: false,
+            protection: Protection::Sealed,
         };
         let message_id = MessageId::new(message_id).map_err(|_| damaged())?;
         Ok(Some((message_id, message)))

@@ -1,7 +1,8 @@
 //! A mesh of the existing system: its broker knows no logs, no sealed channels and no statements.
 //! Played by a line that takes all of ours out of the frames, both ways, before a real broker.
 
-#[path = "lying/mod.rs"]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod lying;
 
 use claudemesh_core::MeshEntry;

@@ -38,7 +38,7 @@ pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use lies::Caught;
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
-pub use receipt::{Accepted, Receipt, ReceiptError};
+pub use receipt::{Accepted, Receipt, ReceiptError, Skipped};
 pub use trust::Pinned;
 
 use crate::broker_url::BrokerUrl;

@@ -24,6 +24,18 @@ pub(super) struct FirstUse {
 }
 
 impl Session {
+    /// Whether a key is the first one that was seen under one of its names, or was accepted there,
+    /// and is not shown under a name that is known with another.
+    pub(super) fn is_first_of_name(&self, key: &PublicKey) -> bool {
+        if self.first_use.changed.iter().any(|(_, new)| new == key) {
+            return false;
+        }
+        let hex = key.to_hex();
+        let pins = self.pins.iter().filter(|(pin, _)| pin.starts_with(PIN_KEY));
+        pins.map(|(_, keys)| keys)
+            .any(|keys| keys.split(' ').any(|known| known == hex))
+    }
+
     /// Compares a name and key that the broker shows with what it showed first, and keeps them if
     /// the name is new. Whether the name is known with other keys only. In a mesh with a log, never.
     pub(super) fn first_use(&mut self, name: &Name, key: PublicKey) -> bool {
@@ -59,9 +71,13 @@ impl Session {
         true
     }
 
-    /// Somebody says that a key is fine under the names that it came with. Nothing is said by that
-    /// of names it comes with later.
+    /// Somebody says that a key is trusted, also under the names that it came with. Of names it comes
+    /// with later nothing is said by that.
     pub(super) fn trust(&mut self, command: CommandId, key: PublicKey) {
+        if let Err(error) = self.name_trusted(key) {
+            return self.done(command, Err(error));
+        }
+        self.existing.accept_names(&key);
         let changed = std::mem::take(&mut self.first_use.changed);
         let (these, rest) = changed.into_iter().partition(|(_, new)| *new == key);
         self.first_use.changed = rest;

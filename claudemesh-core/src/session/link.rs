@@ -256,6 +256,7 @@ impl Session {
         if !self.repost.is_behind() {
             self.check_channels();
         }
+        self.existing_ready();
     }
 
     pub(super) fn tell_status(&mut self) {
@@ -369,6 +370,7 @@ impl Session {
         self.audit_connection_lost(reason);
         self.gossip.connection_closed();
         self.statements.connection_closed();
+        self.existing.connection_closed();
         self.fail_requests(reason);
         self.values_connection_lost();
         self.channels.connection_closed();

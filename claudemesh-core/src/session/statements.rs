@@ -73,9 +73,14 @@ impl Session {
     /// The member's word for this session, at a time by the broker's clock. None in a mesh without
     /// a log: nobody there could tell whose word it is.
     pub(super) fn own_statement(&self, wall: u64) -> Option<SignedBlob> {
-        if !self.config.has_log && self.log.held().is_none() {
+        if self.has_no_log() {
             return None;
         }
+        self.make_statement(wall)
+    }
+
+    /// As [`Self::own_statement`], also without a log.
+    pub(super) fn make_statement(&self, wall: u64) -> Option<SignedBlob> {
         let member = self.config.key.public();
         let in_log = || {
             let roster = self.log.roster()?;
@@ -126,10 +131,12 @@ impl Session {
             let member = record.member_pubkey.as_deref().and_then(key);
             let named = named.zip(member);
             let key_changed = named.is_some_and(|(name, key)| self.first_use(&name, key));
+            let trust = member.and_then(|key| self.key_trust(&key, key_changed));
             sessions.push(SessionHere {
                 record,
                 statement,
                 key_changed,
+                trust,
             });
         }
         WhoIsHere {
@@ -271,7 +278,7 @@ impl Session {
         }
     }
 
-    fn pin_envelope(&mut self, key: &PublicKey) {
+    pub(super) fn pin_envelope(&mut self, key: &PublicKey) {
         let pinned = self.pins.keys();
         if pinned.filter(|name| name.starts_with(PIN_ENVELOPE)).count() < MAX_PINNED {
             self.pin(&pin_of(key), "1");

@@ -21,6 +21,12 @@ pub(in crate::session) fn in_words(why: Missing) -> String {
             format!("{} gave you no good copy of the key", author.short())
         }
         Missing::NotYetHere => "its key is not here yet".to_owned(),
+        Missing::Untrusted { author } => {
+            format!(
+                "{} is not trusted here, so no key of it is used",
+                author.short()
+            )
+        }
         Missing::LogBehind => "its key needs more of a log than the broker has shown".to_owned(),
     }
 }

@@ -229,6 +229,9 @@ impl Session {
             let why = "a channel can be changed only while the broker is there".to_owned();
             return self.done(command, Err(SessionError::NotConnected(why)));
         }
+        if self.is_existing() {
+            return self.append_to_existing(command, name, &body);
+        }
         let full = SessionError::Contention;
         let Some(channel) = self.open_channel(name) else {
             return self.done(command, Err(full));

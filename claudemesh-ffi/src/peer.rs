@@ -14,7 +14,7 @@ use crate::error::NativeError;
 use crate::listen::{self, EventListener, MessageListener, NativeSubscription};
 use crate::message::{Message, NewMessage};
 use crate::receipt::NativeReceipt;
-use crate::runtime::{CancelToken, run};
+use crate::runtime::{CancelToken, Work, run};
 use crate::streams::{NativeEvents, NativeMessages};
 use crate::types::{Attention, ConnectionState, MeshInfo, OutboxItem};
 
@@ -35,16 +35,16 @@ impl NativePeer {
     }
 
     /// Runs something on the runtime with a handle of the peer.
-    async fn run<T, F>(
+    fn run<T, F>(
         &self,
         cancel: Option<Arc<CancelToken>>,
         work: impl FnOnce(Peer) -> F,
-    ) -> Result<T, NativeError>
+    ) -> Work<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, NativeError>> + Send + 'static,
     {
-        run(cancel, work(self.peer.clone())).await
+        run(cancel, work(self.peer.clone()))
     }
 }
 

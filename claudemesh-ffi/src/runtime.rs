@@ -1,9 +1,10 @@
 //! The runtime of this process, and running work on it so that it can be cancelled.
 
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::error::NativeError;
@@ -63,9 +64,9 @@ impl CancelToken {
 }
 
 /// A task that ends when this is dropped.
-struct Owned<T>(JoinHandle<T>);
+struct Owned(JoinHandle<()>);
 
-impl<T> Drop for Owned<T> {
+impl Drop for Owned {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -73,24 +74,52 @@ impl<T> Drop for Owned<T> {
 
 /// Runs work on the runtime. Dropping the future, or the token, stops it at its next pause; a panic
 /// becomes an error.
-pub(crate) async fn run<T: Send + 'static>(
+///
+/// Not generic in the work: with a state machine for each call the library would be half as large
+/// again.
+pub(crate) fn run<T: Send + 'static>(
     cancel: Option<Arc<CancelToken>>,
     work: impl Future<Output = Result<T, NativeError>> + Send + 'static,
-) -> Result<T, NativeError> {
+) -> Work<T> {
+    run_boxed(cancel, Box::pin(work))
+}
+
+/// Work under way.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, NativeError>> + Send>>;
+
+fn run_boxed<T: Send + 'static>(cancel: Option<Arc<CancelToken>>, work: Work<T>) -> Work<T> {
+    Box::pin(async move {
+        let (tell, mut told) = oneshot::channel();
+        let work = Box::pin(async move {
+            // Nobody listening any more is no error.
+            let _ = tell.send(work.await);
+        });
+        run_task(cancel, work).await?;
+        // Sent, if the task has ended without being cancelled.
+        told.try_recv()
+            .unwrap_or_else(|_| Err(NativeError::cancelled()))
+    })
+}
+
+/// The part that is the same for every type.
+async fn run_task(
+    cancel: Option<Arc<CancelToken>>,
+    work: Pin<Box<dyn Future<Output = ()> + Send>>,
+) -> Result<(), NativeError> {
     let mut task = Owned(runtime()?.spawn(async move {
         match cancel {
             None => work.await,
             Some(token) => tokio::select! {
                 biased;
-                done = work => done,
-                () = token.cancelled() => Err(NativeError::cancelled()),
+                () = work => {}
+                () = token.cancelled() => {}
             },
         }
     }));
     match (&mut task.0).await {
-        Ok(result) => result,
         Err(error) if error.is_panic() => Err(NativeError::internal()),
-        Err(_) => Err(NativeError::cancelled()),
+        // A task that was cancelled has sent nothing.
+        _ => Ok(()),
     }
 }
 

@@ -7,8 +7,8 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claudemesh_core::id::MessageId;
-use claudemesh_core::{Outgoing, Peer, PeerError};
+use claudemesh_core::id::{MessageId, PublicKey};
+use claudemesh_core::{Outgoing, Peer, PeerError, Recipient};
 
 use crate::error::NativeError;
 use crate::listen::{self, EventListener, MessageListener, NativeSubscription};
@@ -45,6 +45,15 @@ impl NativePeer {
         F: Future<Output = Result<T, NativeError>> + Send + 'static,
     {
         run(cancel, work(self.peer.clone()))
+    }
+}
+
+/// Whom a text means. A whole key is taken as it is, so that who was removed is told from who never
+/// was here.
+fn recipient(to: String) -> Recipient {
+    match PublicKey::from_hex(to.trim()) {
+        Ok(key) => Recipient::Key(key),
+        Err(_) => Recipient::Text(to),
     }
 }
 
@@ -135,7 +144,7 @@ impl NativePeer {
         cancel: Option<Arc<CancelToken>>,
     ) -> Result<Arc<NativeReceipt>, NativeError> {
         self.run(cancel, |peer| async move {
-            Ok(NativeReceipt::new(peer.send(to, text).await?))
+            Ok(NativeReceipt::new(peer.send(recipient(to), text).await?))
         })
         .await
     }
@@ -152,7 +161,7 @@ impl NativePeer {
         cancel: Option<Arc<CancelToken>>,
     ) -> Result<Arc<NativeReceipt>, NativeError> {
         self.run(cancel, |peer| async move {
-            let receipt = peer.send_message(to, message.outgoing()?).await?;
+            let receipt = peer.send_message(recipient(to), message.outgoing()?).await?;
             Ok(NativeReceipt::new(receipt))
         })
         .await
@@ -172,7 +181,7 @@ impl NativePeer {
         self.run(cancel, |peer| async move {
             let answer = Outgoing::text(text).reply_to(MessageId::new(&message.id)?);
             let to = message.channel.unwrap_or(message.sender);
-            Ok(NativeReceipt::new(peer.send_message(to, answer).await?))
+            Ok(NativeReceipt::new(peer.send_message(recipient(to), answer).await?))
         })
         .await
     }

@@ -65,6 +65,8 @@ async def vectors(_mesh, _folder):
             assert claudemesh.safety_number(case["b_hex"], case["a_hex"]) == case["sas"]
     for case in OURS["invite"]["accept"]:
         offer = claudemesh.read_invite(case["link"], seconds(case["now_s"]))
+        if "token" not in case:
+            continue
         assert (offer.slug, offer.mesh_id) == (case["mesh_slug"], case["mesh_id"])
         assert offer.broker == case["broker_url"]
         assert offer.issuer == OURS["keys"][case["issuer"]]["public_hex"]
@@ -293,7 +295,7 @@ async def errors(mesh, folder):
     fails_now("config_invalid", Config.from_bytes, b"{")
     config = Config.in_memory()
     await fails("no_such_mesh", config.connect("none"))
-    await fails("invalid_argument", config.create_mesh("x", "http://x", "ana"))
+    await fails("invalid_argument", config.create_mesh("x", "ftp://x", "ana"))
     await fails("unreachable", config.create_mesh("x", "ws://127.0.0.1:9/ws", "ana"))
     link = await mesh.invite()
     await config.join(link, "ana")
@@ -309,7 +311,7 @@ async def errors(mesh, folder):
         await asyncio.wait([asyncio.ensure_future(reader.next())], timeout=0.3)
         await fails("already_reading", peer.messages().next())
         await mesh.ask("stop_broker")
-        error = await fails("not_connected", peer.flush(0.2) if False else peer.state("x"))
+        error = await fails("not_connected", peer.state("x"))
         assert error.retryable
     await fails("closed", peer.send("owner", "hi"))
 
@@ -348,7 +350,7 @@ async def events(mesh, folder):
     seen = []
     async def watch():
         async for event in peer.events():
-            seen.append(type(event).__name__)
+            seen.append(type(event).__name__.split(".")[-1])
     task = asyncio.ensure_future(watch())
     await within(peer.caught_up())
     await mesh.key("rust")
@@ -391,19 +393,16 @@ async def shutdown_and_reopen(mesh, folder):
     assert (await within(messages.next())).text == "first"
     await messages.taken()
     assert (await within(messages.next())).text == "second"
-    ending = asyncio.ensure_future(messages.next())
-    del ending
     await app.peer.shutdown()
     await app.peer.shutdown()
-    await fails("closed", app.peer.history())
+    del messages
+    await fails("closed", app.peer.sync())
     async with await app.config.connect(app.mesh.slug, session="app") as peer:
         await mesh.send("rust", "ana", "third")
         messages = peer.messages()
-        shown = await within(messages.next())
-        if shown.text == "second":
-            assert shown.again
+        for text, again in [("second", True), ("third", False)]:
             shown = await within(messages.next())
-        assert (shown.text, shown.again) == ("third", False)
+            assert (shown.text, shown.again) == (text, again)
 
 
 class Listener(native.MessageListener):

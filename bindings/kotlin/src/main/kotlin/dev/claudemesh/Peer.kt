@@ -1,6 +1,7 @@
 package dev.claudemesh
 
 import dev.claudemesh.ffi.InviteTerms
+import dev.claudemesh.ffi.MeshEvent
 import dev.claudemesh.ffi.NativePeer
 import dev.claudemesh.ffi.NewMessage
 import java.time.Instant

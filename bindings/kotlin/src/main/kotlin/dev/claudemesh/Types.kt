@@ -1,5 +1,8 @@
 package dev.claudemesh
 
+// Plain data of the generated layer, under the names that apps use. Events are imported from there,
+// dev.claudemesh.ffi.MeshEvent: an alias does not lead to nested classes.
+
 /** A message that was received. */
 public typealias Message = dev.claudemesh.ffi.Message
 /** What a received message is. */
@@ -8,8 +11,6 @@ public typealias MessageKind = dev.claudemesh.ffi.MessageKind
 public typealias Priority = dev.claudemesh.ffi.Priority
 /** How far a message that was sent has come. */
 public typealias SendProgress = dev.claudemesh.ffi.SendProgress
-/** What happens to a peer. */
-public typealias MeshEvent = dev.claudemesh.ffi.MeshEvent
 /** A mesh that was joined. */
 public typealias MeshInfo = dev.claudemesh.ffi.MeshInfo
 /** A mesh that was just made, with its recovery key. */

@@ -26,6 +26,9 @@ mod receipt;
 mod runtime;
 mod streams;
 mod types;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;
 mod verify;
 
 pub use config::{

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+#[cfg(not(target_os = "android"))]
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -97,11 +98,16 @@ async fn open(url: &BrokerUrl) -> Result<Box<dyn Stream>, TransportError> {
         why,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| tls(error.to_string()))?
-        .with_no_client_auth();
+        .map_err(|error| tls(error.to_string()))?;
+    #[cfg(not(target_os = "android"))]
+    let builder = builder
+        .with_platform_verifier()
+        .map_err(|error| tls(error.to_string()))?;
+    #[cfg(target_os = "android")]
+    let builder = builder.with_root_certificates(authorities());
+    let config = builder.with_no_client_auth();
     let name = rustls::pki_types::ServerName::try_from(url.host().to_owned())
         .map_err(|error| tls(error.to_string()))?;
     let stream = TlsConnector::from(Arc::new(config))
@@ -109,6 +115,14 @@ async fn open(url: &BrokerUrl) -> Result<Box<dyn Stream>, TransportError> {
         .await
         .map_err(|error| tls(error.to_string()))?;
     Ok(Box::new(stream))
+}
+
+/// The usual certificate authorities: Android's own can be asked only from Java, with an app's context.
+#[cfg(target_os = "android")]
+fn authorities() -> rustls::RootCertStore {
+    let mut store = rustls::RootCertStore::empty();
+    store.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+    store
 }
 
 async fn within<T>(

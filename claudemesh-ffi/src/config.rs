@@ -39,7 +39,11 @@ pub struct NativeConfig {
 /// `config_invalid`, `config_unreachable`, `newer_format`.
 #[uniffi::export]
 pub async fn open_config(dir: String) -> Result<Arc<NativeConfig>, NativeError> {
-    run(None, blocking(move || Ok(NativeConfig::new(Config::load(dir)?)))).await
+    run(
+        None,
+        blocking(move || Ok(NativeConfig::new(Config::load(dir)?))),
+    )
+    .await
 }
 
 /// An empty configuration in memory; [`NativeConfig::to_bytes`] keeps it.

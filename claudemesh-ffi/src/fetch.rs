@@ -49,7 +49,9 @@ pub(crate) async fn fetch_once(
     let reason = visit.await.err().map(|error| error.to_string());
     let unread = peer.unread(MAX_SHOWN).await?;
     let unsent = peer.outbox(false).await?;
-    let waiting = (unsent.iter()).filter(|row| row.broker_id.is_none()).count();
+    let waiting = (unsent.iter())
+        .filter(|row| row.broker_id.is_none())
+        .count();
     peer.close(left()).await;
     Ok(Fetched {
         unread: unread.iter().map(Message::of).collect(),

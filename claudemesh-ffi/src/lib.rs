@@ -14,7 +14,10 @@
 //! - A subscription ends when its handle is cancelled or released; after that nothing is called.
 //! - Nothing global is touched: no logger, no signal handler, no environment.
 
-#![allow(unsafe_code, reason = "uniffi's generated exports; nothing here is unsafe by hand")]
+#![allow(
+    unsafe_code,
+    reason = "uniffi's generated exports; nothing here is unsafe by hand"
+)]
 
 mod config;
 mod error;
@@ -25,10 +28,10 @@ mod peer;
 mod receipt;
 mod runtime;
 mod streams;
-mod types;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests;
+mod types;
 mod verify;
 
 pub use config::{

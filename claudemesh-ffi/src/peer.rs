@@ -35,11 +35,7 @@ impl NativePeer {
     }
 
     /// Runs something on the runtime with a handle of the peer.
-    fn run<T, F>(
-        &self,
-        cancel: Option<Arc<CancelToken>>,
-        work: impl FnOnce(Peer) -> F,
-    ) -> Work<T>
+    fn run<T, F>(&self, cancel: Option<Arc<CancelToken>>, work: impl FnOnce(Peer) -> F) -> Work<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, NativeError>> + Send + 'static,
@@ -111,8 +107,11 @@ impl NativePeer {
         limit: Duration,
         cancel: Option<Arc<CancelToken>>,
     ) -> Result<(), NativeError> {
-        self.run(cancel, |peer| async move { Ok(peer.caught_up(limit).await?) })
-            .await
+        self.run(
+            cancel,
+            |peer| async move { Ok(peer.caught_up(limit).await?) },
+        )
+        .await
     }
 
     /// Waits until the broker has answered for every message in the outbox, at most for `limit`.
@@ -161,7 +160,9 @@ impl NativePeer {
         cancel: Option<Arc<CancelToken>>,
     ) -> Result<Arc<NativeReceipt>, NativeError> {
         self.run(cancel, |peer| async move {
-            let receipt = peer.send_message(recipient(to), message.outgoing()?).await?;
+            let receipt = peer
+                .send_message(recipient(to), message.outgoing()?)
+                .await?;
             Ok(NativeReceipt::new(receipt))
         })
         .await
@@ -181,7 +182,9 @@ impl NativePeer {
         self.run(cancel, |peer| async move {
             let answer = Outgoing::text(text).reply_to(MessageId::new(&message.id)?);
             let to = message.channel.unwrap_or(message.sender);
-            Ok(NativeReceipt::new(peer.send_message(recipient(to), answer).await?))
+            Ok(NativeReceipt::new(
+                peer.send_message(recipient(to), answer).await?,
+            ))
         })
         .await
     }
@@ -288,8 +291,11 @@ impl NativePeer {
     /// # Errors
     /// `closed`, `message_too_large`.
     pub async fn set_summary(&self, text: String) -> Result<(), NativeError> {
-        self.run(None, |peer| async move { Ok(peer.set_summary(text).await?) })
-            .await
+        self.run(
+            None,
+            |peer| async move { Ok(peer.set_summary(text).await?) },
+        )
+        .await
     }
 
     /// Ends this peer: sends what is on its way, at most for `limit`, and closes the connection.

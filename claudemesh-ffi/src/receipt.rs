@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use claudemesh_core::store::SendState;
 use claudemesh_core::Receipt;
+use claudemesh_core::store::SendState;
 
 use crate::error::NativeError;
 use crate::runtime::{CancelToken, run};
@@ -72,9 +72,10 @@ impl NativeReceipt {
         cancel: Option<Arc<CancelToken>>,
     ) -> Result<Option<u32>, NativeError> {
         let receipt = self.receipt.clone();
-        run(cancel, async move {
-            Ok(receipt.accepted().await?.recipients)
-        })
+        run(
+            cancel,
+            async move { Ok(receipt.accepted().await?.recipients) },
+        )
         .await
     }
 

@@ -8,7 +8,8 @@ use broker_min::testing::TestMesh;
 
 use crate::runtime::run;
 use crate::{
-    CancelToken, ConnectOptions, Message, MessageListener, NativeError, NativePeer, config_in_memory,
+    CancelToken, ConnectOptions, Message, MessageListener, NativeError, NativePeer,
+    config_in_memory,
 };
 
 fn options() -> ConnectOptions {
@@ -67,19 +68,31 @@ async fn what_was_not_named_is_shown_again() {
     let peer = app(&mesh).await;
     let owner = mesh.peer("owner").await.unwrap();
     for text in ["one", "two"] {
-        owner.send("ana", text).await.unwrap().accepted().await.unwrap();
+        owner
+            .send("ana", text)
+            .await
+            .unwrap()
+            .accepted()
+            .await
+            .unwrap();
     }
     let messages = peer.messages().await.unwrap();
     let first = messages.next(0, None).await.unwrap().unwrap();
     // As after a call that was cancelled while its answer was on the way.
     assert_eq!(messages.next(0, None).await.unwrap().unwrap(), first);
     let second = messages.next(first.place, None).await.unwrap().unwrap();
-    assert_eq!((first.message.text, second.message.text), ("one".into(), "two".into()));
+    assert_eq!(
+        (first.message.text, second.message.text),
+        ("one".into(), "two".into())
+    );
     messages.stop();
     assert_eq!(messages.next(second.place, None).await.unwrap(), None);
     let other = peer.messages().await.unwrap();
     let again = other.next(0, None).await.unwrap().unwrap();
-    assert_eq!((again.message.text.as_str(), again.message.again), ("two", true));
+    assert_eq!(
+        (again.message.text.as_str(), again.message.again),
+        ("two", true)
+    );
     peer.shutdown(Duration::from_secs(5)).await.unwrap();
     assert_eq!(other.next(again.place, None).await.unwrap(), None);
 }
@@ -90,7 +103,10 @@ struct Failing(AtomicUsize, AtomicUsize);
 impl MessageListener for Failing {
     fn on_message(&self, _: Message) -> Result<(), NativeError> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Err(NativeError::new("callback_failed", "the app's callback failed"))
+        Err(NativeError::new(
+            "callback_failed",
+            "the app's callback failed",
+        ))
     }
 
     fn on_end(&self, code: Option<String>) -> Result<(), NativeError> {
@@ -108,7 +124,13 @@ async fn a_callback_that_fails_ends_its_subscription_and_loses_nothing() {
     let held = Arc::clone(&listener);
     let subscription = peer.listen_for_messages(held).await.unwrap();
     let owner = mesh.peer("owner").await.unwrap();
-    owner.send("ana", "hello").await.unwrap().accepted().await.unwrap();
+    owner
+        .send("ana", "hello")
+        .await
+        .unwrap()
+        .accepted()
+        .await
+        .unwrap();
     subscription.ended(None).await.unwrap();
     assert_eq!(listener.0.load(Ordering::SeqCst), 1);
     assert_eq!(listener.1.load(Ordering::SeqCst), 1);

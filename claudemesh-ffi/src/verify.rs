@@ -120,7 +120,10 @@ pub fn safety_number(a: &str, b: &str) -> Result<String, NativeError> {
 
 /// Whether a signature (128 hex digits) is a key's (64 hex digits) over these bytes.
 #[uniffi::export]
-#[allow(clippy::needless_pass_by_value, reason = "a borrowed slice is an awkward type in Kotlin")]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "a borrowed slice is an awkward type in Kotlin"
+)]
 pub fn verify_signature(key: &str, bytes: Vec<u8>, signature: &str) -> bool {
     let parsed = (PublicKey::from_hex(key), Signature::from_hex(signature));
     matches!(parsed, (Ok(key), Ok(signature)) if verify(&key, &bytes, &signature))

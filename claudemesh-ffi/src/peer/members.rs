@@ -220,7 +220,9 @@ impl NativePeer {
         cancel: Option<Arc<CancelToken>>,
     ) -> Result<Arc<NativeReceipt>, NativeError> {
         self.run(cancel, |peer| async move {
-            Ok(NativeReceipt::new(peer.transfer_owner(key(&member)?).await?))
+            Ok(NativeReceipt::new(
+                peer.transfer_owner(key(&member)?).await?,
+            ))
         })
         .await
     }
@@ -234,8 +236,11 @@ impl NativePeer {
         &self,
         cancel: Option<Arc<CancelToken>>,
     ) -> Result<(), NativeError> {
-        self.run(cancel, |peer| async move { Ok(peer.accept_ownership().await?) })
-            .await
+        self.run(
+            cancel,
+            |peer| async move { Ok(peer.accept_ownership().await?) },
+        )
+        .await
     }
 
     /// What the broker of this mesh was caught at, oldest first, until it is dismissed.

@@ -130,6 +130,8 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     // Here the log says whom to trust.
     call!(done, owner.trust(ana.key())).await.unwrap_err();
     call!(done, owner.distrust(ana.key())).await.unwrap_err();
+    let known = call!(done, owner.known_keys()).await.unwrap();
+    assert!(known.is_empty());
     call!(done, owner.set_status(Status::Idle)).await.unwrap();
 
     // Messages, with everything that can stand in one.

@@ -8,6 +8,8 @@ mod existing;
 mod channels;
 #[path = "existing/direct.rs"]
 mod direct;
+#[path = "existing/refusals.rs"]
+mod refusals;
 
 use claudemesh_core::peer::{Incoming, Received};
 use claudemesh_core::{MeshEntry, Peer, Retry, Trust};

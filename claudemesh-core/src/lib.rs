@@ -96,7 +96,7 @@ pub use peer::{
     PeerBuilder, PeerError, PeerInfo, Receipt, ReceiptError, Received, Recipient, ResolveError,
     SendError,
 };
-pub use session::{Event, KeyTrust, Lie, Protection, Retry, Trust};
+pub use session::{Event, KeyTrust, KnownKey, Lie, Protection, Retry, Trust};
 pub use store::SendState;
 #[cfg(feature = "client")]
 pub use transport::{Network, TransportError};

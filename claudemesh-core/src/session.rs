@@ -28,7 +28,7 @@ mod statements;
 mod types;
 mod values;
 
-pub use existing::{KeyTrust, Trust};
+pub use existing::{KeyTrust, KnownKey, Trust};
 pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
@@ -322,6 +322,10 @@ impl Session {
             Command::AcceptAudit => self.accept_audit(id),
             Command::Trust(key) => self.trust(id, key),
             Command::Distrust(key) => self.distrust(id, key),
+            Command::KnownKeys => {
+                let known = self.known_keys();
+                self.done(id, Ok(Reply::KnownKeys(known)));
+            }
             Command::SetStatus(status) => self.set_status(id, status),
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {

@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, Peer, PeerError};
 use crate::id::{Name, PublicKey};
-use crate::session::{Command, Reply};
+use crate::session::{Command, KnownKey, Reply};
 use crate::store::{Query, Rows};
 
 /// What was learnt from a mesh's broker and is compared from then on.
@@ -65,5 +65,18 @@ impl Peer {
     /// in a mesh with a log; [`PeerError`].
     pub async fn distrust(&self, key: PublicKey) -> Result<(), PeerError> {
         self.command(Command::Distrust(key)).await.map(|_| ())
+    }
+
+    /// In a mesh without a membership log: the keys that are known, and what is held of each. Whether
+    /// a name comes with another key by now is known for what the broker showed since this peer was
+    /// opened: ask for [`Self::peers`] before. Empty in a mesh with a log. Needs no connection.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn known_keys(&self) -> Result<Vec<KnownKey>, PeerError> {
+        match self.command(Command::KnownKeys).await? {
+            Reply::KnownKeys(known) => Ok(known),
+            _ => Err(PeerError::Closed),
+        }
     }
 }

@@ -17,7 +17,7 @@ mod status;
 mod tell;
 mod trust;
 
-pub use trust::{KeyTrust, Trust};
+pub use trust::{KeyTrust, KnownKey, Trust};
 
 use super::Session;
 use crate::id::PublicKey;

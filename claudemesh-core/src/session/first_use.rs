@@ -71,6 +71,23 @@ impl Session {
         true
     }
 
+    /// All names that are kept, each with its keys, and whether a key came under a name that is known
+    /// with others.
+    pub(super) fn names_known(&self) -> Vec<(Name, PublicKey, bool)> {
+        let mut all = Vec::new();
+        for (pin, keys) in &self.pins {
+            let name = pin.strip_prefix(PIN_KEY).map(Name::new);
+            let Some(Ok(name)) = name else { continue };
+            let keys = keys
+                .split(' ')
+                .filter_map(|key| PublicKey::from_hex(key).ok());
+            all.extend(keys.map(|key| (name.clone(), key, false)));
+        }
+        let changed = self.first_use.changed.iter();
+        all.extend(changed.map(|(name, key)| (name.clone(), *key, true)));
+        all
+    }
+
     /// Somebody says that a key is trusted, also under the names that it came with. Of names it comes
     /// with later nothing is said by that.
     pub(super) fn trust(&mut self, command: CommandId, key: PublicKey) {

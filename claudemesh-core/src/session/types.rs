@@ -258,6 +258,9 @@ pub enum Command {
     Trust(PublicKey),
     /// In a mesh without a log: this key is not to be trusted. Answer: [`Reply::Done`].
     Distrust(PublicKey),
+    /// In a mesh without a log: which keys are known, and what is held of them. Answer:
+    /// [`Reply::KnownKeys`].
+    KnownKeys,
     /// Say how attentive this session is. Answer: [`Reply::Done`].
     SetStatus(Status),
     /// Give up a message that was never handed to the network. Answer: [`Reply::Cancelled`].
@@ -325,6 +328,8 @@ pub enum Reply {
     Audit(Box<AuditReport>),
     /// The names that the key had come with, and that were known with other ones, in order.
     Trusted(Vec<Name>),
+    /// The keys that are known, by their order.
+    KnownKeys(Vec<super::KnownKey>),
 }
 
 /// A value that the mesh keeps, as it was read.
@@ -487,9 +492,9 @@ pub enum SessionError {
     /// Whom to trust is said by the membership log.
     #[error("this mesh has a membership log: it says who is a member, nothing else does")]
     TrustedByLog,
-    /// Without a log nobody speaks for another in a channel.
-    #[error("this mesh has no membership log: everybody joins and leaves channels by themselves")]
-    NoLog,
+    /// Only a membership log makes this possible; why, and what to do.
+    #[error("this mesh has no membership log: {0}")]
+    NoLog(&'static str),
     /// What a member without a log entry is sent holds text and nothing else.
     #[error(
         "an unverified member is sent plain text only: no other content type, no attributes, and \
@@ -523,8 +528,12 @@ pub enum SessionError {
     /// The message was to go in plain, and does not.
     #[error("this message does not go in plain: {0}; nothing was sent")]
     PlaintextRefused(&'static str),
-    /// The broker keeps no sealed state, memory or schedules.
-    #[error("this broker keeps no sealed state, memory or schedules; nothing was sent")]
+    /// The broker keeps no sealed state, memory, summaries or schedules.
+    #[error(
+        "this broker keeps no sealed state, memory, summaries or schedules, and could read and \
+         change them, so nothing was sent; send a message instead, or use a mesh on a broker that \
+         keeps them sealed"
+    )]
     ValuesUnserved,
     /// The value cannot be sealed.
     #[error(transparent)]

@@ -11,6 +11,8 @@ const PIN_IN: &str = "in:";
 /// Channels that were joined, or left, there at most.
 const MAX_JOINED: usize = 256;
 
+const NOT_FOR_OTHERS: &str = "everybody joins and leaves channels by themselves there; ask them to";
+
 impl Session {
     /// Joins or leaves a group or topic by telling the broker, which answers nothing.
     pub(in crate::session) fn append_to_existing(
@@ -23,7 +25,7 @@ impl Session {
         let join = match body {
             ChannelBody::Joined { key } if *key == own => true,
             ChannelBody::Left { key } if *key == own => false,
-            _ => return self.done(command, Err(SessionError::NoLog)),
+            _ => return self.done(command, Err(SessionError::NoLog(NOT_FOR_OTHERS))),
         };
         if !name.has_log() {
             return self.done(command, Err(SessionError::NoSuchChannel(name.clone())));

@@ -1,8 +1,8 @@
 //! Whom this peer trusts: by name, for good; or at first use.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::id::PublicKey;
+use crate::id::{Name, PublicKey};
 use crate::session::{CommandId, Reply, Session, SessionError, StoreWork};
 
 /// How the pin of a key begins that somebody said something of; the key in hex follows. The value is
@@ -51,6 +51,18 @@ impl KeyTrust {
             Self::Distrusted => "distrusted",
         }
     }
+}
+
+/// A key that is known in a mesh without a membership log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownKey {
+    /// The member's key.
+    pub key: PublicKey,
+    /// The names that the broker has shown it with, in order; its word alone.
+    pub names: Vec<Name>,
+    /// What is held of it.
+    pub trust: KeyTrust,
 }
 
 /// Whether what another process of this peer wrote under this name counts here at once.
@@ -110,6 +122,33 @@ impl Session {
             _ if self.is_trusted(key) => KeyTrust::Trusted,
             _ => KeyTrust::Pinned,
         })
+    }
+
+    /// The keys that are known, by their order; none in a mesh with a log. The own one is not among
+    /// them.
+    pub(in crate::session) fn known_keys(&self) -> Vec<KnownKey> {
+        let mut all: BTreeMap<PublicKey, (BTreeSet<Name>, bool)> = BTreeMap::new();
+        let named = self
+            .pins
+            .keys()
+            .filter_map(|pin| pin.strip_prefix(PIN_TRUST));
+        for key in named.filter_map(|key| PublicKey::from_hex(key).ok()) {
+            all.entry(key).or_default();
+        }
+        for (name, key, changed) in self.names_known() {
+            let (names, any) = all.entry(key).or_default();
+            names.insert(name);
+            *any |= changed;
+        }
+        all.remove(&self.config.key.public());
+        let known = all.into_iter().filter_map(|(key, (names, changed))| {
+            Some(KnownKey {
+                key,
+                names: names.into_iter().collect(),
+                trust: self.key_trust(&key, changed)?,
+            })
+        });
+        known.collect()
     }
 
     /// Somebody says of a key that it is trusted: from now on, and for good. None in a mesh with a

@@ -2,8 +2,10 @@
 //!
 //! Implements docs/protocol.md, sections "Hello", "Session statements" and "Safety numbers".
 
+mod profile;
 mod statement;
 
+pub use profile::{PROFILE_STATEMENT, statement_of_profile, statement_to_profile};
 pub use statement::{
     MAX_CAPABILITIES, MAX_CAPABILITY, STATEMENT_MAX_TTL_MS, SessionStatement,
     SessionStatementError, SignedSession,

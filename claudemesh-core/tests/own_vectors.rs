@@ -16,6 +16,8 @@
 mod channels;
 #[path = "own_vectors/kept.rs"]
 mod kept;
+#[path = "own_vectors/without_log.rs"]
+mod without_log;
 
 use std::path::PathBuf;
 
@@ -655,6 +657,8 @@ fn make() -> Value {
         "channel_log": channels::channel_log_cases(),
         "channel_key": channels::channel_key_cases(),
         "channel_message": channels::channel_message_cases(),
+        "channel_key_message": without_log::brought_cases(),
+        "profile_statement": without_log::profile_cases(),
         "sealed_value": kept::value_cases(),
         "session_statement": kept::session_cases(),
         "message": message_cases(),

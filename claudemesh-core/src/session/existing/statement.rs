@@ -4,13 +4,10 @@
 use serde_json::Value;
 
 use super::frames;
+use crate::identity::{PROFILE_STATEMENT, statement_of_profile, statement_to_profile};
 use crate::session::{Session, WhoIsHere};
 use crate::wire::{PeerRecord, SignedBlob};
 
-/// How the text begins; the statement in base64url and its signature in hex follow, joined by a dot.
-const PREFIX: &str = "claudemesh-session/1:";
-/// Bytes of such a text at most: a statement has at most 2 KiB.
-const MAX_TEXT: usize = 4_096;
 /// Capabilities of a profile that are looked at, and kept beside the own statement, at most.
 const MAX_ITEMS: usize = 64;
 /// Bytes of a capability of others that is kept in the own profile.
@@ -39,11 +36,6 @@ impl Stated {
     }
 }
 
-/// A statement as the text in a profile.
-fn to_text(blob: &SignedBlob) -> String {
-    format!("{PREFIX}{}.{}", blob.e, blob.sig)
-}
-
 fn capabilities(profile: &Value) -> impl Iterator<Item = &str> {
     let all = profile.get("capabilities").and_then(Value::as_array);
     let all = all.into_iter().flatten().take(MAX_ITEMS);
@@ -52,14 +44,7 @@ fn capabilities(profile: &Value) -> impl Iterator<Item = &str> {
 
 /// The first statement that a profile has, nothing of it checked.
 fn of_profile(profile: &Value) -> Option<SignedBlob> {
-    let mut all = capabilities(profile);
-    let text = all.find_map(|text| text.strip_prefix(PREFIX).filter(|t| t.len() <= MAX_TEXT))?;
-    let (e, sig) = text.split_once('.')?;
-    Some(SignedBlob {
-        e: e.to_owned(),
-        sig: sig.to_owned(),
-        cosig: None,
-    })
+    capabilities(profile).find_map(statement_of_profile)
 }
 
 impl Session {
@@ -94,11 +79,12 @@ impl Session {
         let text = match &stated.text {
             Some(text) => text.clone(),
             None => match self.make_statement(self.now.wall) {
-                Some(blob) => to_text(&blob),
+                Some(blob) => statement_to_profile(&blob),
                 None => return,
             },
         };
-        let kept = listed().filter(|item| !item.starts_with(PREFIX) && item.len() <= MAX_ITEM);
+        let kept =
+            listed().filter(|item| !item.starts_with(PROFILE_STATEMENT) && item.len() <= MAX_ITEM);
         let mut all: Vec<String> = kept.take(MAX_ITEMS - 1).map(str::to_owned).collect();
         // First, so that it is among those that are looked at.
         all.insert(0, text.clone());

@@ -25,7 +25,7 @@ async fn a_statement_in_the_profile_makes_messages_envelopes_and_nothing_goes_wi
     let mut incoming = ben.incoming().await.unwrap();
     // Nobody said that ben's key is fine.
     let refused = refusal(ana.send(ben.key(), "canary-unsaid").await);
-    assert_eq!(refused, SessionError::Unverified(ben.key()));
+    assert_eq!(refused, SessionError::NotTrusted(ben.key()));
     let said = Outgoing::text("hello ben").to_unverified(true);
     let sent = ana.send_message(ben.key(), said).await.unwrap();
     assert!(sent.is_protected());
@@ -182,7 +182,7 @@ async fn a_name_with_another_key_gets_nothing_until_it_is_trusted() {
     ana.distrust(eve.key()).await.unwrap();
     assert_eq!(
         refusal(ana.send(eve.key(), "x").await),
-        SessionError::Unverified(eve.key())
+        SessionError::NotTrusted(eve.key())
     );
     assert!(!broker.shows("canary-changed"));
 }

@@ -471,6 +471,13 @@ pub enum SessionError {
          after comparing safety numbers, or say that this message may go to an unverified member"
     )]
     Unverified(PublicKey),
+    /// In a mesh without a log: nobody said that this key is trusted.
+    #[error(
+        "only the broker says whose key {0} is, and you have not said that you trust it; nothing \
+         was sent. Compare safety numbers and trust it, or say that this message may go to an \
+         unverified member"
+    )]
+    NotTrusted(PublicKey),
     /// In a mesh without a log: the broker shows the recipient under a name that it showed with
     /// another key before.
     #[error(

@@ -64,7 +64,7 @@ impl Session {
             return Err(SessionError::KeyChanged(*to));
         }
         if !message.to_unverified && !self.trusts_at_first_use(to) {
-            return Err(SessionError::Unverified(*to));
+            return Err(SessionError::NotTrusted(*to));
         }
         Ok(())
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use claudemesh_core::Protection;
 use claudemesh_core::id::{PublicKey, Target};
-use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
+use claudemesh_core::peer::{
+    Accepted, Connection, Outgoing, Peer, Receipt, ReceiptError, SendError, Skipped,
+};
 use claudemesh_core::store::SendState;
 use serde_json::json;
 
@@ -36,6 +38,10 @@ pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> 
 
 async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Result<Code, Failure> {
     let to = target(peer, &args.to).await?;
+    if peer.log().is_none() && !peer.is_connected() {
+        // What can be sealed, and for whom, the broker's hello shows; a draft waits for it, too.
+        drop(peer.connected_within(AWAY).await);
+    }
     let protection = match (args.plaintext, &to) {
         (false, _) => Protection::Sealed,
         (true, Target::Channel(_)) => {
@@ -71,8 +77,10 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     {
         return Err(refused);
     }
+    let accepted = accepted(&receipt, state).await;
     let sent = Sent {
-        recipients: recipients(&receipt, state).await,
+        recipients: accepted.as_ref().and_then(|accepted| accepted.recipients),
+        skipped: accepted.and_then(|accepted| accepted.skipped),
         receipt,
         state,
         reached,
@@ -94,11 +102,11 @@ pub(super) async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure>
     Ok(Target::Peer(recipient(peer, wanted).await?))
 }
 
-/// In how many mailboxes it is.
-async fn recipients(receipt: &Receipt, state: SendState) -> Option<u32> {
+/// In how many mailboxes it is, and who cannot read it.
+async fn accepted(receipt: &Receipt, state: SendState) -> Option<Accepted> {
     match state {
         // The answer is here, so this waits for nothing.
-        SendState::Accepted | SendState::Delivered => receipt.accepted().await.ok()?.recipients,
+        SendState::Accepted | SendState::Delivered => receipt.accepted().await.ok(),
         SendState::Queued | SendState::Failed => None,
     }
 }
@@ -109,6 +117,8 @@ struct Sent {
     state: SendState,
     reached: bool,
     recipients: Option<u32>,
+    /// Who is in the channel and cannot read it.
+    skipped: Option<Skipped>,
 }
 
 impl Sent {
@@ -135,6 +145,9 @@ impl Sent {
             "to": to,
             "recipients": self.recipients,
             "protected": self.receipt.is_protected(),
+            "not_for": self.skipped.map(|s| json!({
+                "untrusted": s.untrusted, "legacy": s.legacy,
+            })),
         });
         if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
             fields.insert("reason".to_owned(), json!(reason));
@@ -158,6 +171,13 @@ impl Sent {
             context.out.note(&format!(
                 "It went as bare text: sealed for the key that the broker names as {name}'s, and \
                  not signed."
+            ));
+        }
+        if let Some(skipped) = self.skipped {
+            context.out.warn(&format!(
+                "it is not sealed for all in {name}: {} are not trusted (`claudemesh trust PEER`), \
+                 {} use programs that read no encrypted channels",
+                skipped.untrusted, skipped.legacy
             ));
         }
         Ok(self.advise(context, peer, &name, is_channel))
@@ -211,11 +231,7 @@ impl Sent {
 async fn recipient(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
     match resolve(peer, wanted).await {
         Err(unknown) if unknown.code() == Code::NotFound => {
-            match peer.resolve_unverified(wanted).await {
-                Ok(Some(key)) => Ok(key),
-                Err(several @ SendError::Resolve(_)) => Err(several.into()),
-                _ => Err(unknown),
-            }
+            super::known::find(peer, wanted).await?.ok_or(unknown)
         }
         other => other,
     }

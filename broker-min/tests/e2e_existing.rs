@@ -8,6 +8,8 @@ mod existing;
 mod channels;
 #[path = "existing/direct.rs"]
 mod direct;
+#[path = "existing/legacy.rs"]
+mod legacy;
 #[path = "existing/refusals.rs"]
 mod refusals;
 

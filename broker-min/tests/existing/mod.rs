@@ -127,6 +127,10 @@ impl Existing {
         entry
     }
 
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.addr)
+    }
+
     /// A topic with these members, by the broker's id of it.
     pub fn topic(&self, id: &str, members: &[PublicKey]) -> ChannelName {
         let members = members.iter().copied().collect();

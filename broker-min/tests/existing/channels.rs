@@ -199,6 +199,47 @@ async fn groups_and_topics_are_for_those_whom_the_broker_lists_there() {
 }
 
 #[tokio::test]
+async fn who_leaves_a_group_gets_no_later_key() {
+    let broker = Existing::start().await;
+    let [ana, ben, cem] = people(&broker, ["ana", "ben", "cem"]).await;
+    trust(&[&ana, &ben, &cem], &[&ana, &ben, &cem]).await;
+    let ops = ChannelName::new("@ops").unwrap();
+    for peer in [&ben, &cem] {
+        peer.join_channel(&ops).await.unwrap();
+        peer.peers().await.unwrap();
+    }
+    let mut events = ana.events();
+    let sent = ana.send(ops.clone(), "for both").await.unwrap();
+    assert_eq!(soon(sent.accepted()).await.unwrap().recipients, Some(2));
+    assert_eq!(read(&ben).await.text(), "for both");
+    assert_eq!(read(&cem).await.text(), "for both");
+    ben.leave_channel(&ops).await.unwrap();
+    ben.peers().await.unwrap();
+    // Of groups that broker tells nothing by itself.
+    ana.peers().await.unwrap();
+    let sent = ana.send(ops, "for one").await.unwrap();
+    assert_eq!(soon(sent.accepted()).await.unwrap().recipients, Some(1));
+    assert_eq!(read(&cem).await.text(), "for one");
+    let mut epochs = Vec::new();
+    while epochs.len() < 2 {
+        if let Some(Event::ChannelRekeyed { epoch, .. }) = soon(events.next()).await {
+            epochs.push(epoch);
+        }
+    }
+    assert_eq!(epochs, [1, 2]);
+    assert_eq!(keys_to(&broker, &ana, ben.key()), 1);
+    // Nor does it help that the broker hands it on to who has left.
+    let mut at_ben = ben.events();
+    let seen = broker.seen().into_iter().rev();
+    let mut to_cem = seen.filter(|seen| {
+        let many = !seen.frame["senderMemberPubkey"].is_null();
+        seen.who == cem.key() && seen.way == Way::ToPeer && seen.frame["type"] == "push" && many
+    });
+    broker.tell(ben.key(), &to_cem.next().unwrap().frame);
+    assert_eq!(locked(&mut at_ben).await, "its key is not here yet");
+}
+
+#[tokio::test]
 async fn who_takes_no_envelopes_is_skipped_and_that_is_said() {
     let broker = Existing::start().await;
     let ana = broker.member("ana", 1);

@@ -163,3 +163,44 @@ async fn the_list_of_known_keys_is_kept_and_a_key_that_changed_is_told_loudly() 
     let mut incoming = ben.incoming().await.unwrap();
     assert_eq!(next(&mut incoming).await.text(), "to the old one");
 }
+
+#[tokio::test]
+async fn a_mesh_that_has_a_log_is_not_taken_for_one_without() {
+    let broker = Existing::start().await;
+    let (mut ana, ben) = (broker.member("ana", 1), broker.member("ben", 2));
+    ana.log = Some(true);
+    let ben = peer(&ben).await;
+    let ana = peer_with(&ana, Trust::OnFirstUse, None).await;
+    stated(&broker, &[&ben]).await;
+    ana.peers().await.unwrap();
+    let trusted = ana.trust(ben.key()).await;
+    assert!(
+        matches!(
+            &trusted,
+            Err(PeerError::Session(SessionError::TrustedByLog))
+        ),
+        "{trusted:?}"
+    );
+    let plain = claudemesh_core::Protection::LegacyPlaintext;
+    for message in [
+        Outgoing::text("canary"),
+        Outgoing::text("canary").to_unverified(true),
+    ] {
+        ana.send_message(ben.key(), message)
+            .await
+            .map(drop)
+            .unwrap_err();
+    }
+    for message in [
+        Outgoing::text("canary"),
+        Outgoing::text("canary").protection(plain),
+    ] {
+        let everyone = ChannelName::everyone();
+        ana.send_message(everyone, message)
+            .await
+            .map(drop)
+            .unwrap_err();
+    }
+    assert!(broker.sent(ana.key(), "send").is_empty());
+    assert!(broker.sent(ana.key(), "set_profile").is_empty());
+}

@@ -45,7 +45,7 @@ fn over(store: MemoryStore) -> Rig {
 }
 
 /// On the existing broker.
-fn rig() -> Rig {
+pub(crate) fn rig() -> Rig {
     over(MemoryStore::new())
 }
 

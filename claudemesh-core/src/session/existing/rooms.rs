@@ -111,7 +111,24 @@ impl Session {
     pub(super) fn drive_rooms(&mut self) {
         let names: Vec<ChannelName> = self.existing.rooms.all.keys().cloned().collect();
         for name in names {
+            self.check_room(&name);
             self.drive_room(&name);
+        }
+    }
+
+    /// A key is good no more if the list says that others read now.
+    fn check_room(&mut self, name: &ChannelName) {
+        let is_ready = |room: &Room| room.ready.is_some();
+        if !self.existing.rooms.all.get(name).is_some_and(is_ready) {
+            return;
+        }
+        let readers = self.readers(name).keys;
+        let wanted = audience_hash(&self.config.mesh, name, &readers);
+        let own = self.existing.keys.own(&self.config.key.public(), name);
+        if own.is_none_or(|own| own.audience != wanted)
+            && let Some(room) = self.existing.rooms.all.get_mut(name)
+        {
+            room.ready = None;
         }
     }
 

@@ -160,7 +160,8 @@ impl PeerBuilder {
     /// are: [`Trust::Named`] by default, so only those that [`Peer::trust`] named. With
     /// [`Trust::OnFirstUse`] also every first key that the broker shows under a name: messages go
     /// there without [`Outgoing::to_unverified`](super::Outgoing::to_unverified), and channels are
-    /// sealed for them. In a mesh with a log this changes nothing.
+    /// sealed for them: its broker can then read those, by inventing a member. In a mesh with a log
+    /// this changes nothing.
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self

@@ -95,8 +95,8 @@ impl Peer {
     ///
     /// # Errors
     /// [`PeerError::Closed`]; [`PeerError::Session`] with
-    /// [`SessionError::ValuesUnserved`](crate::session::SessionError::ValuesUnserved) on a broker
-    /// that could read it.
+    /// [`SessionError::ValuesUnserved`](crate::session::SessionError::ValuesUnserved) in a mesh
+    /// without a membership log, whose broker could read it.
     pub async fn set_summary(&self, text: impl Into<String>) -> Result<(), PeerError> {
         let command = Command::SetSummary(text.into());
         self.command(command).await.map(|_| ())

@@ -23,7 +23,8 @@ pub enum Trust {
     Named,
     /// Beside them every key that the broker shows under a name that it did not show with another
     /// key before, unless [`Command::Distrust`](super::super::Command::Distrust) named it. A broker
-    /// that lies from the beginning reads what is sent.
+    /// that lies from the beginning reads what is sent; and one that invents a member, under a new
+    /// name, at any time what is sealed for channels from then on.
     OnFirstUse,
 }
 

@@ -267,6 +267,7 @@ impl Session {
         self.transmit(SetStatus {
             status: self.status.as_str().to_owned(),
             ttl_ms: working.then_some(WORKING_MS),
+            address: None,
         });
     }
 

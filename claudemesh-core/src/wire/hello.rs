@@ -66,6 +66,9 @@ pub struct Hello {
     /// The member's word for this session, passed on to others as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedBlob>,
+    /// Where the session is reached, signed by member and session key; passed on as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
     /// Whether the peer keeps what it is given over a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,
@@ -113,6 +116,7 @@ impl Hello {
             protocol_version: None,
             capabilities: None,
             statement: None,
+            address: None,
             durable: None,
             receive: None,
             presence: None,
@@ -196,6 +200,9 @@ pub struct SessionHello {
     /// As in [`Hello`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedBlob>,
+    /// Where the session is reached, signed by member and session key; passed on as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
     /// As in [`Hello`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,

@@ -94,6 +94,8 @@ impl Session {
         NewInbox {
             kind: Kind::Direct,
             channel: None,
+            to: None,
+            device_of: None,
             sender: opened.sender,
             sender_name: name,
             verified,
@@ -133,6 +135,8 @@ impl Session {
         Ok(NewInbox {
             kind: Kind::Direct,
             channel: None,
+            to: None,
+            device_of: None,
             sender,
             sender_name: name,
             verified: false,
@@ -162,6 +166,8 @@ impl Session {
         NewInbox {
             kind: Kind::Rejected,
             channel: None,
+            to: None,
+            device_of: None,
             sender,
             sender_name: None,
             verified: false,

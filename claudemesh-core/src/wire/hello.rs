@@ -221,6 +221,44 @@ pub struct SessionHello {
 }
 
 impl SessionHello {
+    /// A session hello with the signed fields and nothing else.
+    pub fn new(
+        mesh_id: impl Into<String>,
+        parent_member_pubkey: impl Into<String>,
+        session_pubkey: impl Into<String>,
+        parent_attestation: Attestation,
+        timestamp_ms: u64,
+        signature: impl Into<String>,
+    ) -> Self {
+        Self {
+            mesh_id: mesh_id.into(),
+            parent_member_id: None,
+            parent_member_pubkey: parent_member_pubkey.into(),
+            session_pubkey: session_pubkey.into(),
+            parent_attestation,
+            timestamp: timestamp_ms.into(),
+            signature: signature.into(),
+            display_name: None,
+            session_id: None,
+            pid: None,
+            cwd: None,
+            hostname: None,
+            peer_type: None,
+            channel: None,
+            model: None,
+            groups: None,
+            role: None,
+            capabilities: None,
+            statement: None,
+            address: None,
+            durable: None,
+            receive: None,
+            presence: None,
+            extra: Extra::default(),
+            proof: None,
+        }
+    }
+
     /// The timestamp, where it is a whole number that is not negative.
     pub fn timestamp_ms(&self) -> Option<u64> {
         self.timestamp.as_u64()

@@ -358,7 +358,11 @@ impl Router {
                 model: presence.model.clone(),
                 visible: Some(true),
                 statement: presence.statement.clone(),
-                address: presence.address.as_ref().map(|address| address.blob.clone()),
+                address: presence
+                    .address
+                    .as_ref()
+                    .map(|address| address.blob.clone()),
+                leased: (conn.modern && presence.conn.is_none()).then_some(true),
                 extra: presence
                     .pid
                     .map(|pid| ("pid".to_owned(), pid.into()))

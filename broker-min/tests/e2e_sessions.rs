@@ -3,15 +3,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::time::Duration;
 
 use broker_min::testing::TestMesh;
 use claudemesh_core::config::{SessionIdentity, SessionKeys};
+use claudemesh_core::crypto::{DirectKey, X25519Secret};
+use claudemesh_core::encoding::base64;
 use claudemesh_core::id::Target;
+use claudemesh_core::message::{SealedText, open_bare};
 use claudemesh_core::{
-    Incoming, MeshEntry, Outgoing, Peer, PublicKey, Received, ResolveError, Rule, SendError,
-    SessionId, SessionName, Status, Wake, Who,
+    Incoming, InviteOptions, MeshEntry, Outgoing, Peer, PublicKey, Received, ResolveError, Rule,
+    SendError, SessionId, SessionName, Status, Wake, Who,
 };
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -430,4 +436,47 @@ async fn a_key_that_is_nobodys_is_no_recipient() {
     ana.resolve_session(&PublicKey([0; 32]).to_hex())
         .await
         .unwrap_err();
+}
+
+#[tokio::test]
+async fn a_session_and_an_existing_client_read_each_others_bare_text() {
+    let mesh = TestMesh::start().await.unwrap();
+    let owner = mesh.peer("owner").await.unwrap();
+    let invite = owner.invite(InviteOptions::default()).await.unwrap();
+    let eve = support::key(7);
+    let joined = support::join_legacy(&mesh, &invite.issued.token, &eve, "eve").await;
+    assert_eq!(joined.status, 200, "{joined:?}");
+    let mut raw = support::legacy(&mesh, &eve).await;
+    let bob = mesh.member("bob").await.unwrap();
+    let api = connect(&bob, session(&bob, 1, "api")).await;
+    let text = Outgoing::text("from api").to_unverified(true);
+    let receipt = api.send_message(eve.public(), text).await.unwrap();
+    let push = raw.expect("push").await;
+    // She opens it by the key that the frame names, as hers do.
+    let named = PublicKey::from_hex(push["senderPubkey"].as_str().unwrap()).unwrap();
+    let shared = |key: &PublicKey| DirectKey::agree(&X25519Secret::of(&eve), key).unwrap();
+    let sealed = SealedText {
+        nonce: push["nonce"].as_str().unwrap().to_owned(),
+        ciphertext: push["ciphertext"].as_str().unwrap().to_owned(),
+    };
+    assert_eq!(open_bare(&shared(&named), &sealed).unwrap(), "from api");
+    raw.json(json!({ "type": "client_ack", "brokerMessageId": push["messageId"] }))
+        .await;
+    soon(receipt.delivered()).await.unwrap();
+    // She writes to the session, and to its member.
+    let mut incoming = api.incoming().await.unwrap();
+    for (n, to) in [(3, api.address()), (4, api.key())] {
+        let sealed = shared(&to).seal(&[n; 24], b"hello").unwrap();
+        let (nonce, sealed) = (base64(&[n; 24]), base64(&sealed));
+        raw.json(
+            json!({ "type": "send", "id": "s", "targetSpec": to, "priority": "now",
+                         "nonce": nonce, "ciphertext": sealed }),
+        )
+        .await;
+        let message = next(&mut incoming).await;
+        assert_eq!(message.text(), "hello");
+        assert!(!message.protected && !message.from.verified);
+        let own = Some(to).filter(|to| *to == api.address());
+        assert_eq!(message.to_session, own);
+    }
 }

@@ -93,7 +93,7 @@ fn a_session_that_cannot_be_is_an_error_that_says_why() {
         (["inbox", "--as", ".hidden"], "not beginning with '.'"),
     ] {
         let said = bob.run(&args);
-        assert_eq!(said.code, 2, "{said:?}");
+        assert_eq!(said.code, 3, "{said:?}");
         assert!(said.err.contains(words), "{said:?}");
     }
     let said = ana.run(&["send", "bob/nobody", "hello"]);
@@ -109,7 +109,7 @@ fn a_session_that_cannot_be_is_an_error_that_says_why() {
         .join(format!("{ID}.json"));
     std::fs::write(&file, "not a key").unwrap();
     let said = bob.run(&["inbox", "--session", ID]);
-    assert_eq!(said.code, 3, "{said:?}");
+    assert_eq!(said.code, 10, "{said:?}");
     assert!(said.err.contains("move it aside"), "{said:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "not a key");
 }
@@ -163,7 +163,7 @@ fn rules_say_whose_messages_are_unread() {
     bob.json(0, &["requests", "accept", id(2)]);
     assert_eq!(bob.inbox(&[]), ["three"]);
     for (args, code) in [
-        (["policy", "set", "ana", "deny"], 2),
+        (["policy", "set", "ana", "deny"], 3),
         (["policy", "set", "nobody", "mute"], 5),
     ] {
         let said = bob.run(&args);

@@ -230,10 +230,7 @@ async fn whoever_only_names_a_session_key_is_handed_nothing_sealed_for_it() {
     assert_eq!(next(&mut incoming).await.text(), "for bob alone");
     soon(receipt.delivered()).await.unwrap();
     // The one that only named it was shut out when the key was proven, without a push.
-    loop {
-        match raw.next().await {
-            support::Got::Frame(frame) => assert_ne!(frame["type"], "push", "{frame}"),
-            _ => break,
-        }
+    while let support::Got::Frame(frame) = raw.next().await {
+        assert_ne!(frame["type"], "push", "{frame}");
     }
 }

@@ -15,6 +15,7 @@ mod inbox;
 mod invite;
 mod join;
 mod kept;
+mod known;
 mod leave;
 mod list;
 mod listen;

@@ -1,7 +1,7 @@
 //! The program as a person or a script uses it, against a real broker in a process of its own.
 
 // A test that cannot go on is to end there.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "cli/common.rs"]
 mod common;
@@ -14,6 +14,8 @@ mod channels;
 mod delivery;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "../../../broker-min/tests/existing/mod.rs"]
+mod existing;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/kept.rs"]
@@ -41,3 +43,5 @@ mod streams;
 mod verbs;
 #[path = "cli/walk.rs"]
 mod walk;
+#[path = "cli/without_log.rs"]
+mod without_log;

@@ -16,6 +16,8 @@
 mod channels;
 #[path = "own_vectors/kept.rs"]
 mod kept;
+#[path = "own_vectors/sessions.rs"]
+mod sessions;
 #[path = "own_vectors/without_log.rs"]
 mod without_log;
 
@@ -661,6 +663,8 @@ fn make() -> Value {
         "profile_statement": without_log::profile_cases(),
         "sealed_value": kept::value_cases(),
         "session_statement": kept::session_cases(),
+        "session_address": sessions::address_cases(),
+        "attributes": sessions::attribute_cases(),
         "message": message_cases(),
         "hello_proof": hello_cases(),
         "log_read_proof": log_read_cases(),

@@ -16,6 +16,8 @@ const MAX_RETRY_MS: u64 = 3_600_000;
 /// What was asked.
 pub(super) enum Asked {
     Peers(CommandId),
+    /// How the sessions of this member are called.
+    Names,
     /// For the session itself.
     Here,
     /// Whether a message has arrived, by the broker's id.
@@ -92,18 +94,20 @@ impl Session {
     }
 
     pub(super) fn peers_list(&mut self, mut list: PeersList) {
-        let command = match self.requests.take(list.req_id.as_deref()) {
-            Some(Asked::Peers(command)) => Some(command),
-            Some(Asked::Here) => None,
-            _ => return,
+        let asked = self.requests.take(list.req_id.as_deref());
+        let Some(asked @ (Asked::Peers(_) | Asked::Here | Asked::Names)) = asked else {
+            return;
         };
         for record in &mut list.peers {
             self.show_summary(record);
             self.statement_of_profile(record);
         }
         let here = self.judge_list(list);
-        self.note_here(&here, command.is_none());
-        if let Some(command) = command {
+        self.note_here(&here, matches!(asked, Asked::Here));
+        if matches!(asked, Asked::Names) {
+            self.check_own_name();
+        }
+        if let Asked::Peers(command) = asked {
             self.done(command, Ok(Reply::Peers(Box::new(here))));
         }
     }
@@ -192,7 +196,7 @@ impl Session {
             | Asked::Schedule(Some(command))
             | Asked::Schedules(command)
             | Asked::CancelScheduled(command) => self.done(command, Err(error)),
-            Asked::Schedule(None) => {}
+            Asked::Schedule(None) | Asked::Names => {}
             Asked::Outcomes(_) => self.outcomes_failed(),
         }
     }

@@ -35,6 +35,8 @@ mod quickstart;
 #[cfg(unix)]
 #[path = "cli/self_host.rs"]
 mod self_host;
+#[path = "cli/sessions.rs"]
+mod sessions;
 #[path = "cli/streams.rs"]
 mod streams;
 #[path = "cli/verbs.rs"]

@@ -144,10 +144,12 @@ impl Session {
             return None;
         }
         Some(match self.open_envelope(push, sender, sealed) {
-            Ok(opened) => {
+            Ok((opened, to)) => {
                 // Signed by that key, for this mesh and peer: it understands envelopes.
                 self.pin_envelope(&sender);
-                Ok(self.row(push, &opened, name, false))
+                let mut row = self.row(push, &opened, name, false);
+                row.to = to;
+                Ok(row)
             }
             Err(error) => Err(error.to_string()),
         })

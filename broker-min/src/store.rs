@@ -4,9 +4,14 @@
 //! metadata; its types cannot express a key or a text. Every implementation passes the one suite
 //! in [`conformance`].
 
+mod cache;
+mod chains;
 mod channels;
 pub mod conformance;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod postgres_url;
 mod rows;
 mod sqlite;
 mod values;
@@ -16,6 +21,9 @@ pub use channels::{
     ChannelOp, ChannelQuery, ChannelRow, HistoryRow, HistoryRows, KeyCopy, KeyRow, Many,
 };
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+pub use postgres_url::{PostgresUrl, PostgresUrlError, StoreTls};
 pub use rows::{
     Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
     MeshRows, PageRow, SendOutcome, StoreInfo,
@@ -88,6 +96,22 @@ pub enum StoreError {
     ReadOnly {
         /// The store's file.
         path: String,
+    },
+    /// Another broker uses the schema of a database.
+    #[error(
+        "{path} is in use by another broker; stop it, or choose another schema with ?schema=NAME"
+    )]
+    Held {
+        /// Where it is.
+        path: String,
+    },
+    /// The database cannot be reached. Nothing of the call is kept.
+    #[error("{path} cannot be reached ({why}); the broker goes on by itself when it is back")]
+    Away {
+        /// Where it should be.
+        path: String,
+        /// What was said of it.
+        why: String,
     },
     /// Whether the transaction was kept is not known: nothing may be acknowledged.
     #[error("{path}: it is not known whether the last write was kept: {why}")]
@@ -352,6 +376,12 @@ pub trait BrokerStore: Send + 'static {
     /// [`StoreError`].
     fn probe(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Whether it can be used after a [`StoreError::Unknown`]: its next commit begins from what was
+    /// kept, whatever that is.
+    fn goes_on(&self) -> bool {
+        false
     }
 
     /// Moves what the write-ahead log holds into the file, where there is one. The store does so

@@ -22,10 +22,10 @@ use claudemesh_core::id::MeshId;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use self::admin::{GcReport, MeshInfo, backup, export, gc, inspect, restore};
-use self::cache::Cache;
 pub(crate) use self::schema::format_of_file;
 pub use self::verify::{AuditFault, AuditReport, verify_audit};
 use self::wal::Checkpoints;
+use super::cache::Cache;
 use super::{BrokerStore, Op, Outcome, StoreError, StoreReader};
 
 /// What an accepted message survives.

@@ -14,7 +14,9 @@ mod postgres;
 mod postgres_url;
 mod rows;
 mod sqlite;
+mod tables;
 mod values;
+mod verify;
 
 pub(crate) use channels::is_topic;
 pub use channels::{
@@ -23,20 +25,22 @@ pub use channels::{
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
-pub use postgres_url::{PostgresUrl, PostgresUrlError, StoreTls};
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::admin as postgres_admin;
+pub use postgres_url::{PostgresUrl, PostgresUrlError, StoreText, StoreTls};
 pub use rows::{
     Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
     MeshRows, PageRow, SendOutcome, StoreInfo,
 };
 pub(crate) use sqlite::format_of_file;
 pub use sqlite::{
-    AuditFault, AuditReport, Durability, GcReport, MeshInfo, SqliteStore, backup, export, gc,
-    inspect, restore, verify_audit,
+    Durability, GcReport, MeshInfo, SqliteStore, backup, export, gc, inspect, restore,
 };
 pub(crate) use values::json_len;
 pub use values::{
     Fire, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
 };
+pub use verify::{AuditFault, AuditReport, verify_audit, verify_audit_pinned};
 
 use claudemesh_core::id::{KeyId, MeshId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;

@@ -170,7 +170,7 @@ fn postgres_does_what_memory_does() {
         return;
     };
     let config = ProptestConfig {
-        cases: 48,
+        cases: 24,
         ..ProptestConfig::default()
     };
     let commits = vec((vec(op(), 0..24), any::<bool>(), time()), 1..12);
@@ -185,7 +185,11 @@ fn postgres_does_what_memory_does() {
                 let (expected, found) =
                     (model.commit(&ops).unwrap(), store_now.commit(&ops).unwrap());
                 prop_assert_eq!(sorted(found), sorted(expected));
-                same(&*store_now.reader().unwrap(), &*model.reader().unwrap(), now)?;
+                same(
+                    &*store_now.reader().unwrap(),
+                    &*model.reader().unwrap(),
+                    now,
+                )?;
                 if reopen {
                     drop(store.take());
                     store = Some(open());

@@ -5,9 +5,11 @@
 //! remembers is thrown away then. If another broker had the schema meanwhile, this one does not go
 //! on: what its router knows is no longer true.
 
+pub(crate) mod admin;
 mod audit;
 mod batch;
 mod channels;
+mod copy;
 mod line;
 mod load;
 mod meshes;
@@ -116,8 +118,12 @@ impl PostgresStore {
                 return Err(Fault::Lost(why.clone()));
             }
             let opened = Line::open(&self.target, true).and_then(|mut line| {
-                self.process = lock(&mut line, &self.target, self.process)?;
-                let holder: i64 = get(&line.one("SELECT holder FROM meta", &[])?, 0)?;
+                // Another one that has the schema now, or had it, is seen without its lock.
+                let mut holder = holder(&mut line)?;
+                if holder == self.holder {
+                    self.process = lock(&mut line, &self.target, self.process)?;
+                    holder = self::holder(&mut line)?;
+                }
                 Ok((line, holder))
             });
             let (line, holder) = match opened {
@@ -233,6 +239,11 @@ fn target(url: &PostgresUrl, durability: Durability) -> Result<Target, StoreErro
     })
 }
 
+/// Who uses the schema, or used it last.
+fn holder(line: &mut Line) -> Result<i64, Fault> {
+    get(&line.one("SELECT holder FROM meta", &[])?, 0)
+}
+
 /// Takes the advisory lock of the schema; it is held until the connection ends. A connection of
 /// our own that the server has not missed yet, its process being `before`, is ended. Gives the
 /// server's process.
@@ -240,10 +251,7 @@ fn lock(line: &mut Line, target: &Target, before: i32) -> Result<i32, Fault> {
     let key = lock_key(&target.schema);
     let until = Instant::now() + PATIENCE;
     loop {
-        let row = line.one(
-            "SELECT pg_try_advisory_lock($1), pg_backend_pid()",
-            &[&key],
-        )?;
+        let row = line.one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&key])?;
         if get(&row, 0)? {
             return get(&row, 1);
         }

@@ -9,6 +9,35 @@ use std::str::FromStr;
 /// What the tables are in, if nothing else is said.
 const SCHEMA: &str = "claudemesh";
 
+/// A text of an operator that may be a [`PostgresUrl`] with a password: it is not shown. Any text
+/// passes, since a message about one that does not would repeat it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreText(String);
+
+impl std::fmt::Debug for StoreText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreText")
+    }
+}
+
+impl FromStr for StoreText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl StoreText {
+    /// What it says.
+    ///
+    /// # Errors
+    /// [`PostgresUrlError`].
+    pub fn url(&self) -> Result<PostgresUrl, PostgresUrlError> {
+        self.0.parse()
+    }
+}
+
 /// How the way to PostgreSQL is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -157,7 +186,11 @@ impl FromStr for PostgresUrl {
             "" => format!("postgres://{before}"),
             query => format!("postgres://{before}?{query}"),
         };
-        let place = if hosts.is_empty() { "localhost" } else { &hosts };
+        let place = if hosts.is_empty() {
+            "localhost"
+        } else {
+            &hosts
+        };
         Ok(Self {
             plain,
             label: format!("PostgreSQL at {place}/{database}, schema {schema}"),
@@ -194,8 +227,12 @@ fn is_here(host: &str) -> bool {
         None => decoded.split(':').next().unwrap_or_default(),
     };
     name == "localhost"
-        || decoded.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-        || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        || decoded
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        || name
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 /// Takes `%41` for `A`.
@@ -258,7 +295,11 @@ mod tests {
             ("postgres://db.example/x", StoreTls::VerifyFull, true),
             ("postgres://localhost/x", StoreTls::Prefer, false),
             ("postgres://[::1]:5432/x", StoreTls::Prefer, false),
-            ("postgres://127.0.0.1,10.0.0.1/x", StoreTls::VerifyFull, true),
+            (
+                "postgres://127.0.0.1,10.0.0.1/x",
+                StoreTls::VerifyFull,
+                true,
+            ),
             ("postgres:///x?host=%2Frun%2Fpg", StoreTls::Prefer, false),
             ("postgres://%2Frun%2Fpg/x", StoreTls::Prefer, false),
             ("postgres:///x?host=db", StoreTls::VerifyFull, true),

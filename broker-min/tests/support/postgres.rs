@@ -52,6 +52,17 @@ impl Server {
         }
     }
 
+    /// What statements say, row by row.
+    pub fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        query(&self.0, sql)
+    }
+
+    /// Its password.
+    pub fn password(&self) -> &str {
+        let before = self.0.rsplit_once('@').unwrap().0;
+        before.rsplit_once(':').unwrap().1
+    }
+
     /// The URL with other parameters.
     pub fn with(&self, host: &str, parameters: &str) -> String {
         format!("{}?{parameters}", self.0.replace("127.0.0.1", host))
@@ -76,6 +87,20 @@ impl Schema {
         &self.text
     }
 
+    /// The URL without its password, which stands in a file that is made in `dir`.
+    pub fn with_passfile(&self, dir: &std::path::Path) -> String {
+        let (user, rest) = self.text.rsplit_once('@').unwrap();
+        let (user, password) = user.rsplit_once(':').unwrap();
+        let file = dir.join("pgpass");
+        std::fs::write(&file, format!("*:*:*:*:{password}\n")).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        format!("{user}@{rest}&passfile={}", file.display())
+    }
+
     /// A connection that looks at, or changes, what the store keeps.
     pub fn sql(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         let sql = format!("SET search_path = {}; {sql}", self.name);
@@ -87,7 +112,8 @@ impl Drop for Schema {
     fn drop(&mut self) {
         let server = self.server.clone();
         let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name);
-        let _ = std::thread::spawn(move || std::panic::catch_unwind(|| query(&server, &sql))).join();
+        let _ =
+            std::thread::spawn(move || std::panic::catch_unwind(|| query(&server, &sql))).join();
     }
 }
 

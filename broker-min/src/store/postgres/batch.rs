@@ -20,11 +20,7 @@ use crate::store::rows::{audit_metadata, class_number, priority};
 use crate::store::{Accept, Delivery, Expired, Many, Op, Outcome};
 
 /// Begins the transaction and does all operations; the caller commits it or rolls it back.
-pub(super) fn apply(
-    line: &mut Line,
-    cache: &mut Cache,
-    ops: &[Op],
-) -> Result<Vec<Outcome>, Fault> {
+pub(super) fn apply(line: &mut Line, cache: &mut Cache, ops: &[Op]) -> Result<Vec<Outcome>, Fault> {
     line.batch("BEGIN")?;
     let before = match cache.counters {
         Some(counters) => counters,
@@ -317,7 +313,8 @@ impl<'ops> Batch<'_, 'ops> {
         let mut parties = vec![&accept.sender];
         parties.extend(recipients);
         self.intern_all(&accept.mesh, &parties)?;
-        let number = |cache: &Cache, key| cache.known(&accept.mesh, key).ok_or_else(|| bad("party"));
+        let number =
+            |cache: &Cache, key| cache.known(&accept.mesh, key).ok_or_else(|| bad("party"));
         let sender = number(self.cache, &accept.sender)?;
         self.counters.head += 1;
         let seq = int(self.counters.head);
@@ -620,8 +617,10 @@ impl<'ops> Batch<'_, 'ops> {
              WHERE mailbox = ANY ($1) GROUP BY mailbox, sender",
             &[&wanted],
         )?;
-        let mut loads: HashMap<i64, Vec<(i64, u64, u64)>> =
-            wanted.into_iter().map(|mailbox| (mailbox, Vec::new())).collect();
+        let mut loads: HashMap<i64, Vec<(i64, u64, u64)>> = wanted
+            .into_iter()
+            .map(|mailbox| (mailbox, Vec::new()))
+            .collect();
         for row in rows {
             let load = (get(&row, 1)?, uint(get(&row, 2)?), uint(get(&row, 3)?));
             loads.entry(get(&row, 0)?).or_default().push(load);

@@ -64,7 +64,10 @@ fn append(
         return Ok(Outcome::NotThere);
     }
     let id = intern(line, mesh, channel)?;
-    let row = line.one("SELECT max(seq) FROM channel_log WHERE channel = $1", &[&id])?;
+    let row = line.one(
+        "SELECT max(seq) FROM channel_log WHERE channel = $1",
+        &[&id],
+    )?;
     let head = uint(get::<Option<i64>>(&row, 0)?.unwrap_or(0));
     if seq != head + 1 {
         return Ok(Outcome::Conflict { head });
@@ -174,14 +177,6 @@ pub(super) fn say(line: &mut Line, accept: &Accept, seq: i64, sender: i64) -> Re
         )?;
     }
     Ok(())
-}
-
-/// How many recipients a message to a channel had, and for how many it failed, if for any.
-pub(super) fn fanout(line: &mut Line, seq: i64) -> Result<Option<(u32, u32)>, Fault> {
-    let row = line.row("SELECT of_many, failed FROM fanout WHERE seq = $1", &[&seq])?;
-    let narrow = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-    row.map(|row| Ok((narrow(get(&row, 0)?), narrow(get(&row, 1)?))))
-        .transpose()
 }
 
 /// Forgets what is old: history, counts of failures, and the copies of one key.

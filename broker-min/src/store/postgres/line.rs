@@ -24,6 +24,8 @@ use crate::store::{Durability, StoreError};
 const CONNECT: Duration = Duration::from_secs(5);
 /// For how long an answer is waited for; the server gives up before.
 const ANSWER: Duration = Duration::from_secs(40);
+/// The same where an operator waits: whoever has had enough stops the command.
+const FOREVER: Duration = Duration::from_secs(86_400);
 /// For how long a connection takes leave.
 const LEAVE: Duration = Duration::from_millis(200);
 
@@ -119,12 +121,10 @@ pub(super) struct Target {
 
 impl Target {
     /// Reads the URL, its passfile and the authorities.
-    pub(super) fn new(
-        url: &PostgresUrl,
-        durability: Durability,
-    ) -> Result<Self, PostgresUrlError> {
+    pub(super) fn new(url: &PostgresUrl, durability: Durability) -> Result<Self, PostgresUrlError> {
         // What the library says of a URL may repeat a part of it.
-        let unreadable = |_| PostgresUrlError("its host, port or a parameter cannot be read".into());
+        let unreadable =
+            |_| PostgresUrlError("its host, port or a parameter cannot be read".into());
         let mut config: Config = url.plain.parse().map_err(unreadable)?;
         if config.get_hosts().is_empty() {
             config.host("localhost");
@@ -143,7 +143,7 @@ impl Target {
             config.connect_timeout(CONNECT);
         }
         if config.get_application_name().is_none() {
-            config.application_name("broker-min");
+            config.application_name(format!("broker-min {}", url.schema));
         }
         config
             .tcp_user_timeout(Duration::from_secs(20))
@@ -173,6 +173,7 @@ pub(super) struct Line {
     client: Option<Client>,
     driving: Option<JoinHandle<()>>,
     prepared: HashMap<&'static str, Statement>,
+    answer: Duration,
 }
 
 impl Line {
@@ -187,6 +188,7 @@ impl Line {
             client: None,
             driving: None,
             prepared: HashMap::new(),
+            answer: if bounded { ANSWER } else { FOREVER },
         };
         let config = &target.config;
         let connected = line.wait(async {
@@ -231,7 +233,7 @@ impl Line {
         let runtime = self.runtime.as_ref();
         let runtime = runtime.ok_or_else(|| Fault::Lost("the connection is closed".to_owned()))?;
         runtime.block_on(async {
-            match tokio::time::timeout(ANSWER, work).await {
+            match tokio::time::timeout(self.answer, work).await {
                 Ok(done) => done,
                 Err(_) => Err(Fault::Lost("it did not answer in time".to_owned())),
             }
@@ -260,7 +262,11 @@ impl Line {
     }
 
     /// All rows of an answer.
-    pub(super) fn rows(&mut self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, Fault> {
+    pub(super) fn rows(
+        &mut self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, Fault> {
         let statement = self.statement(sql)?;
         let client = self.client()?;
         self.wait(async { Ok(client.query(&statement, params).await?) })
@@ -285,6 +291,19 @@ impl Line {
         let statement = self.statement(sql)?;
         let client = self.client()?;
         self.wait(async { Ok(client.execute(&statement, params).await?) })
+    }
+
+    /// Does something once: it is not prepared for a second time.
+    pub(super) fn execute_once(&self, sql: &str, params: Params<'_>) -> Result<(), Fault> {
+        let client = self.client()?;
+        self.wait(async { Ok(client.execute(sql, params).await?) })
+            .map(drop)
+    }
+
+    /// Asks something once.
+    pub(super) fn rows_once(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Fault> {
+        let client = self.client()?;
+        self.wait(async { Ok(client.query(sql, params).await?) })
     }
 
     /// Does many things in order without waiting for one before the next is sent.

@@ -179,11 +179,7 @@ fn info(line: &mut Line) -> Result<StoreInfo, Fault> {
     })
 }
 
-fn outcomes(
-    line: &mut Line,
-    sender: &PublicKey,
-    seqs: &[u64],
-) -> Result<Vec<SendOutcome>, Fault> {
+fn outcomes(line: &mut Line, sender: &PublicKey, seqs: &[u64]) -> Result<Vec<SendOutcome>, Fault> {
     let head = info(line)?.head;
     let wanted: Vec<i64> = seqs.iter().map(|seq| int(*seq)).collect();
     // Who waits, who failed first and why, and how it went with the others, for all at once.

@@ -45,7 +45,12 @@ pub(super) fn password(
         Some(Host::Tcp(name)) => name.as_str(),
         _ => "localhost",
     };
-    let port = config.get_ports().first().copied().unwrap_or(5432).to_string();
+    let port = config
+        .get_ports()
+        .first()
+        .copied()
+        .unwrap_or(5432)
+        .to_string();
     let user = config.get_user().unwrap_or_default();
     let database = config.get_dbname().unwrap_or(user);
     let wanted = [host, &port, database, user];

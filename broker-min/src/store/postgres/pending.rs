@@ -15,7 +15,7 @@ use crate::store::chains::{Event, Link};
 /// Rows that wait to be written.
 #[derive(Default)]
 pub(super) struct Pending<'ops> {
-    messages: (Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>, Vec<&'ops [u8]>),
+    messages: ([Vec<i64>; 4], Vec<&'ops [u8]>),
     deliveries: [Vec<i64>; 6],
     accepted: ([Vec<i64>; 5], Vec<Vec<u8>>),
     audit: Audit,
@@ -42,7 +42,7 @@ struct Audit {
 impl<'ops> Pending<'ops> {
     /// A message: seq, sender, waiting, of how many.
     pub(super) fn message(&mut self, row: (i64, i64, i64, i64), tail: &'ops [u8]) {
-        let (seqs, senders, waiting, of_many, tails) = &mut self.messages;
+        let ([seqs, senders, waiting, of_many], tails) = &mut self.messages;
         seqs.push(row.0);
         senders.push(row.1);
         waiting.push(row.2);
@@ -114,8 +114,11 @@ impl<'ops> Pending<'ops> {
         waiting: impl Fn(&i64) -> i64,
     ) -> Result<(), Fault> {
         let rows = std::mem::take(self);
-        let (done, open): (Vec<i64>, Vec<i64>) =
-            rows.changed.iter().copied().partition(|seq| waiting(seq) == 0);
+        let (done, open): (Vec<i64>, Vec<i64>) = rows
+            .changed
+            .iter()
+            .copied()
+            .partition(|seq| waiting(seq) == 0);
         let left: Vec<i64> = open.iter().map(&waiting).collect();
         let fanouts: [Vec<i64>; 4] = [
             rows.fanouts.keys().copied().collect(),
@@ -125,12 +128,20 @@ impl<'ops> Pending<'ops> {
         ];
         let (m, d, a, g) = (&rows.messages, &rows.deliveries, &rows.accepted, &rows.gone);
         let (u, n, f) = (&rows.audit, &rows.notices, &fanouts);
-        let messages: [&(dyn ToSql + Sync); 5] = [&m.0, &m.1, &m.2, &m.3, &m.4];
+        let messages: [&(dyn ToSql + Sync); 5] = [&m.0[0], &m.0[1], &m.0[2], &m.0[3], &m.1];
         let deliveries: [&(dyn ToSql + Sync); 6] = [&d[0], &d[1], &d[2], &d[3], &d[4], &d[5]];
         let accepted: [&(dyn ToSql + Sync); 6] =
             [&a.0[0], &a.1, &a.0[1], &a.0[2], &a.0[3], &a.0[4]];
         let audit: [&(dyn ToSql + Sync); 10] = [
-            &u.id, &u.mesh, &u.event, &u.actor, &u.target, &u.metadata, &u.at, &u.chain, &u.n,
+            &u.id,
+            &u.mesh,
+            &u.event,
+            &u.actor,
+            &u.target,
+            &u.metadata,
+            &u.at,
+            &u.chain,
+            &u.n,
             &u.hash,
         ];
         let gone: [&(dyn ToSql + Sync); 3] = [&g[0], &g[1], &g[2]];
@@ -140,7 +151,7 @@ impl<'ops> Pending<'ops> {
         let lessened: [&(dyn ToSql + Sync); 2] = [&open, &left];
         // What comes is written before what goes: a row may do both in one batch.
         let all: [(bool, &'static str, Params<'_>); 9] = [
-            (m.0.is_empty(), MESSAGES, &messages),
+            (m.1.is_empty(), MESSAGES, &messages),
             (d[0].is_empty(), DELIVERIES, &deliveries),
             (a.1.is_empty(), ACCEPTED, &accepted),
             (u.id.is_empty(), AUDIT, &audit),

@@ -15,7 +15,7 @@ pub(super) const STEPS: &[&str] = &[FORMAT_1];
 const FORMAT_1: &str = r#"
 CREATE TABLE meta (
     one BIGINT PRIMARY KEY CHECK (one = 1),
-    format BIGINT NOT NULL,
+    format BIGINT NOT NULL DEFAULT 0,
     holder BIGINT NOT NULL DEFAULT 0,
     store TEXT NOT NULL,
     id_secret BYTEA NOT NULL,
@@ -234,7 +234,7 @@ pub(super) const NUMBERED: [&str; 9] = [
 
 /// What a schema holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(super) enum Found {
     /// No tables.
     Nothing,
     /// A broker's tables of this format.
@@ -360,4 +360,73 @@ fn create_schema(line: &mut Line, target: &Target) -> Result<(), Fault> {
             }),
             other => other,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Durability;
+
+    /// A schema of its own on the server for tests; without one, says that `test` is skipped.
+    #[allow(clippy::print_stderr, reason = "what is skipped is said")]
+    fn opened(test: &str) -> Option<(Target, Line)> {
+        let Some(url) = std::env::var("CLAUDEMESH_TEST_POSTGRES")
+            .ok()
+            .filter(|it| !it.is_empty())
+        else {
+            eprintln!("SKIPPED {test}: no PostgreSQL; scripts/postgres run cargo test … runs it");
+            return None;
+        };
+        let url = format!("{url}?schema={test}").parse().unwrap();
+        let target = Target::new(&url, Durability::Power).unwrap();
+        let line = Line::open(&target, true).unwrap();
+        line.batch(&format!("DROP SCHEMA IF EXISTS {test} CASCADE"))
+            .unwrap();
+        Some((target, line))
+    }
+
+    #[test]
+    fn older_tables_are_migrated_at_once_or_not_at_all() {
+        let Some((target, mut line)) = opened("older_tables_are_migrated") else {
+            return;
+        };
+        let one = &STEPS[..1];
+        prepare(&mut line, &target, one).unwrap();
+        line.batch("UPDATE meta SET head = 7").unwrap();
+        let broken: &[&'static str] = &[FORMAT_1, "DROP TABLE notice; SELECT nonsense"];
+        prepare(&mut line, &target, broken).unwrap_err();
+        line.batch("DELETE FROM notice").unwrap();
+        let two: &[&'static str] = &[FORMAT_1, "ALTER TABLE meta ADD COLUMN extra BIGINT"];
+        prepare(&mut line, &target, two).unwrap();
+        line.batch("UPDATE meta SET extra = 1 WHERE head = 7")
+            .unwrap();
+        let found = recognise(&mut line, &target, two).unwrap();
+        assert_eq!(found, Found::Format(2));
+        let newer = prepare(&mut line, &target, one).unwrap_err();
+        assert!(matches!(
+            newer,
+            Fault::Store(StoreError::Newer {
+                found: 2,
+                supported: 1,
+                ..
+            })
+        ));
+
+        // Ended in the middle by the server, as SIGKILL to either side does.
+        let three: &[&'static str] = &[
+            two[0],
+            two[1],
+            "DROP TABLE notice; SELECT pg_terminate_backend(pg_backend_pid())",
+        ];
+        assert!(matches!(
+            prepare(&mut line, &target, three),
+            Err(Fault::Lost(_))
+        ));
+        let mut line = Line::open(&target, true).unwrap();
+        line.batch("DELETE FROM notice").unwrap();
+        let found = recognise(&mut line, &target, two).unwrap();
+        assert_eq!(found, Found::Format(2));
+        line.batch("DROP SCHEMA older_tables_are_migrated CASCADE")
+            .unwrap();
+    }
 }

@@ -132,7 +132,11 @@ impl<'ops> Batch<'_, 'ops> {
         };
         let version = kept.as_ref().map_or(0, |kept| kept.0);
         let request = set.request.as_ref().map(<[u8; 16]>::as_slice);
-        if request.is_some() && kept.as_ref().is_some_and(|kept| kept.1.as_deref() == request) {
+        if request.is_some()
+            && kept
+                .as_ref()
+                .is_some_and(|kept| kept.1.as_deref() == request)
+        {
             return Ok(Outcome::Kept(version));
         }
         let lower = row.version != 0 && row.version < version;
@@ -345,11 +349,7 @@ impl<'ops> Batch<'_, 'ops> {
 }
 
 /// The schedules of a removed member go with it.
-pub(super) fn drop_schedules(
-    line: &mut Line,
-    mesh: i64,
-    member: &PublicKey,
-) -> Result<(), Fault> {
+pub(super) fn drop_schedules(line: &mut Line, mesh: i64, member: &PublicKey) -> Result<(), Fault> {
     line.execute(
         "DELETE FROM schedule WHERE mesh = $1 AND member = $2",
         &[&mesh, &member.as_bytes().as_slice()],

@@ -76,7 +76,6 @@ impl Cache {
             self.remember_load(mailbox, senders);
         }
         self.known_load(mailbox)
-            .map(|load| &*load)
             .ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 

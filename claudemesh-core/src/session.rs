@@ -8,10 +8,12 @@
 //! What needs durability is not put out before the store has answered: a message is handed to the
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
+mod addresses;
 mod answers;
 mod audit;
 mod bare;
 mod channels;
+mod existing;
 mod first_use;
 mod gossip;
 mod inbox;
@@ -27,6 +29,8 @@ mod statements;
 mod types;
 mod values;
 
+pub use addresses::OwnSession;
+pub use existing::{KeyTrust, KnownKey, Trust};
 pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
@@ -73,6 +77,8 @@ enum StoreWork {
     /// What a schedule of this peer's own has sent.
     Due(outbox::Enqueued, ScheduleTaken),
     Answered(CommandId, Reply),
+    /// A key that this peer made for a channel, without a log.
+    RoomKey(crate::id::ChannelName, KeyId),
     /// Must be kept in the end: tried again if it fails.
     Kept(Vec<PeerOp>),
 }
@@ -87,6 +93,9 @@ enum LoadWork {
     Refresh(CommandId),
     /// Locked messages under this key; none: all, whose keys are to be asked for.
     Locked(Option<KeyId>),
+    /// What another process of this peer trusts, and the keys that it got.
+    Pins,
+    RoomKeys,
     /// Entries of the log that the broker has lost.
     Repost(u64),
     /// Entries of channels' logs that it has lost.
@@ -104,6 +113,8 @@ pub struct Session {
     storing: HashMap<StoreToken, StoreWork>,
     loading: HashMap<StoreToken, LoadWork>,
     keys: HashMap<PublicKey, DirectKey>,
+    /// As `keys`, with the session's own secret.
+    session_keys: HashMap<PublicKey, DirectKey>,
     pins: HashMap<String, String>,
     status: Status,
     link: link::Link,
@@ -114,7 +125,9 @@ pub struct Session {
     audit: audit::Audit,
     gossip: gossip::Gossip,
     statements: statements::Statements,
+    addresses: addresses::Addresses,
     first_use: first_use::FirstUse,
+    existing: existing::Existing,
     requests: requests::Requests,
     keep: keep::Keep,
     channels: channels::Channels,
@@ -128,7 +141,7 @@ impl Session {
     pub fn new(config: SessionConfig, seed: [u8; 32], log: Option<Log>, pins: Vec<Pin>) -> Self {
         let secret = X25519Secret::of(&config.key);
         let status = config.status;
-        Self {
+        let mut session = Self {
             secret,
             status,
             rng: Drbg::new(seed),
@@ -138,6 +151,7 @@ impl Session {
             storing: HashMap::new(),
             loading: HashMap::new(),
             keys: HashMap::new(),
+            session_keys: HashMap::new(),
             pins: pins.into_iter().map(|pin| (pin.name, pin.value)).collect(),
             link: link::Link::default(),
             outbox: outbox::Outbox::default(),
@@ -147,14 +161,18 @@ impl Session {
             audit: audit::Audit::default(),
             gossip: gossip::Gossip::default(),
             statements: statements::Statements::default(),
+            addresses: addresses::Addresses::default(),
             first_use: first_use::FirstUse::default(),
+            existing: existing::Existing::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             channels: channels::Channels::default(),
             values: values::Values::default(),
             settling: VecDeque::new(),
             config,
-        }
+        };
+        session.restore_addresses();
+        session
     }
 
     /// Takes one input.
@@ -173,7 +191,10 @@ impl Session {
             In::Stored(token, result) => self.stored(token, result),
             In::Loaded(token, result) => self.loaded(token, result),
             In::Command(id, command) => self.command(id, command),
-            In::Changed => self.outbox.rescan(),
+            In::Changed => {
+                self.outbox.rescan();
+                self.look_soon();
+            }
             In::Tick => {}
         }
         self.tick();
@@ -191,6 +212,7 @@ impl Session {
     pub fn deadline(&self) -> Option<u64> {
         [
             self.link.deadline(),
+            self.addresses.deadline(self.link.is_ready()),
             self.outbox.deadline(self.link.is_ready()),
             self.inbox.deadline(),
             self.requests.deadline(),
@@ -200,6 +222,7 @@ impl Session {
             self.keep.deadline(),
             self.channels.deadline(),
             self.values.deadline(),
+            self.existing.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -225,6 +248,7 @@ impl Session {
 
     fn tick(&mut self) {
         self.tick_link();
+        self.tick_addresses();
         self.tick_requests();
         self.tick_gossip();
         self.tick_repost();
@@ -232,6 +256,7 @@ impl Session {
         self.tick_keep();
         self.tick_channels();
         self.tick_values();
+        self.tick_existing();
         self.tick_outbox();
     }
 
@@ -272,8 +297,7 @@ impl Session {
             BrokerFrame::ScheduledList(list) => self.scheduled_list(list),
             BrokerFrame::CancelScheduledAck(ack) => self.schedule_cancelled(&ack),
             BrokerFrame::ScheduleDue(due) => self.schedule_due(&due),
-            // What was not asked for changes nothing.
-            _ => {}
+            frame => self.existing_frame(&frame),
         }
     }
 
@@ -308,7 +332,20 @@ impl Session {
             Command::Audit { all } => self.read_audit(id, all),
             Command::AcceptAudit => self.accept_audit(id),
             Command::Trust(key) => self.trust(id, key),
+            Command::Distrust(key) => self.distrust(id, key),
+            Command::KnownKeys => {
+                let known = self.known_keys();
+                self.done(id, Ok(Reply::KnownKeys(known)));
+            }
             Command::SetStatus(status) => self.set_status(id, status),
+            Command::SetWake(wake) => {
+                self.set_wake(wake);
+                self.done(id, Ok(Reply::Done));
+            }
+            Command::KnownSessions => {
+                let known = self.known_sessions();
+                self.done(id, Ok(Reply::Sessions(known)));
+            }
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {
                     id: message.clone(),
@@ -371,6 +408,7 @@ impl Session {
             StoreWork::Answered(command, reply) => {
                 self.done(command, result.map(|_| reply).map_err(Into::into));
             }
+            StoreWork::RoomKey(name, key_id) => self.room_key_kept(&name, key_id, result),
             StoreWork::Kept(ops) => self.kept(ops, result),
         }
     }
@@ -384,6 +422,8 @@ impl Session {
             (LoadWork::Marked(page), result) => self.marked_rows(&page, result),
             (LoadWork::Accepted(asking), result) => self.accepted_rows(asking, result),
             (LoadWork::Locked(key_id), result) => self.locked_rows(key_id, result),
+            (LoadWork::Pins, result) => self.pins_loaded(result),
+            (LoadWork::RoomKeys, result) => self.room_keys_loaded(result),
             (LoadWork::Repost(number), result) => self.repost_loaded(number, result),
             (LoadWork::ChannelReposts, result) => self.channel_reposts_loaded(result),
             (LoadWork::Tell, Ok(Rows::Outbox(rows))) => self.tell_rows(&rows),
@@ -425,9 +465,15 @@ impl Session {
         };
         match push.event.as_deref() {
             Some("peer_joined" | "peer_returned") => {
+                self.presence_changed();
                 let (key, told) = (text("pubkey"), text("name"));
                 let shown = push.event_data.as_ref().and_then(|d| d.get("statement"));
                 let shown = shown.and_then(|value| SignedBlob::deserialize(value).ok());
+                let address = push.event_data.as_ref().and_then(|d| d.get("address"));
+                let address = address.and_then(|value| SignedBlob::deserialize(value).ok());
+                if let Some(address) = address {
+                    self.learn_address(&address);
+                }
                 let (name, verified) = self.judge_arrival(&key, told, shown.as_ref());
                 self.event(Event::PeerOnline {
                     key,
@@ -436,6 +482,7 @@ impl Session {
                 });
             }
             Some("peer_left") => {
+                self.presence_changed();
                 self.event(Event::PeerOffline {
                     key: text("pubkey"),
                     name: text("name"),
@@ -455,6 +502,19 @@ impl Session {
                 .insert(*theirs, DirectKey::agree(&self.secret, theirs)?);
         }
         self.keys.get(theirs).ok_or(KeyError::Weak)
+    }
+
+    /// As [`Self::direct_key`], for what is sealed for the session that this peer is.
+    fn session_direct_key(&mut self, theirs: &PublicKey) -> Result<&DirectKey, KeyError> {
+        if !self.session_keys.contains_key(theirs) {
+            let own = self.addresses.own.as_ref().ok_or(KeyError::Weak)?;
+            let key = DirectKey::agree(&own.secret, theirs)?;
+            if self.session_keys.len() >= MAX_DIRECT_KEYS {
+                self.session_keys.clear();
+            }
+            self.session_keys.insert(*theirs, key);
+        }
+        self.session_keys.get(theirs).ok_or(KeyError::Weak)
     }
 
     fn settle(&mut self, id: CommandId) {

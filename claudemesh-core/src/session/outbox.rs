@@ -3,16 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::channels::sealed_under;
+use super::channels::{is_draft, sealed_under};
 use super::keep::Pause;
 use super::{
     CommandId, Event, LoadWork, Outgoing, Protection, Reply, Session, SessionError, StoreWork,
 };
 use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::membership::Head;
+use crate::message::attributes::set_session;
 use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::{ClientFrame, MAX_FRAME, Receipt, ScheduleTaken, Send};
+use crate::wire::{ClientFrame, MAX_FRAME, Receipt, ScheduleTaken, Send, SignedBlob};
 
 /// Sends that wait for their ack at most; the rest waits in the store.
 const MAX_UNANSWERED: usize = 256;
@@ -93,6 +94,19 @@ pub(super) fn send_frame<'a>(
         ..Send::default()
     })
     .encode();
+    if frame.len() > MAX_FRAME {
+        return Err(MessageError::TooLarge(size).into());
+    }
+    Ok(frame)
+}
+
+/// The frame with the address of the session that it is for, which is the broker's proof.
+fn with_address(frame: &str, address: SignedBlob, size: usize) -> Result<String, SessionError> {
+    let Ok(ClientFrame::Send(mut send)) = ClientFrame::decode(frame) else {
+        return Err(MessageError::TooLarge(size).into());
+    };
+    send.address = Some(address);
+    let frame = ClientFrame::from(send).encode();
     if frame.len() > MAX_FRAME {
         return Err(MessageError::TooLarge(size).into());
     }
@@ -207,6 +221,15 @@ impl Outbox {
         }
     }
 
+    /// What was refused for now, for some targets, is sent again at once.
+    pub(super) fn release_if(&mut self, back: impl Fn(&Target) -> bool) {
+        let held = self.held.len();
+        self.held.retain(|target, _| !back(target));
+        if self.held.len() < held {
+            self.rescan();
+        }
+    }
+
     /// What was refused for now is sent again at once.
     pub(super) fn release_held(&mut self) {
         self.held.clear();
@@ -248,7 +271,7 @@ impl Session {
                 for row in &mut rows {
                     // Only what would be next in line goes out right away.
                     let ready = match &row.to {
-                        Target::Peer(_) => true,
+                        Target::Peer(_) => !(self.has_no_log() && is_draft(&row.frame)),
                         Target::Channel(_) if bare => true,
                         Target::Channel(name) => self.is_sealed_for_now(name, &row.frame),
                     };
@@ -295,13 +318,15 @@ impl Session {
         message: &Outgoing,
         id: MessageId,
     ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
+        let mut attributes = message.attributes.clone();
+        set_session(&mut attributes, self.own_session().as_ref());
         let content = Content {
             id,
             sent_at: self.now.wall,
             due: None,
             reply_to: message.reply_to.as_ref().map(MessageId::base),
             content_type: message.content_type.clone(),
-            attributes: message.attributes.clone(),
+            attributes,
             body: message.body.clone(),
         };
         let framing = Framing::of(message, self.now.wall);
@@ -330,8 +355,17 @@ impl Session {
         to: PublicKey,
         content: &Content,
     ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
-        let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
+        let Some(log) = self.log.held() else {
+            if self.has_no_log() {
+                return self.seal_without_log(message, framing, to, content);
+            }
+            return Err(SessionError::NotAMember(to));
+        };
         match log.roster().member_or_former(&to) {
+            None if self.addresses.knows(&to) => {
+                let row = self.seal_for_session(framing, to, content)?;
+                return Ok((vec![row], false));
+            }
             None if self.may_send_unverified(message, to)? => {
                 return Ok((vec![self.seal_as_bare(message, to, content)?], true));
             }
@@ -346,20 +380,20 @@ impl Session {
         let devices = log.roster().devices(&to).map(|device| device.key);
         let devices: Vec<PublicKey> = devices.filter(|key| *key != own).collect();
         let id = content.id.clone();
-        let mut rows = vec![self.seal(framing, content, id.clone(), to, head)?];
+        let mut rows = vec![self.seal(framing, content, id.clone(), to, Some(head))?];
         for device in devices {
-            rows.push(self.seal(framing, content, id.for_device(&device), device, head)?);
+            rows.push(self.seal(framing, content, id.for_device(&device), device, Some(head))?);
         }
         Ok((rows, false))
     }
 
-    fn seal(
+    pub(super) fn seal(
         &mut self,
         framing: &Framing,
         content: &Content,
         id: MessageId,
         to: PublicKey,
-        head: Head,
+        head: Option<Head>,
     ) -> Result<NewOutbox, SessionError> {
         let nonce = self.rng.bytes();
         let mesh = self.config.mesh.clone();
@@ -367,7 +401,7 @@ impl Session {
         let key = self
             .direct_key(&to)
             .map_err(|_| SessionError::NotAMember(to))?;
-        let sealed = seal_direct(&mesh, &pair, &to, Some(head), content, key, nonce)?;
+        let sealed = seal_direct(&mesh, &pair, &to, head, content, key, nonce)?;
         let frame = send_frame(&to.to_hex(), &id, framing, FORM, sealed, content.body.len())?;
         Ok(NewOutbox {
             id,
@@ -379,6 +413,20 @@ impl Session {
             lane,
             sent: false,
         })
+    }
+
+    /// The message for a session: sealed for its key, after its member's word for it was verified.
+    fn seal_for_session(
+        &mut self,
+        framing: &Framing,
+        to: PublicKey,
+        content: &Content,
+    ) -> Result<NewOutbox, SessionError> {
+        let (_, address) = self.address_of(&to)?;
+        let head = self.log.held().ok_or(SessionError::NotAMember(to))?.head();
+        let mut row = self.seal(framing, content, content.id.clone(), to, Some(head))?;
+        row.frame = with_address(&row.frame, address, content.body.len())?;
+        Ok(row)
     }
 
     /// Keeps what a schedule of this peer's own sends; the broker is told once it is kept.
@@ -577,7 +625,17 @@ impl Session {
                 continue;
             }
             let Target::Channel(name) = &row.message.to else {
-                ready.push(row);
+                match self.for_peer_now(&row.message) {
+                    Ok(None) => ready.push(row),
+                    Ok(Some(frame)) => {
+                        row.message.frame.clone_from(&frame);
+                        let id = row.message.id.clone();
+                        ops.push(PeerOp::Seal { id, frame });
+                        ready.push(row);
+                    }
+                    Err(None) => {}
+                    Err(why) => ends.push((row.message.id, SendState::Failed, why)),
+                }
                 continue;
             };
             if is_bare(&row.message.frame) {

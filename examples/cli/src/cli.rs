@@ -4,6 +4,7 @@ mod audit;
 mod channels;
 mod kept;
 mod people;
+mod policy;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use claudemesh_core::CreateToken;
 use claudemesh_core::broker_url::BrokerUrl;
-use claudemesh_core::id::{MessageId, Priority, Status};
+use claudemesh_core::id::{MessageId, Priority, SessionName, Status};
 
 use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
@@ -29,6 +30,9 @@ pub(crate) use people::{
     Admit, ChangeRole, Device, DeviceCommand, MemberRole, Members, Owner, OwnerCommand, Recover,
     Remove,
 };
+
+use policy::{POLICY_HELP, REQUESTS_HELP};
+pub(crate) use policy::{Policy, PolicyCommand, Requests, RequestsCommand};
 
 use crate::duration;
 
@@ -95,6 +99,26 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) ca: Option<PathBuf>,
+    /// The session that this command belongs to, a UUID: messages come and go under its own
+    /// address, `you/name`, kept under this id
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        help_heading = "Everywhere",
+        env = "CLAUDEMESH_SESSION_ID",
+        hide_env_values = true
+    )]
+    pub(crate) session: Option<String>,
+    /// What the session is called: as before, or as the current folder, unless this says so.
+    /// Without --session: the one of this name on this machine, made if there is none
+    #[arg(
+        long = "as",
+        global = true,
+        value_name = "NAME",
+        help_heading = "Everywhere"
+    )]
+    pub(crate) as_name: Option<SessionName>,
     /// Say only the answer, warnings and errors
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
@@ -164,6 +188,12 @@ pub(crate) enum Command {
     /// Show messages as they come, until Ctrl-C
     #[command(after_help = LISTEN_HELP)]
     Listen(Listen),
+    /// Whose messages are wanted: allow, ask, mute, block
+    #[command(after_help = POLICY_HELP)]
+    Policy(Policy),
+    /// Messages that wait for your answer
+    #[command(after_help = REQUESTS_HELP)]
+    Requests(Requests),
     /// Values that all members share, under keys
     #[command(after_help = STATE_HELP)]
     State(State),
@@ -234,8 +264,9 @@ Examples:
 JSON: link, legacy_link, invite_id, expires_at, uses, role.";
 
 const SEND_HELP: &str = "\
-TO is a name, a public key, or the first digits (four or more) of a key; or a topic ('#deploys'), a
-group (@oncall), or everybody ('*'). Put # and * in quotes: a shell takes them for itself.
+TO is a name, a public key, or the first digits (four or more) of a key; a session (bob/api), for
+which it waits while that is away; or a topic ('#deploys'), a group (@oncall), or everybody ('*').
+Put # and * in quotes: a shell takes them for itself.
 If the broker is away the message is kept and goes out with any later command; exit code 4.
 Examples:
   claudemesh send bob 'lunch?'
@@ -243,8 +274,10 @@ Examples:
   git diff | claudemesh send bob -
   claudemesh send '#deploys' 'v2 is out'
 JSON: message_id, state (queued, accepted, delivered or failed), protected, to (name and pubkey, or
-channel), recipients (in how many mailboxes it is, or null), and reason if it failed. Not protected
-is what went as bare text, which takes --unverified.";
+channel), recipients (in how many mailboxes it is, or null), not_for (in a mesh without a membership
+log: how many of the channel cannot read it, as untrusted and legacy; else null), reach (online,
+status, wake and told, of one peer, or null), and reason if it failed. Not protected is what went as
+bare text, which takes --unverified.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -253,7 +286,8 @@ Examples:
   claudemesh inbox --wait 1m
   claudemesh inbox --all --limit 20
 JSON: a list of message_id, mesh, from_name, from_pubkey, verified, protected, kind, channel,
-content_type, body, reply_to, subtype, priority, sent_at, received_at, again. channel is null in a
+content_type, body, reply_to, subtype, priority, sent_at, received_at, again, from_session (name and
+pubkey, or null), to_session (its key, or null), muted, hops, expects_reply. channel is null in a
 message to you alone; subtype is \"reminder\" in what `claudemesh remind` sends, by the word of its
 sender.";
 
@@ -264,8 +298,16 @@ The mesh sees that you are online, and nothing else unless you say so.";
 const TRUST_HELP: &str = "\
 What a broker was caught at stays here, and fails `claudemesh doctor`, until --forget-lies. Do that
 when you know the reason: a backup of the broker that was put back, for example.
+In a mesh without a membership log nobody vouches for whose key is whose: messages and channels are
+sealed for those whom you trust by name, and the keys that were seen first are kept. PEER is a name
+or the first digits (four or more) of a key; of who is away, the whole key.
+Examples:
+  claudemesh verify bob
+  claudemesh trust bob
+  claudemesh trust bob --distrust
 JSON: mesh, mesh_id, known_since, owner, recovery_key, log_entries, log_head, challenge_pinned,
-broker_store, lies (a list of at and what).";
+broker_store, lies (a list of at and what), keys (a list of names, pubkey and trust: pinned, trusted,
+changed or distrusted; empty where there is a log). With PEER: pubkey, trusted, names.";
 
 const VERIFY_HELP: &str = "\
 Compare the digits by another way: in person or by voice. If they are the same on both sides,
@@ -383,10 +425,13 @@ pub(crate) struct Leave {
 
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
-    /// In a mesh without a membership log: whose key, which the broker shows under a name that it
-    /// showed with another key before, is fine. Compare safety numbers first (`verify`)
+    /// In a mesh without a membership log: who is trusted from now on, also where the broker showed
+    /// its name with another key before. Compare safety numbers first (`verify`)
     #[arg(value_name = "PEER", conflicts_with = "forget_lies")]
     pub(crate) peer: Option<String>,
+    /// PEER is not trusted: what is said from now on is not sealed for it
+    #[arg(long, requires = "peer")]
+    pub(crate) distrust: bool,
     /// Dismiss what the broker was caught at so far
     #[arg(long)]
     pub(crate) forget_lies: bool,

@@ -15,6 +15,7 @@ mod inbox;
 mod invite;
 mod join;
 mod kept;
+mod known;
 mod leave;
 mod list;
 mod listen;
@@ -24,6 +25,7 @@ mod moderate;
 mod outbox;
 mod owner;
 mod peers;
+mod policy;
 mod read_ahead;
 mod recall;
 mod remember;
@@ -77,6 +79,8 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Inbox(args) => inbox::run(context, args).await,
         Command::Outbox(args) => outbox::run(context, args.command).await,
         Command::Listen(args) => listen::run(context, args).await,
+        Command::Policy(args) => policy::run(context, args.command).await,
+        Command::Requests(args) => policy::requests(context, args.command).await,
         Command::State(args) => state::run(context, args.command).await,
         Command::Remember(args) => remember::run(context, args).await,
         Command::Recall(args) => recall::run(context, args).await,

@@ -1,11 +1,12 @@
 //! What most commands begin with: the configuration, the mesh that is meant, a peer.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::time::Duration;
 
 use claudemesh_core::Network;
-use claudemesh_core::config::{Config, MeshEntry};
-use claudemesh_core::id::{PublicKey, Target};
+use claudemesh_core::config::{Config, MeshEntry, SessionIdentity, SessionKeys};
+use claudemesh_core::id::{PublicKey, SessionId, SessionName, Target};
 use claudemesh_core::peer::{MemberInfo, Peer, PeerBuilder, ResolveError, SendError};
 use claudemesh_core::session::Retry;
 use claudemesh_core::store::SendState;
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) out: Output,
     wanted: Option<String>,
+    session: Option<SessionId>,
+    as_name: Option<SessionName>,
 }
 
 impl Context {
@@ -42,12 +45,35 @@ impl Context {
         }
         // An empty variable is the shell's way of saying none.
         let wanted = global.mesh.clone().filter(|mesh| !mesh.is_empty());
+        let session = global.session.as_deref().filter(|id| !id.is_empty());
+        let session = session.map(SessionId::new).transpose().map_err(|error| {
+            Failure::usage(format!("--session, or CLAUDEMESH_SESSION_ID: {error}"))
+        })?;
         let out = *out;
         Ok(Self {
             config,
             out,
             wanted,
+            session,
+            as_name: global.as_name.clone(),
         })
+    }
+
+    /// The session that this command belongs to, if one was named.
+    fn session(&self, mesh: &MeshEntry) -> Result<Option<SessionIdentity>, Failure> {
+        let id = match (&self.session, &self.as_name) {
+            (None, None) => return Ok(None),
+            (None, Some(name)) => return Ok(Some(SessionKeys::of(mesh)?.open_named(name)?)),
+            (Some(id), _) => id,
+        };
+        let folder = || {
+            let dir = std::env::current_dir().ok();
+            let name = dir.as_deref().and_then(Path::file_name);
+            SessionName::from_folder(&name.unwrap_or_default().to_string_lossy())
+        };
+        let wanted = self.as_name.clone().unwrap_or_else(folder);
+        let keys = SessionKeys::of(mesh)?;
+        Ok(Some(keys.open(id, &wanted, self.as_name.is_some())?))
     }
 
     /// The mesh that was named, or the only one.
@@ -82,18 +108,21 @@ impl Context {
     }
 
     /// Makes a peer that reaches its broker as `--ca` says, or else as the mesh remembers.
-    pub(crate) fn builder(&self, mesh: &MeshEntry) -> PeerBuilder {
-        let builder = Peer::builder(mesh);
-        match self.config.network().ca_file() {
+    pub(crate) fn builder(&self, mesh: &MeshEntry) -> Result<PeerBuilder, Failure> {
+        let mut builder = Peer::builder(mesh);
+        if let Some(session) = self.session(mesh)? {
+            builder = builder.as_session(session);
+        }
+        Ok(match self.config.network().ca_file() {
             Some(file) => builder.ca(file),
             None => builder,
-        }
+        })
     }
 
     /// A peer for as long as this command runs: not shown to the mesh.
     pub(crate) async fn open(&self, mesh: &MeshEntry, receive: bool) -> Result<Peer, Failure> {
         let peer = self
-            .builder(mesh)
+            .builder(mesh)?
             .presence(false)
             .receive(receive)
             .retry(Retry::Every(RETRY_MS))

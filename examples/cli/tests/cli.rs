@@ -1,7 +1,7 @@
 //! The program as a person or a script uses it, against a real broker in a process of its own.
 
 // A test that cannot go on is to end there.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "cli/common.rs"]
 mod common;
@@ -14,6 +14,8 @@ mod channels;
 mod delivery;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "../../../broker-min/tests/existing/mod.rs"]
+mod existing;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/kept.rs"]
@@ -33,9 +35,13 @@ mod quickstart;
 #[cfg(unix)]
 #[path = "cli/self_host.rs"]
 mod self_host;
+#[path = "cli/sessions.rs"]
+mod sessions;
 #[path = "cli/streams.rs"]
 mod streams;
 #[path = "cli/verbs.rs"]
 mod verbs;
 #[path = "cli/walk.rs"]
 mod walk;
+#[path = "cli/without_log.rs"]
+mod without_log;

@@ -159,6 +159,26 @@ fn talk(walk: &mut Walk, mesh: &Mesh) {
     walk.run(&mesh.eve, &["inbox"]);
 }
 
+/// Sessions with an address of their own, and whose messages are wanted.
+fn choose(walk: &mut Walk, mesh: &Mesh) {
+    let Mesh { ana, bob, .. } = mesh;
+    walk.run(bob, &["inbox", "--as", OPEN]);
+    walk.run(bob, &["policy", "set", "ana", "ask"]);
+    walk.run(bob, &["policy", "list"]);
+    let to = format!("bob/{OPEN}");
+    for _ in 0..2 {
+        walk.run(ana, &["send", &to, CANARY, "--as", OPEN]);
+    }
+    walk.run(bob, &["inbox", "--as", OPEN]);
+    let held = walk.json(bob, &["requests", "list"]);
+    assert_eq!(held.as_array().unwrap().len(), 2, "{held}");
+    walk.run(bob, &["requests", "accept", text(&held[0], "message_id")]);
+    walk.run(bob, &["requests", "deny", text(&held[1], "message_id")]);
+    let came = walk.json(bob, &["inbox", "--as", OPEN]);
+    assert_eq!(came.as_array().unwrap().len(), 1, "{came}");
+    walk.run(bob, &["policy", "clear", "ana"]);
+}
+
 /// State, memories, and what one does.
 fn keep(walk: &mut Walk, mesh: &Mesh) {
     let Mesh { ana, bob, .. } = mesh;
@@ -258,6 +278,7 @@ fn a_canary_in_every_command_is_nowhere_at_the_broker() {
     walk.run(&mesh.cleo, &["summary", "show"]);
     let listen = Running::start(&mesh.cleo, &["listen"]);
     talk(&mut walk, &mesh);
+    choose(&mut walk, &mesh);
     keep(&mut walk, &mesh);
     listen.stop(&mut walk);
     walk.run(&mesh.cleo, &["summary", "clear"]);

@@ -25,7 +25,9 @@ use crate::metrics::Metrics;
 use crate::proxied::Cidr;
 use crate::router::{In, Router, RouterConfig};
 use crate::rules::{MeshState, Rules, RulesFile};
-use crate::store::{BrokerStore, Durability, Query, Rows, SqliteStore, StoreError, StoreInfo};
+use crate::store::{
+    BrokerStore, Durability, PostgresUrl, Query, Rows, SqliteStore, StoreError, StoreInfo,
+};
 use crate::tls::{Tls, TlsFiles};
 use crate::writer::StoreThreads;
 
@@ -43,6 +45,7 @@ const SILENT: Duration = Duration::from_secs(90);
 pub struct BrokerBuilder {
     store: Option<Box<dyn BrokerStore>>,
     data_dir: Option<PathBuf>,
+    postgres: Option<PostgresUrl>,
     durability: Durability,
     limits: Limits,
     public_urls: Vec<BrokerUrl>,
@@ -57,6 +60,7 @@ impl std::fmt::Debug for BrokerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BrokerBuilder")
             .field("data_dir", &self.data_dir)
+            .field("postgres", &self.postgres)
             .field("durability", &self.durability)
             .field("limits", &self.limits)
             .field("public_urls", &self.public_urls)
@@ -69,6 +73,7 @@ impl BrokerBuilder {
         Self {
             store: None,
             data_dir: None,
+            postgres: None,
             durability: Durability::default(),
             limits: Limits::default(),
             public_urls: Vec::new(),
@@ -92,7 +97,15 @@ impl BrokerBuilder {
         self
     }
 
-    /// What an accepted message survives, in the folder of [`BrokerBuilder::data_dir`].
+    /// Keeps meshes and messages in PostgreSQL. What is said of single meshes stays in the folder of
+    /// [`BrokerBuilder::data_dir`], if there is one. Needs the feature `postgres`.
+    pub fn postgres(mut self, url: PostgresUrl) -> Self {
+        self.postgres = Some(url);
+        self
+    }
+
+    /// What an accepted message survives, in the folder of [`BrokerBuilder::data_dir`]
+    /// or in PostgreSQL.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
@@ -163,9 +176,18 @@ impl BrokerBuilder {
             .map(|(mesh, _)| mesh.clone())
             .collect();
         // Opening waits for the disk, and for a folder that another one still holds.
-        let (store, dir, durability) = (self.store.take(), self.data_dir.take(), self.durability);
-        let opening =
-            tokio::task::spawn_blocking(move || open_store(store, dir, durability, &gone));
+        let durability = self.durability;
+        let place = match (
+            self.store.take(),
+            self.postgres.take(),
+            self.data_dir.take(),
+        ) {
+            (Some(store), _, _) => Place::Given(store),
+            (None, Some(url), dir) => Place::Postgres(url, dir),
+            (None, None, Some(dir)) => Place::Folder(dir),
+            (None, None, None) => return Err(BrokerError::NoStore),
+        };
+        let opening = tokio::task::spawn_blocking(move || open_store(place, durability, &gone));
         let (store, info) = opening
             .await
             .map_err(|error| io("opening the store")(std::io::Error::other(error)))??;
@@ -285,20 +307,51 @@ async fn follow(file: RulesFile, inputs: mpsc::Sender<Input>) {
     }
 }
 
-fn open_store(
-    store: Option<Box<dyn BrokerStore>>,
+/// Where everything is kept.
+enum Place {
+    Given(Box<dyn BrokerStore>),
+    Folder(PathBuf),
+    Postgres(PostgresUrl, Option<PathBuf>),
+}
+
+#[cfg(feature = "postgres")]
+fn open_postgres(
+    url: &PostgresUrl,
     dir: Option<PathBuf>,
     durability: Durability,
     gone: &[MeshId],
+) -> Result<Box<dyn BrokerStore>, BrokerError> {
+    if let Some(dir) = dir {
+        crate::files::private_dir(&dir).map_err(io("the broker's folder"))?;
+    }
+    let mut store = crate::store::PostgresStore::open(url, durability)?;
+    store.delete_meshes(gone)?;
+    Ok(Box::new(store))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn open_postgres(
+    _: &PostgresUrl,
+    _: Option<PathBuf>,
+    _: Durability,
+    _: &[MeshId],
+) -> Result<Box<dyn BrokerStore>, BrokerError> {
+    Err(BrokerError::NoPostgres)
+}
+
+fn open_store(
+    place: Place,
+    durability: Durability,
+    gone: &[MeshId],
 ) -> Result<(Box<dyn BrokerStore>, StoreInfo), BrokerError> {
-    let store = match (store, dir) {
-        (Some(store), _) => store,
-        (None, Some(dir)) => {
+    let store = match place {
+        Place::Given(store) => store,
+        Place::Folder(dir) => {
             let store = SqliteStore::open(&dir, durability)?;
             store.delete_meshes(gone)?;
             Box::new(store)
         }
-        (None, None) => return Err(BrokerError::NoStore),
+        Place::Postgres(url, dir) => open_postgres(&url, dir, durability, gone)?,
     };
     match store.reader()?.load(&Query::Info)? {
         Rows::Info(info) => Ok((store, info)),

@@ -59,6 +59,11 @@ impl Broker {
         format!("ws://127.0.0.1:{}/ws", self.port)
     }
 
+    /// Its folder.
+    pub(crate) fn data(&self) -> String {
+        self.dir.path().to_str().unwrap().to_owned()
+    }
+
     /// SIGKILL, on unix.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

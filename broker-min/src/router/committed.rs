@@ -259,7 +259,7 @@ impl Router {
 
     pub(super) fn tell_sender(
         &mut self,
-        mesh: &claudemesh_core::id::MeshId,
+        mesh: &MeshId,
         sender: &claudemesh_core::id::PublicKey,
         receipt: &Receipt,
     ) {

@@ -1,5 +1,6 @@
 //! The arguments.
 
+mod agent;
 mod audit;
 mod channels;
 mod kept;
@@ -13,6 +14,8 @@ use claudemesh_core::CreateToken;
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::id::{MessageId, Priority, Status};
 
+use agent::MCP_HELP;
+pub(crate) use agent::Mcp;
 use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
@@ -22,7 +25,7 @@ use kept::{
 };
 pub(crate) use kept::{
     Forget, Recall, Remember, Remind, Schedule, ScheduleCommand, SetState, State, StateCommand,
-    Summary, SummaryCommand, When,
+    Summary, SummaryCommand, When, summary,
 };
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{
@@ -201,6 +204,9 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Look for what is wrong, and say what to do
     Doctor,
+    /// Be the mesh for an agent: an MCP server on stdin and stdout
+    #[command(after_help = MCP_HELP)]
+    Mcp(Mcp),
 }
 
 const BROKER_HELP: &str = "\

@@ -18,6 +18,7 @@ mod kept;
 mod leave;
 mod list;
 mod listen;
+mod mcp;
 mod members;
 mod message;
 mod moderate;
@@ -52,6 +53,8 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
     let command = match cli.command {
         Command::Demo(args) => return crate::demo::run(args, out).await,
         Command::Broker(args) => return broker::run(*args).await,
+        // It reads the configuration later, and answers without one.
+        Command::Mcp(args) => return mcp::run(cli.global, out, args).await,
         command => command,
     };
     let mut context = Context::load(&cli.global, out)?;
@@ -89,6 +92,6 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         Command::Doctor => doctor::run(context).await,
-        Command::Demo(_) | Command::Broker(_) => Ok(Code::Ok),
+        Command::Demo(_) | Command::Broker(_) | Command::Mcp(_) => Ok(Code::Ok),
     }
 }

@@ -6,6 +6,8 @@
 #[path = "cli/common.rs"]
 mod common;
 
+#[path = "cli/agent.rs"]
+mod agent;
 #[path = "cli/canary.rs"]
 mod canary;
 #[path = "cli/channels.rs"]
@@ -22,6 +24,8 @@ mod kept;
 mod lies;
 #[path = "cli/links.rs"]
 mod links;
+#[path = "cli/mcp.rs"]
+mod mcp;
 #[path = "cli/meshes.rs"]
 mod meshes;
 #[path = "cli/moderation.rs"]

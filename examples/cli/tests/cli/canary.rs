@@ -193,6 +193,32 @@ fn keep(walk: &mut Walk, mesh: &Mesh) {
     listen.stop(walk);
 }
 
+/// What agents do with the same.
+fn be_agents(walk: &mut Walk, mesh: &Mesh) {
+    let Mesh { ana, bob, .. } = mesh;
+    let session = ["mcp", "--session", OPEN, "--summary", CANARY];
+    walk.run(ana, &["send", "bob", CANARY]);
+    let mut lines = vec![
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"canary","version":"1"}}}"#.to_owned(),
+    ];
+    let calls = [
+        format!(
+            r#"{{"name":"send_message","arguments":{{"to":["ana","*"],"message":"{CANARY}"}}}}"#
+        ),
+        format!(r#"{{"name":"set_summary","arguments":{{"summary":"{CANARY}"}}}}"#),
+        format!(r#"{{"name":"remember","arguments":{{"text":"{CANARY}"}}}}"#),
+        r#"{"name":"check_messages","arguments":{}}"#.to_owned(),
+    ];
+    for (id, call) in calls.into_iter().enumerate() {
+        let id = id + 1;
+        lines.push(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{call}}}"#
+        ));
+    }
+    walk.run_with_stdin(bob, &session, &format!("{}\n", lines.join("\n")));
+    assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
+}
+
 /// Without a broker, and when it is back.
 fn be_alone(walk: &mut Walk, broker: &mut Broker, mesh: &Mesh) {
     let ana = &mesh.ana;
@@ -259,6 +285,7 @@ fn a_canary_in_every_command_is_nowhere_at_the_broker() {
     let listen = Running::start(&mesh.cleo, &["listen"]);
     talk(&mut walk, &mesh);
     keep(&mut walk, &mesh);
+    be_agents(&mut walk, &mesh);
     listen.stop(&mut walk);
     walk.run(&mesh.cleo, &["summary", "clear"]);
     be_alone(&mut walk, &mut broker, &mesh);

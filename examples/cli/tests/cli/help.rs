@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 65] = [
+const COMMANDS: [&[&str]; 66] = [
     &[],
     &["admit"],
     &["create"],
@@ -26,6 +26,7 @@ const COMMANDS: [&[&str]; 65] = [
     &["leave"],
     &["list"],
     &["listen"],
+    &["mcp"],
     &["members"],
     &["outbox"],
     &["outbox", "cancel"],

@@ -1,0 +1,92 @@
+//! The server's peer: opened in the background, and again by the next tool if that failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claudemesh_core::id::ChannelName;
+use claudemesh_core::peer::Peer;
+use tokio::sync::Mutex;
+
+use crate::agent::address::Address;
+use crate::cli::{Global, Mcp};
+use crate::commands::status;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::output::Output;
+
+/// The peer, and the session it is.
+pub(super) struct Joined {
+    pub(super) peer: Peer,
+    pub(super) address: Address,
+}
+
+/// How the server gets its peer.
+pub(super) struct Link {
+    global: Global,
+    out: Output,
+    session: Option<String>,
+    summary: Option<String>,
+    groups: Vec<ChannelName>,
+    joined: Mutex<Option<Arc<Joined>>>,
+}
+
+impl Link {
+    pub(super) fn new(global: Global, out: Output, args: &Mcp) -> Self {
+        Self {
+            global,
+            out,
+            session: args.session.clone(),
+            summary: args.summary.clone(),
+            groups: args.groups.clone(),
+            joined: Mutex::new(None),
+        }
+    }
+
+    /// The peer. The configuration is read when this is asked for first, and again as long as it
+    /// names no mesh: a mesh may be joined while the server runs.
+    pub(super) async fn joined(&self) -> Result<Arc<Joined>, Failure> {
+        let mut joined = self.joined.lock().await;
+        if let Some(joined) = &*joined {
+            return Ok(Arc::clone(joined));
+        }
+        let context = Context::load(&self.global, &self.out)?;
+        let mesh = context.mesh()?;
+        let address = Address::claim(&mesh, self.session.as_deref())?;
+        let builder = context
+            .builder(&mesh)
+            .status(status::wished(&context.config, &mesh));
+        let peer = address.attach(builder).connect().await?;
+        if let Some(summary) = &self.summary {
+            peer.set_summary(summary.as_str()).await?;
+        }
+        tokio::spawn(join_groups(peer.clone(), self.groups.clone()));
+        let new = Arc::new(Joined { peer, address });
+        *joined = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// Sends what was accepted, for so long at most, and ends the peer.
+    pub(super) async fn close(&self, limit: Duration) {
+        // Somebody may be opening it: what that one would send, nobody has accepted yet.
+        let Ok(joined) = tokio::time::timeout(limit, self.joined.lock()).await else {
+            return;
+        };
+        if let Some(joined) = &*joined {
+            joined.peer.close(limit).await;
+        }
+    }
+}
+
+/// The groups that the agent was launched with. What cannot be joined is not: `mesh_info` and the
+/// group's members tell.
+async fn join_groups(peer: Peer, groups: Vec<ChannelName>) {
+    if groups.is_empty() {
+        return;
+    }
+    let connected = peer.connected_within(Duration::from_secs(60)).await;
+    if connected.is_ok() && peer.sync().await.is_ok() {
+        for group in groups {
+            drop(peer.join_channel(&group).await);
+        }
+    }
+}

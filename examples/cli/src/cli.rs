@@ -14,8 +14,8 @@ use claudemesh_core::CreateToken;
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::id::{MessageId, Priority, Status};
 
-use agent::MCP_HELP;
-pub(crate) use agent::Mcp;
+use agent::{HOOK_HELP, MCP_HELP, SERVE_HELP, WAIT_HELP};
+pub(crate) use agent::{Hook, Mcp, Serve, StatusLine, Wait};
 use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
@@ -207,6 +207,18 @@ pub(crate) enum Command {
     /// Be the mesh for an agent: an MCP server on stdin and stdout
     #[command(after_help = MCP_HELP)]
     Mcp(Mcp),
+    /// Hand messages in where a client calls for it
+    #[command(after_help = HOOK_HELP)]
+    Hook(Hook),
+    /// Wait until a message is there
+    #[command(after_help = WAIT_HELP)]
+    Wait(Wait),
+    /// Run a command for each message
+    #[command(after_help = SERVE_HELP)]
+    Serve(Serve),
+    /// One short line for a client's status line
+    #[command(name = "status-line")]
+    StatusLine(StatusLine),
 }
 
 const BROKER_HELP: &str = "\

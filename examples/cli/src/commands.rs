@@ -11,6 +11,7 @@ mod doctor;
 mod forget;
 mod group;
 mod history;
+mod hook;
 mod inbox;
 mod invite;
 mod join;
@@ -31,15 +32,18 @@ mod remember;
 mod remind;
 mod schedule;
 mod send;
+mod serve;
 mod set_url;
 mod state;
 mod state_watch;
 mod status;
+mod status_line;
 mod summary;
 mod topic;
 mod topic_read;
 mod trust;
 mod verify;
+mod wait;
 mod whoami;
 
 use crate::cli::{Cli, Command};
@@ -92,6 +96,10 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         Command::Doctor => doctor::run(context).await,
+        Command::Hook(args) => hook::run(context, args).await,
+        Command::Wait(args) => wait::run(context, args).await,
+        Command::Serve(args) => serve::run(context, args).await,
+        Command::StatusLine(args) => status_line::run(context, args).await,
         Command::Demo(_) | Command::Broker(_) | Command::Mcp(_) => Ok(Code::Ok),
     }
 }

@@ -41,5 +41,7 @@ mod self_host;
 mod streams;
 #[path = "cli/verbs.rs"]
 mod verbs;
+#[path = "cli/wake.rs"]
+mod wake;
 #[path = "cli/walk.rs"]
 mod walk;

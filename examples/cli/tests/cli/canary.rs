@@ -217,6 +217,25 @@ fn be_agents(walk: &mut Walk, mesh: &Mesh) {
     }
     walk.run_with_stdin(bob, &session, &format!("{}\n", lines.join("\n")));
     assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
+    for moment in ["prompt", "stop"] {
+        walk.run(ana, &["send", "bob", CANARY]);
+        walk.run(bob, &["wait", "--session", OPEN, "--timeout", "10s"]);
+        walk.run_with_stdin(bob, &["hook", moment, "--session", OPEN], "{}");
+    }
+    walk.run(ana, &["send", "bob", CANARY]);
+    let serve = [
+        "serve",
+        "--session",
+        OPEN,
+        "--once",
+        "--reply",
+        "--",
+        "/bin/cat",
+    ];
+    walk.run(bob, &serve);
+    walk.run(bob, &["serve", "--parked"]);
+    walk.run(bob, &["status-line", "--session", OPEN]);
+    assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
 }
 
 /// Without a broker, and when it is back.

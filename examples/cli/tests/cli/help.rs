@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 66] = [
+const COMMANDS: [&[&str]; 70] = [
     &[],
     &["admit"],
     &["create"],
@@ -18,6 +18,7 @@ const COMMANDS: [&[&str]; 66] = [
     &["group", "leave"],
     &["group", "list"],
     &["group", "members"],
+    &["hook"],
     &["inbox"],
     &["invite"],
     &["invite", "close"],
@@ -46,12 +47,14 @@ const COMMANDS: [&[&str]; 66] = [
     &["schedule", "cancel"],
     &["schedule", "list"],
     &["send"],
+    &["serve"],
     &["state"],
     &["state", "get"],
     &["state", "list"],
     &["state", "set"],
     &["state", "watch"],
     &["status"],
+    &["status-line"],
     &["status", "set"],
     &["summary"],
     &["summary", "set"],
@@ -68,6 +71,7 @@ const COMMANDS: [&[&str]; 66] = [
     &["topic", "tail"],
     &["trust"],
     &["verify"],
+    &["wait"],
     &["whoami"],
 ];
 

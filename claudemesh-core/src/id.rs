@@ -1,5 +1,9 @@
 //! The identifiers of a mesh as validated types: a value that exists is well-formed.
 
+mod session;
+
+pub use session::{SessionId, SessionName, Wake};
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,7 +21,7 @@ pub struct IdError {
 }
 
 impl IdError {
-    const fn new(what: &'static str, why: &'static str) -> Self {
+    pub(crate) const fn new(what: &'static str, why: &'static str) -> Self {
         Self { what, why }
     }
 }

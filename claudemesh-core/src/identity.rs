@@ -1,9 +1,12 @@
 //! Who signs what: the strings and encodings that a member key or a session key vouches for.
 //!
-//! Implements docs/protocol.md, sections "Hello", "Session statements" and "Safety numbers".
+//! Implements docs/protocol.md, sections "Hello", "Session statements", "Addresses of
+//! sessions" and "Safety numbers".
 
+mod address;
 mod statement;
 
+pub use address::{ADDRESS_MAX_TTL_MS, AddressError, SessionAddress, SignedAddress};
 pub use statement::{
     MAX_CAPABILITIES, MAX_CAPABILITY, STATEMENT_MAX_TTL_MS, SessionStatement,
     SessionStatementError, SignedSession,

@@ -17,8 +17,10 @@ mod lanes;
 mod lies;
 mod membership;
 mod message;
+mod policy;
 mod reading;
 mod receipt;
+mod sessions;
 mod shared;
 mod store_thread;
 mod trust;
@@ -38,7 +40,9 @@ pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use lies::Caught;
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
+pub use policy::MessageRequest;
 pub use receipt::{Accepted, Receipt, ReceiptError};
+pub use sessions::{Reach, SessionInfo};
 pub use trust::Pinned;
 
 use crate::broker_url::BrokerUrl;
@@ -114,6 +118,10 @@ struct Inner {
     network: crate::transport::Network,
     key: Arc<KeyPair>,
     reader: ReaderName,
+    /// The key of the session that this peer is.
+    session_key: Option<PublicKey>,
+    /// Held while the mesh sees this session by this process.
+    _present: Option<std::fs::File>,
     resume: bool,
     lanes: Option<lanes::Lanes>,
     durable: bool,
@@ -262,7 +270,8 @@ impl Peer {
     }
 
     /// To whom a text sends: a channel, if it begins with `#`, `@` or is `*` (`@all` is `*`), else who
-    /// is called so, as [`Peer::resolve`] finds it.
+    /// is called so, as [`Peer::resolve`] finds it, or the session that is written so, as
+    /// [`Peer::resolve_session`] does. A device of a member goes before a session of its name.
     ///
     /// # Errors
     /// As [`Peer::resolve`]; [`SendError::Channel`] if it is no name of a channel.
@@ -274,7 +283,24 @@ impl Peer {
         if text.starts_with(['#', '@', '*', '$']) {
             return Ok(Target::Channel(ChannelName::new(text)?));
         }
-        self.resolve(text).await.map(Target::Peer)
+        let held = self.inner.shared.log();
+        let held = held.map(|log| info::resolve(log.roster(), text));
+        let unheld = matches!(held, None | Some(Err(ResolveError::Unknown { .. })));
+        if unheld && let Some(session) = self.known_session(text).await? {
+            return Ok(Target::Peer(session));
+        }
+        match self.resolve(text).await {
+            Err(SendError::Resolve(unknown @ ResolveError::Unknown { .. })) => {
+                match self.resolve_session(text).await {
+                    Ok(session) => Ok(Target::Peer(session.key)),
+                    Err(ambiguous @ SendError::Resolve(ResolveError::AmbiguousSession { .. })) => {
+                        Err(ambiguous)
+                    }
+                    Err(_) => Err(unknown.into()),
+                }
+            }
+            found => found.map(Target::Peer),
+        }
     }
 
     /// The key of who is called so: a name, a key, or an unambiguous prefix of a key (four digits
@@ -491,6 +517,10 @@ impl Peer {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
+    }
+
+    fn session_key(&self) -> Option<PublicKey> {
+        self.inner.session_key
     }
 
     fn is_durable(&self) -> bool {

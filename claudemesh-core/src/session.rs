@@ -8,6 +8,7 @@
 //! What needs durability is not put out before the store has answered: a message is handed to the
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
+mod addresses;
 mod answers;
 mod audit;
 mod bare;
@@ -27,6 +28,7 @@ mod statements;
 mod types;
 mod values;
 
+pub use addresses::OwnSession;
 pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
@@ -104,6 +106,8 @@ pub struct Session {
     storing: HashMap<StoreToken, StoreWork>,
     loading: HashMap<StoreToken, LoadWork>,
     keys: HashMap<PublicKey, DirectKey>,
+    /// As `keys`, with the session's own secret.
+    session_keys: HashMap<PublicKey, DirectKey>,
     pins: HashMap<String, String>,
     status: Status,
     link: link::Link,
@@ -114,6 +118,7 @@ pub struct Session {
     audit: audit::Audit,
     gossip: gossip::Gossip,
     statements: statements::Statements,
+    addresses: addresses::Addresses,
     first_use: first_use::FirstUse,
     requests: requests::Requests,
     keep: keep::Keep,
@@ -128,7 +133,7 @@ impl Session {
     pub fn new(config: SessionConfig, seed: [u8; 32], log: Option<Log>, pins: Vec<Pin>) -> Self {
         let secret = X25519Secret::of(&config.key);
         let status = config.status;
-        Self {
+        let mut session = Self {
             secret,
             status,
             rng: Drbg::new(seed),
@@ -138,6 +143,7 @@ impl Session {
             storing: HashMap::new(),
             loading: HashMap::new(),
             keys: HashMap::new(),
+            session_keys: HashMap::new(),
             pins: pins.into_iter().map(|pin| (pin.name, pin.value)).collect(),
             link: link::Link::default(),
             outbox: outbox::Outbox::default(),
@@ -147,6 +153,7 @@ impl Session {
             audit: audit::Audit::default(),
             gossip: gossip::Gossip::default(),
             statements: statements::Statements::default(),
+            addresses: addresses::Addresses::default(),
             first_use: first_use::FirstUse::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
@@ -154,7 +161,9 @@ impl Session {
             values: values::Values::default(),
             settling: VecDeque::new(),
             config,
-        }
+        };
+        session.restore_addresses();
+        session
     }
 
     /// Takes one input.
@@ -191,6 +200,7 @@ impl Session {
     pub fn deadline(&self) -> Option<u64> {
         [
             self.link.deadline(),
+            self.addresses.deadline(self.link.is_ready()),
             self.outbox.deadline(self.link.is_ready()),
             self.inbox.deadline(),
             self.requests.deadline(),
@@ -225,6 +235,7 @@ impl Session {
 
     fn tick(&mut self) {
         self.tick_link();
+        self.tick_addresses();
         self.tick_requests();
         self.tick_gossip();
         self.tick_repost();
@@ -309,6 +320,14 @@ impl Session {
             Command::AcceptAudit => self.accept_audit(id),
             Command::Trust(key) => self.trust(id, key),
             Command::SetStatus(status) => self.set_status(id, status),
+            Command::SetWake(wake) => {
+                self.set_wake(wake);
+                self.done(id, Ok(Reply::Done));
+            }
+            Command::KnownSessions => {
+                let known = self.known_sessions();
+                self.done(id, Ok(Reply::Sessions(known)));
+            }
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {
                     id: message.clone(),
@@ -428,6 +447,11 @@ impl Session {
                 let (key, told) = (text("pubkey"), text("name"));
                 let shown = push.event_data.as_ref().and_then(|d| d.get("statement"));
                 let shown = shown.and_then(|value| SignedBlob::deserialize(value).ok());
+                let address = push.event_data.as_ref().and_then(|d| d.get("address"));
+                let address = address.and_then(|value| SignedBlob::deserialize(value).ok());
+                if let Some(address) = address {
+                    self.learn_address(&address);
+                }
                 let (name, verified) = self.judge_arrival(&key, told, shown.as_ref());
                 self.event(Event::PeerOnline {
                     key,
@@ -455,6 +479,19 @@ impl Session {
                 .insert(*theirs, DirectKey::agree(&self.secret, theirs)?);
         }
         self.keys.get(theirs).ok_or(KeyError::Weak)
+    }
+
+    /// As [`Self::direct_key`], for what is sealed for the session that this peer is.
+    fn session_direct_key(&mut self, theirs: &PublicKey) -> Result<&DirectKey, KeyError> {
+        if !self.session_keys.contains_key(theirs) {
+            let own = self.addresses.own.as_ref().ok_or(KeyError::Weak)?;
+            let key = DirectKey::agree(&own.secret, theirs)?;
+            if self.session_keys.len() >= MAX_DIRECT_KEYS {
+                self.session_keys.clear();
+            }
+            self.session_keys.insert(*theirs, key);
+        }
+        self.session_keys.get(theirs).ok_or(KeyError::Weak)
     }
 
     fn settle(&mut self, id: CommandId) {

@@ -86,6 +86,8 @@ fn incoming(dedupe: &str, body: Vec<u8>) -> NewInbox {
     NewInbox {
         kind: Kind::Direct,
         channel: None,
+        to: None,
+        device_of: None,
         sender: PublicKey([1; 32]),
         sender_name: None,
         verified: true,

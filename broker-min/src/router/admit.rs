@@ -111,8 +111,12 @@ impl Router {
             let owner = SessionKey {
                 member: verified.member,
                 proven: proven || verified.session_proven,
+                address: None,
             };
             mesh.own_session(key, owner);
+            if let Some(address) = &verified.address {
+                mesh.address_shown(address);
+            }
         }
         let mut old_conn = None;
         let mut announce = None;
@@ -136,6 +140,7 @@ impl Router {
                 model: short(told.model, 64),
                 pid: told.pid,
                 statement: text::statement(told.statement),
+                address: verified.address.clone(),
                 connected_at: now.wall,
                 conn: Some(id),
                 leased_until: 0,
@@ -176,11 +181,11 @@ impl Router {
         }
         let mut drains = Vec::new();
         if told.receive {
-            drains.push(Drain::new(verified.member, 0));
+            drains.push(Drain::new(verified.member, 0, true));
             if let Some(key) = session {
                 // Who only names a key gets what comes from now on, not what waits for another.
                 let after = if verified.session_proven { 0 } else { head };
-                drains.push(Drain::new(key, after));
+                drains.push(Drain::new(key, after, verified.session_proven));
             }
         }
         let has = |capability: &str| told.capabilities.iter().any(|c| c == capability);
@@ -194,6 +199,7 @@ impl Router {
             member_id,
             name,
             session,
+            address: verified.address.clone(),
             presence: presence_key,
             modern,
             envelope: has(CAP_ENVELOPE),

@@ -1,6 +1,8 @@
 //! A loaded mesh: its roster, its log, who is here.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use claudemesh_core::id::{ChannelName, PublicKey, Signature};
 use claudemesh_core::membership::{Head, Invite, Log, SignedEntry};
@@ -10,7 +12,7 @@ use serde_json::Value;
 use super::append::Append;
 use super::bucket::Bucket;
 use super::channels::{Channel, replay};
-use super::types::{ConnId, In};
+use super::types::{Address, ConnId, In};
 use crate::store::{InviteRow, MemberRow, MeshRow, MeshRows};
 
 /// How long a hello's signature is remembered, ms.
@@ -19,6 +21,11 @@ const SEEN_MS: u64 = 120_000;
 const SEEN_MAX: usize = 65_536;
 /// Session keys remembered per mesh.
 const SESSIONS_MAX: usize = 65_536;
+/// Sessions of one member that are known by who writes to them, at most: nobody makes mailboxes
+/// without end by making keys.
+const SESSIONS_OF_MEMBER: usize = 256;
+/// Addresses of sessions that are away, in one list.
+const AWAY_SHOWN: usize = 256;
 
 /// A mesh that is loaded, or is about to be.
 #[derive(Debug)]
@@ -50,6 +57,8 @@ pub(super) struct Presence {
     pub(super) pid: Option<i64>,
     /// The member's word for it, as it came.
     pub(super) statement: Option<SignedBlob>,
+    /// Where it is reached, if it has a key of its own and said so.
+    pub(super) address: Option<Arc<Address>>,
     /// Unix ms.
     pub(super) connected_at: u64,
     /// Its connection; none while it is leased.
@@ -70,11 +79,13 @@ impl Presence {
 }
 
 /// Whose a session key is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct SessionKey {
     pub(super) member: PublicKey,
     /// Its holder proved it, at least by an attestation and a signature.
     pub(super) proven: bool,
+    /// Where it is reached: then messages are kept for it while it is away.
+    pub(super) address: Option<Arc<Address>>,
 }
 
 /// A mesh.
@@ -211,14 +222,65 @@ impl Mesh {
 
     /// Whose a session key is or was.
     pub(super) fn session_key(&self, key: &PublicKey) -> Option<SessionKey> {
-        self.sessions.get(key).copied()
+        self.sessions.get(key).cloned()
+    }
+
+    /// The newest address of a session was shown, by itself or by who writes to it. False: there is
+    /// no room for another session of its member.
+    pub(super) fn address_shown(&mut self, address: &Arc<Address>) -> bool {
+        if let Some(known) = self.sessions.get_mut(&address.session) {
+            let older = |held: &Arc<Address>| held.made_at < address.made_at;
+            if known.address.as_ref().is_none_or(older) {
+                known.address = Some(Arc::clone(address));
+            }
+            // Both keys have signed: whoever only named it before has no right to it.
+            known.member = address.member;
+            known.proven = true;
+            return true;
+        }
+        let own = self.sessions.values().filter(|s| s.member == address.member);
+        if own.count() >= SESSIONS_OF_MEMBER {
+            return false;
+        }
+        let owner = SessionKey {
+            member: address.member,
+            proven: true,
+            address: Some(Arc::clone(address)),
+        };
+        self.own_session(address.session, owner);
+        true
+    }
+
+    /// Addresses of sessions that are away, newest first.
+    pub(super) fn away(&self, now: u64) -> Vec<SignedBlob> {
+        let known = self.sessions.iter();
+        let away = known.filter(|(key, _)| !self.by_session.contains_key(*key));
+        let addresses = away.filter_map(|(_, session)| session.address.as_ref());
+        let mut addresses: Vec<&Arc<Address>> = addresses
+            .filter(|address| address.expires_at > now && self.member(&address.member).is_some())
+            .collect();
+        addresses.sort_by_key(|address| (std::cmp::Reverse(address.made_at), address.session));
+        let newest = addresses.into_iter().take(AWAY_SHOWN);
+        newest.map(|address| address.blob.clone()).collect()
     }
 
     /// Notes whose a session key is. The oldest that nobody uses now is forgotten if there are
     /// very many.
     pub(super) fn own_session(&mut self, key: PublicKey, owner: SessionKey) {
-        if self.sessions.insert(key, owner).is_none() {
-            self.sessions_order.push_back(key);
+        match self.sessions.entry(key) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.proven = owner.proven;
+                // Another member's word for it goes with that member.
+                if known.member != owner.member {
+                    known.member = owner.member;
+                    known.address = None;
+                }
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(owner);
+                self.sessions_order.push_back(key);
+            }
         }
         for _ in 0..8 {
             if self.sessions_order.len() <= SESSIONS_MAX {

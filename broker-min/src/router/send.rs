@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::base64url;
+use claudemesh_core::identity::AddressError;
 use claudemesh_core::id::{ChannelName, MemberId, MeshId, MessageId, Priority, PublicKey};
 use claudemesh_core::wire::{
-    Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, errors, errors::code,
-    push_tail, reason,
+    Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, SignedBlob, errors,
+    errors::code, push_tail, reason,
 };
 
 use serde_json::{Map, Value};
@@ -18,7 +19,7 @@ use super::mesh::Mesh;
 use super::multicast::Recipients;
 use super::push::Needs;
 use super::text::{iso, shown};
-use super::types::{ConnId, Out};
+use super::types::{Address, ConnId, Out};
 use super::writer::Then;
 use crate::store::{Accept, Fire, Op, Outcome, StoreError, ValueOp};
 
@@ -184,6 +185,12 @@ impl Router {
         ))
     }
 
+    /// Where the session that sends is reached, for an answer to it alone.
+    fn sender_address(&self, sent: &Sent) -> Option<SignedBlob> {
+        let conn = self.conns.get(&sent.conn)?;
+        Some(conn.address.as_ref()?.blob.clone())
+    }
+
     fn accept(&mut self, mut sent: Sent, send: &Send) {
         let Some((routing_key, member_id, name)) = self.speaker(&sent) else {
             return;
@@ -212,6 +219,7 @@ impl Router {
                 target: Some(target_of(&sent, send)),
                 form: text(&send.form),
                 expires_at: send.expires_at.map(|_| sent.expires_at),
+                address: self.sender_address(&sent),
                 ..Push::default()
             })
         };
@@ -299,14 +307,67 @@ impl Router {
             let why = "invalid: a target is a key in 64 lower-case hex digits";
             return refuse(code::INVALID, why.into());
         };
-        let mesh = self.mesh(shared);
-        match mesh.map(|mesh| recipient(mesh, &key)) {
-            Some(Recipient::Mailbox) => Ok((To::Peer(key), class)),
-            Some(Recipient::Removed) => {
+        let wall = self.now.wall;
+        let found = |router: &Self| {
+            let mesh = router.mesh(shared);
+            mesh.map_or(Recipient::Unknown, |mesh| recipient(mesh, &key, wall))
+        };
+        let mut known = found(self);
+        if matches!(known, Recipient::Unknown | Recipient::Gone)
+            && let Some(shown) = &send.address
+        {
+            self.address_given(shared, &key, shown)?;
+            known = found(self);
+        }
+        match known {
+            Recipient::Mailbox => Ok((To::Peer(key), class)),
+            Recipient::Gone => {
+                let why = "session_gone: this session was not there for 30 days";
+                refuse(code::SESSION_GONE, why.into())
+            }
+            Recipient::Removed => {
                 let why = "removed: this member was removed from the mesh";
                 refuse(code::REMOVED, why.into())
             }
-            _ => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
+            Recipient::Unknown => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
+        }
+    }
+
+    /// Who writes to a session that is away shows by its address that there is such a one.
+    fn address_given(
+        &mut self,
+        shared: &Arc<MeshId>,
+        target: &PublicKey,
+        shown: &SignedBlob,
+    ) -> Result<(), Box<Ack>> {
+        let refuse = |code: &str, error: String| Err(Box::new(refused(code, error)));
+        let address = match Address::open(shown, shared, self.now.wall) {
+            Ok(address) if address.session == *target => Arc::new(address),
+            Ok(_) => {
+                let why = "invalid: the address is of another session than the target";
+                return refuse(code::INVALID, why.into());
+            }
+            Err(AddressError::Expired) => {
+                let why = "session_gone: this session was not there for 30 days";
+                return refuse(code::SESSION_GONE, why.into());
+            }
+            Err(error) => return refuse(code::INVALID, format!("invalid: {error}")),
+        };
+        let Some(mesh) = self.mesh_mut(shared) else {
+            return Ok(());
+        };
+        let removed = mesh.members.get(&address.member).map(|row| row.removed_at);
+        match removed {
+            None => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
+            Some(at) if at != 0 => {
+                let why = "removed: the member of this session was removed from the mesh";
+                refuse(code::REMOVED, why.into())
+            }
+            Some(_) if mesh.members.contains_key(target) || mesh.address_shown(&address) => Ok(()),
+            Some(_) => {
+                let why = "queue_full: this member has too many sessions that are away";
+                refuse(code::QUEUE_FULL, why.into())
+            }
         }
     }
 
@@ -443,15 +504,24 @@ fn target_of(sent: &Sent, send: &Send) -> String {
 enum Recipient {
     Mailbox,
     Removed,
+    /// A session whose time is over.
+    Gone,
     Unknown,
 }
 
-fn recipient(mesh: &Mesh, key: &PublicKey) -> Recipient {
+fn recipient(mesh: &Mesh, key: &PublicKey, now: u64) -> Recipient {
     match mesh.members.get(key) {
-        Some(row) if row.removed_at == 0 => Recipient::Mailbox,
-        Some(_) => Recipient::Removed,
-        None if mesh.by_session.contains_key(key) => Recipient::Mailbox,
+        Some(row) if row.removed_at == 0 => return Recipient::Mailbox,
+        Some(_) => return Recipient::Removed,
+        None if mesh.by_session.contains_key(key) => return Recipient::Mailbox,
+        None => {}
+    }
+    let address = mesh.session_key(key).and_then(|session| session.address);
+    match address {
         None => Recipient::Unknown,
+        Some(address) if mesh.member(&address.member).is_none() => Recipient::Removed,
+        Some(address) if address.expires_at <= now => Recipient::Gone,
+        Some(_) => Recipient::Mailbox,
     }
 }
 

@@ -355,6 +355,10 @@ impl Run {
             Event::Kicked => shared.connection_is(Connection::Kicked),
             Event::Received => shared.inbox_changed(),
             Event::CaughtUp => shared.caught_up(),
+            Event::SessionRenamed { name } => {
+                let (shared, name) = (Arc::clone(shared), name.clone());
+                tokio::task::spawn_blocking(move || shared.session_renamed(&name));
+            }
             Event::LiedTo(lie) => super::lies::keep(shared, lie),
             Event::Sent {
                 id,

@@ -183,6 +183,14 @@ pub enum ResolveError {
         /// Who is meant.
         candidates: Vec<PublicKey>,
     },
+    /// More than one session is meant.
+    #[error("{wanted:?} could be {}; write the key", sessions(.candidates))]
+    AmbiguousSession {
+        /// What was looked for.
+        wanted: String,
+        /// Which are meant.
+        candidates: Vec<super::SessionInfo>,
+    },
     /// More than one is meant.
     #[error("{wanted:?} could be {}; write the key, or more of it", list(.candidates))]
     Ambiguous {
@@ -191,6 +199,14 @@ pub enum ResolveError {
         /// Who is meant.
         candidates: Vec<MemberInfo>,
     },
+}
+
+fn sessions(candidates: &[super::SessionInfo]) -> String {
+    let shown = candidates.iter().take(16);
+    let shown: Vec<String> = shown
+        .map(|session| format!("{} ({})", session.shown, session.key.short()))
+        .collect();
+    shown.join(", ")
 }
 
 fn keys(candidates: &[PublicKey]) -> String {

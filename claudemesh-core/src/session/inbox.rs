@@ -159,6 +159,9 @@ impl Session {
         if inbox.untaken.len() + inbox.pending.len() >= MAX_UNTAKEN {
             return;
         }
+        if let Some(address) = &push.address {
+            self.learn_address(address);
+        }
         if is_to_channel(&push) {
             return self.take_from_channel(push, bytes);
         }
@@ -355,14 +358,26 @@ impl Session {
                 outcomes.next();
             }
             let Pending { entry, receipt, .. } = pending;
-            let new = matches!(outcome, Some(Outcome::Row(_)));
+            let new = matches!(
+                outcome,
+                Some(Outcome::Row(_) | Outcome::Muted(_) | Outcome::Held(_))
+            );
+            let wakes = matches!(outcome, Some(Outcome::Row(_)));
             match entry {
                 Entry::Locked(message) => {
                     let full = outcome == Some(Outcome::NotThere);
                     settled.extend(self.locked(&message, receipt, full));
                 }
                 Entry::Row(row) | Entry::Unlocked(row, _) => {
-                    received |= new && row.kind != Kind::Rejected;
+                    received |= wakes && row.kind != Kind::Rejected;
+                    if let Some(Outcome::Held(_)) = outcome {
+                        self.event(Event::Asked { sender: row.sender });
+                    }
+                    if outcome == Some(Outcome::Dropped) {
+                        // Nobody takes it: the broker is told that it is here, as of any other.
+                        settled.extend(receipt);
+                        continue;
+                    }
                     settled.extend(self.inserted_row(new, *row, receipt));
                 }
             }

@@ -143,6 +143,8 @@ impl Session {
             // To many; which group it was for, the existing broker does not say.
             kind: Kind::Direct,
             channel: None,
+            to: None,
+            device_of: None,
             sender,
             sender_name: name.cloned(),
             verified: false,

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::membership::Head;
+use crate::message::attributes::set_session;
 use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::{ClientFrame, MAX_FRAME, Receipt, ScheduleTaken, Send};
+use crate::wire::{ClientFrame, MAX_FRAME, Receipt, ScheduleTaken, Send, SignedBlob};
 
 /// Sends that wait for their ack at most; the rest waits in the store.
 const MAX_UNANSWERED: usize = 256;
@@ -93,6 +94,23 @@ pub(super) fn send_frame<'a>(
         ..Send::default()
     })
     .encode();
+    if frame.len() > MAX_FRAME {
+        return Err(MessageError::TooLarge(size).into());
+    }
+    Ok(frame)
+}
+
+/// The frame with the address of the session that it is for, which is the broker's proof.
+fn with_address(
+    frame: &str,
+    address: SignedBlob,
+    size: usize,
+) -> Result<String, SessionError> {
+    let Ok(ClientFrame::Send(mut send)) = ClientFrame::decode(frame) else {
+        return Err(MessageError::TooLarge(size).into());
+    };
+    send.address = Some(address);
+    let frame = ClientFrame::from(send).encode();
     if frame.len() > MAX_FRAME {
         return Err(MessageError::TooLarge(size).into());
     }
@@ -295,13 +313,15 @@ impl Session {
         message: &Outgoing,
         id: MessageId,
     ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
+        let mut attributes = message.attributes.clone();
+        set_session(&mut attributes, self.own_session().as_ref());
         let content = Content {
             id,
             sent_at: self.now.wall,
             due: None,
             reply_to: message.reply_to.as_ref().map(MessageId::base),
             content_type: message.content_type.clone(),
-            attributes: message.attributes.clone(),
+            attributes,
             body: message.body.clone(),
         };
         let framing = Framing::of(message, self.now.wall);
@@ -332,6 +352,10 @@ impl Session {
     ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
         let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
         match log.roster().member_or_former(&to) {
+            None if self.addresses.knows(&to) => {
+                let row = self.seal_for_session(framing, to, content)?;
+                return Ok((vec![row], false));
+            }
             None if self.may_send_unverified(message, to)? => {
                 return Ok((vec![self.seal_as_bare(message, to, content)?], true));
             }
@@ -379,6 +403,20 @@ impl Session {
             lane,
             sent: false,
         })
+    }
+
+    /// The message for a session: sealed for its key, after its member's word for it was verified.
+    fn seal_for_session(
+        &mut self,
+        framing: &Framing,
+        to: PublicKey,
+        content: &Content,
+    ) -> Result<NewOutbox, SessionError> {
+        let (_, address) = self.address_of(&to)?;
+        let head = self.log.held().ok_or(SessionError::NotAMember(to))?.head();
+        let mut row = self.seal(framing, content, content.id.clone(), to, head)?;
+        row.frame = with_address(&row.frame, address, content.body.len())?;
+        Ok(row)
     }
 
     /// Keeps what a schedule of this peer's own sends; the broker is told once it is kept.

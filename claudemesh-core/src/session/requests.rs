@@ -16,6 +16,8 @@ const MAX_RETRY_MS: u64 = 3_600_000;
 /// What was asked.
 pub(super) enum Asked {
     Peers(CommandId),
+    /// How the sessions of this member are called.
+    Names,
     Log,
     Append,
     /// An entry of the mesh's log that is brought back.
@@ -87,7 +89,11 @@ impl Session {
     }
 
     pub(super) fn peers_list(&mut self, mut list: PeersList) {
-        if let Some(Asked::Peers(command)) = self.requests.take(list.req_id.as_deref()) {
+        let asked = self.requests.take(list.req_id.as_deref());
+        if let Some(Asked::Names) = asked {
+            self.judge_list(list);
+            self.check_own_name();
+        } else if let Some(Asked::Peers(command)) = asked {
             for record in &mut list.peers {
                 self.show_summary(record);
             }
@@ -170,7 +176,7 @@ impl Session {
             | Asked::Schedule(Some(command))
             | Asked::Schedules(command)
             | Asked::CancelScheduled(command) => self.done(command, Err(error)),
-            Asked::Schedule(None) => {}
+            Asked::Schedule(None) | Asked::Names => {}
             Asked::Outcomes(_) => self.outcomes_failed(),
         }
     }

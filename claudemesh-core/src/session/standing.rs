@@ -19,6 +19,7 @@ impl Session {
             self.event(event);
         }
         self.judge_own_standing();
+        self.check_own_name();
         if people {
             self.state_audience_changed();
         }

@@ -83,11 +83,12 @@ impl Session {
         };
         let name = self.config.name.clone().or_else(in_log);
         let name = name.or_else(|| Name::new(member.short()).ok())?;
+        let name = self.name_of_session(name);
         let not_before = wall.saturating_sub(BACKDATED_MS);
         let statement = SessionStatement {
             mesh: self.config.mesh.clone(),
             member,
-            session: None,
+            session: self.addresses.own_key(),
             name,
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             head: self.log.held().map(|log| (log.head().seq, log.head().hash)),
@@ -126,15 +127,24 @@ impl Session {
             let member = record.member_pubkey.as_deref().and_then(key);
             let named = named.zip(member);
             let key_changed = named.is_some_and(|(name, key)| self.first_use(&name, key));
+            let address = record.address.as_ref();
+            let address = address.and_then(|blob| self.learn_address(blob));
+            let address = address.filter(|address| {
+                key(&record.pubkey) == Some(address.session) && member == Some(address.member)
+            });
             sessions.push(SessionHere {
                 record,
                 statement,
+                address,
                 key_changed,
             });
         }
+        let away = list.away.unwrap_or_default();
+        let away = away.iter().take(MAX_NEW).filter_map(|blob| self.learn_address(blob));
         WhoIsHere {
             sessions,
             members: list.members,
+            away: away.collect(),
         }
     }
 

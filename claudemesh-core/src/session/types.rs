@@ -8,10 +8,10 @@ use crate::channel::{StatementError, ValueError};
 use crate::cron::CronError;
 use crate::crypto::KeyPair;
 use crate::id::{
-    ChannelName, Hash, KeyId, MemberId, MeshId, MessageId, Name, Priority, PublicKey, Status,
-    Target,
+    ChannelName, Hash, KeyId, MemberId, MeshId, MessageId, Name, Priority, PublicKey, SessionName,
+    Status, Target, Wake,
 };
-use crate::identity::{SessionStatement, SessionStatementError};
+use crate::identity::{SessionAddress, SessionStatement, SessionStatementError};
 use crate::membership::{Body, ChannelBody, ChannelLogError, Head, LogError, Role};
 use crate::message::MessageError;
 use crate::store::{NewInbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
@@ -258,6 +258,10 @@ pub enum Command {
     Trust(PublicKey),
     /// Say how attentive this session is. Answer: [`Reply::Done`].
     SetStatus(Status),
+    /// Say how a message gets this session's attention. Answer: [`Reply::Done`].
+    SetWake(Wake),
+    /// The sessions whose addresses are known. Answer: [`Reply::Sessions`].
+    KnownSessions,
     /// Give up a message that was never handed to the network. Answer: [`Reply::Cancelled`].
     Cancel(MessageId),
     /// These messages were taken (only where the store is not durable). Answer: [`Reply::Done`].
@@ -286,6 +290,8 @@ pub enum Reply {
     QueuedBare(MessageId),
     /// Who is here.
     Peers(Box<WhoIsHere>),
+    /// Sessions whose addresses are known, hold now, and are of verified members.
+    Sessions(Vec<SessionAddress>),
     /// The entry is in the log.
     Appended {
         /// Its place.
@@ -389,6 +395,8 @@ pub struct WhoIsHere {
     pub sessions: Vec<SessionHere>,
     /// The members, also those without a session; none if the broker does not say.
     pub members: Option<Vec<MemberRecord>>,
+    /// Sessions that are away, as they were last shown; verified.
+    pub away: Vec<SessionAddress>,
 }
 
 /// A session that the broker shows.
@@ -400,6 +408,9 @@ pub struct SessionHere {
     /// seen on this connection, and the log has that member as verified. None where that is not
     /// so.
     pub statement: Option<SessionStatement>,
+    /// Where it is reached, if it has a key of its own, in its member's and its own signed words:
+    /// verified, as above.
+    pub address: Option<SessionAddress>,
     /// In a mesh without a log: the name is known with another member key, and nobody has said
     /// that this one is fine ([`Command::Trust`]).
     pub key_changed: bool,
@@ -468,6 +479,9 @@ pub enum SessionError {
          it cannot be named what the text answers"
     )]
     TextOnly,
+    /// The session that it is for was not there for 30 days: nothing is kept for it any more.
+    #[error("the session {0} was not there for 30 days; write to its member instead")]
+    SessionGone(PublicKey),
     /// This member itself was removed.
     #[error("this member was removed from the mesh; ask its owner for a new invite")]
     Removed,
@@ -755,6 +769,17 @@ pub enum Event {
         reason: Option<String>,
         /// For [`SendState::Accepted`]: in how many mailboxes it is.
         recipients: Option<u32>,
+    },
+    /// A message waits for the owner's answer.
+    Asked {
+        /// Who sent it.
+        sender: PublicKey,
+    },
+    /// This session has another name than it was given: a device of its member, or an older
+    /// session, has that one.
+    SessionRenamed {
+        /// The name.
+        name: SessionName,
     },
     /// A send was refused for now; it is tried again by itself.
     Held {

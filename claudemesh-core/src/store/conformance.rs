@@ -79,6 +79,8 @@ fn incoming(dedupe: &str, sender: u8, priority: Priority) -> NewInbox {
     NewInbox {
         kind: Kind::Direct,
         channel: None,
+        to: None,
+        device_of: None,
         sender: key(sender),
         sender_name: Some(crate::id::Name::new("Ana María").unwrap()),
         verified: true,

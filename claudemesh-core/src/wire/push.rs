@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::codec::{Extra, encode, to_text};
+use super::log::SignedBlob;
 use crate::id::{IdError, Priority};
 
 /// The `subtype` of what the broker itself tells.
@@ -76,6 +77,9 @@ pub struct Push {
     /// When it is no longer worth reading, unix milliseconds.
     #[serde(rename = "expires_at", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+    /// The address of the session that sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
     /// Fields without a name here.
     #[serde(flatten)]
     pub extra: Extra,

@@ -40,13 +40,15 @@ impl Session {
         // So does who once showed that it can.
         let in_form = push.form.as_deref() == Some(FORM);
         if logged || in_form || self.speaks_envelopes(&sender) {
-            let opened = self
+            let (opened, to) = self
                 .open_envelope(push, sender, &sealed)
                 .map_err(|e| e.to_string())?;
             if let Some(head) = opened.head.filter(|_| verified) {
                 self.head_claimed(sender, head);
             }
-            return Ok(self.row(push, &opened, name, verified));
+            let mut row = self.row(push, &opened, name, verified);
+            row.to = to;
+            return Ok(row);
         }
         match self.open_text(push, sender, name.clone(), &sealed) {
             Ok(row) => Ok(row),
@@ -61,12 +63,39 @@ impl Session {
         push: &Push,
         sender: PublicKey,
         sealed: &SealedText,
+    ) -> Result<(Opened, Option<PublicKey>), MessageError> {
+        let target = push.target.as_deref();
+        let target = target.and_then(|text| PublicKey::from_hex(text).ok());
+        let session = self.addresses.own_key();
+        // The broker says which of the two keys it is for; one that does not say is not believed
+        // either way.
+        if session.is_some() && target.is_none_or(|key| Some(key) == session) {
+            let opened = self.open_envelope_for(push, sender, sealed, session);
+            let other = matches!(opened, Err(MessageError::Box(_))) && target.is_none();
+            if !other {
+                return opened.map(|opened| (opened, session));
+            }
+        }
+        let opened = self.open_envelope_for(push, sender, sealed, None)?;
+        Ok((opened, None))
+    }
+
+    /// Opens what is sealed for this session, or for the member.
+    fn open_envelope_for(
+        &mut self,
+        push: &Push,
+        sender: PublicKey,
+        sealed: &SealedText,
+        session: Option<PublicKey>,
     ) -> Result<Opened, MessageError> {
-        let (mesh, recipient) = (self.config.mesh.clone(), self.config.key.public());
+        let mesh = self.config.mesh.clone();
+        let recipient = session.unwrap_or(self.config.key.public());
         let now = self.now.wall;
-        let key = self
-            .direct_key(&sender)
-            .map_err(|_| MessageError::BadSignature)?;
+        let key = match session {
+            Some(_) => self.session_direct_key(&sender),
+            None => self.direct_key(&sender),
+        };
+        let key = key.map_err(|_| MessageError::BadSignature)?;
         let frame_id = push.client_message_id.as_deref();
         let expected = Expected {
             mesh: &mesh,
@@ -94,6 +123,8 @@ impl Session {
         NewInbox {
             kind: Kind::Direct,
             channel: None,
+            to: None,
+            device_of: self.log.roster().and_then(|r| r.device_of(&opened.sender)),
             sender: opened.sender,
             sender_name: name,
             verified,
@@ -133,6 +164,8 @@ impl Session {
         Ok(NewInbox {
             kind: Kind::Direct,
             channel: None,
+            to: None,
+            device_of: None,
             sender,
             sender_name: name,
             verified: false,
@@ -162,6 +195,8 @@ impl Session {
         NewInbox {
             kind: Kind::Rejected,
             channel: None,
+            to: None,
+            device_of: None,
             sender,
             sender_name: None,
             verified: false,

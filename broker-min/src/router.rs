@@ -58,7 +58,8 @@ use conn::Conn;
 use load::Asked;
 use mesh::{Mesh, Slot};
 pub use types::{
-    Address, ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo, Now, Out, RouterConfig, Verified,
+    Address, ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo, Now, Out, RouterConfig,
+    Verified,
 };
 use writer::Writer;
 

@@ -90,17 +90,15 @@ pub use config::{Config, ConfigError, MeshEntry, SessionIdentity, SessionKeys};
 pub use enroll::{
     CreateToken, CreateTokenError, Created, JoinError, Preview, RecoveryKey, preview, preview_over,
 };
-pub use id::{
-    MeshId, MessageId, Name, Priority, PublicKey, SessionId, SessionName, Status, Wake,
-};
+pub use id::{MeshId, MessageId, Name, Priority, PublicKey, SessionId, SessionName, Status, Wake};
 #[cfg(feature = "client")]
 pub use peer::{
     Connection, Events, Incoming, InviteOptions, MemberInfo, MessageRequest, NewInvite, Outgoing,
     Peer, PeerBuilder, PeerError, PeerInfo, Reach, Receipt, ReceiptError, Received, Recipient,
     ResolveError, SendError, SessionInfo,
 };
-pub use session::{Event, Lie, Protection, Retry};
 pub use replies::{NoReply, ReplyGuard, ReplyLimits};
+pub use session::{Event, Lie, Protection, Retry};
 pub use store::{Rule, SendState, Who};
 #[cfg(feature = "client")]
 pub use transport::{Network, TransportError};

@@ -136,7 +136,11 @@ impl ReplyGuard {
         if used.is_none() && self.buckets.len() >= self.limits.peers {
             self.buckets.retain(|_, bucket| bucket.used_at(now) > 0);
             if self.buckets.len() >= self.limits.peers {
-                let soonest = self.buckets.values().map(|bucket| bucket.used_at(now)).min();
+                let soonest = self
+                    .buckets
+                    .values()
+                    .map(|bucket| bucket.used_at(now))
+                    .min();
                 let retry_after_ms = soonest.unwrap_or(refill);
                 return Err(NoReply::TooFast { retry_after_ms });
             }
@@ -225,10 +229,9 @@ mod tests {
             ReplyGuard::new(ReplyLimits::default()),
         ];
         let (mut hops, mut answers) = (0, 0);
-        while let Ok(next) = sides[answers % 2].may_reply(
-            answers as u64 * 3_600_000,
-            &Question { hops, ..from(9) },
-        ) {
+        while let Ok(next) =
+            sides[answers % 2].may_reply(answers as u64 * 3_600_000, &Question { hops, ..from(9) })
+        {
             hops = next;
             answers += 1;
         }

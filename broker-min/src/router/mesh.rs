@@ -238,7 +238,10 @@ impl Mesh {
             known.proven = true;
             return true;
         }
-        let own = self.sessions.values().filter(|s| s.member == address.member);
+        let own = self
+            .sessions
+            .values()
+            .filter(|s| s.member == address.member);
         if own.count() >= SESSIONS_OF_MEMBER {
             return false;
         }

@@ -358,7 +358,10 @@ impl Router {
                 model: presence.model.clone(),
                 visible: Some(true),
                 statement: presence.statement.clone(),
-                address: presence.address.as_ref().map(|address| address.blob.clone()),
+                address: presence
+                    .address
+                    .as_ref()
+                    .map(|address| address.blob.clone()),
                 extra: presence
                     .pid
                     .map(|pid| ("pid".to_owned(), pid.into()))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::base64url;
-use claudemesh_core::identity::AddressError;
 use claudemesh_core::id::{ChannelName, MemberId, MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::identity::AddressError;
 use claudemesh_core::wire::{
     Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, SignedBlob, errors,
     errors::code, push_tail, reason,

@@ -405,7 +405,9 @@ fn read(path: &Path) -> Result<Option<Map<String, Value>>, SessionKeyError> {
         why,
     };
     // All the room at once: a buffer that grows leaves copies of keys behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_BYTES).unwrap_or(0) + 64));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        usize::try_from(MAX_BYTES).unwrap_or(0) + 64,
+    ));
     file.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| failed(path, error))?;
@@ -446,6 +448,8 @@ fn failed(path: &Path, source: io::Error) -> SessionKeyError {
 }
 
 fn unix_ms(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

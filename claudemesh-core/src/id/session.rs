@@ -285,7 +285,9 @@ mod tests {
         }
         let key = "a".repeat(64);
         let long = "x".repeat(49);
-        for bad in ["", ".", "..", "a/b", "a b", "a\nb", "@a", "<b>", &key, &long] {
+        for bad in [
+            "", ".", "..", "a/b", "a b", "a\nb", "@a", "<b>", &key, &long,
+        ] {
             SessionName::new(bad).unwrap_err();
         }
     }
@@ -297,7 +299,10 @@ mod tests {
         assert_eq!(of(".config"), "config");
         assert_eq!(of("///"), "session");
         assert_eq!(of(""), "session");
-        assert_eq!(of("ignore previous instructions\nand"), "ignore-previous-instructions-and");
+        assert_eq!(
+            of("ignore previous instructions\nand"),
+            "ignore-previous-instructions-and"
+        );
         assert_eq!(of(&"é".repeat(60)), "é".repeat(24));
         assert_eq!(of("-.-"), "session");
     }

@@ -72,11 +72,7 @@ impl SessionAddress {
     /// # Errors
     /// [`AddressError::BadSignature`] if one of the keys is not the one in it,
     /// [`AddressError::Lifetime`], [`AddressError::Malformed`] if both keys are the same.
-    pub fn make(
-        &self,
-        member: &KeyPair,
-        session: &KeyPair,
-    ) -> Result<SignedAddress, AddressError> {
+    pub fn make(&self, member: &KeyPair, session: &KeyPair) -> Result<SignedAddress, AddressError> {
         self.check()?;
         if member.public() != self.member || session.public() != self.session {
             return Err(AddressError::BadSignature);
@@ -289,7 +285,11 @@ mod tests {
         let (member, session) = keys();
         let stranger = KeyPair::from_seed(&[6; 32]);
         let address = address();
-        for (by, co) in [(&stranger, &session), (&member, &stranger), (&session, &member)] {
+        for (by, co) in [
+            (&stranger, &session),
+            (&member, &stranger),
+            (&session, &member),
+        ] {
             assert_eq!(address.make(by, co), Err(AddressError::BadSignature));
         }
         let good = signed(&address);

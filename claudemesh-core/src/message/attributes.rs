@@ -62,7 +62,10 @@ pub fn hops(attributes: &[String]) -> u8 {
     match value(attributes, HOPS) {
         Ok(None) => 0,
         Ok(Some(text)) => {
-            let number = text.parse().ok().filter(|hops: &u8| hops.to_string() == text);
+            let number = text
+                .parse()
+                .ok()
+                .filter(|hops: &u8| hops.to_string() == text);
             number.unwrap_or(MAX_HOPS).min(MAX_HOPS)
         }
         Err(()) => MAX_HOPS,

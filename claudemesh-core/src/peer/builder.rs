@@ -18,8 +18,8 @@ use crate::id::{Name, Status, Wake};
 use crate::membership::{Log, LogError, SignedEntry};
 use crate::session::{About, OwnSession, Retry, Session, SessionConfig};
 use crate::store::{
-    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue, StoreError,
-    StoredChannelEntry, StoredKey,
+    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue,
+    StoreError, StoredChannelEntry, StoredKey,
 };
 use crate::transport::Network;
 
@@ -214,8 +214,8 @@ impl PeerBuilder {
         {
             return Err(ConnectError::SessionName);
         }
-        let session_reader = (self.identity.as_ref())
-            .map(|session| ReaderName(format!("session:{}", session.id())));
+        let session_reader =
+            (self.identity.as_ref()).map(|session| ReaderName(format!("session:{}", session.id())));
         let open = Open {
             kept: self.kept,
             mesh: self.mesh.clone(),

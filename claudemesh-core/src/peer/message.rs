@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
-use crate::message::attributes::{set_expects_reply, set_hops};
 use crate::message::TEXT;
+use crate::message::attributes::{set_expects_reply, set_hops};
 use crate::session::{self, Protection};
 
 /// To whom: a member's key, or a name, key or unambiguous prefix of a key as text.

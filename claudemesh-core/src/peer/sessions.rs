@@ -264,13 +264,18 @@ impl Peer {
                 let shown = shown.map(|(member, roster)| roster.display_name(member));
                 shown.is_some_and(|shown| same(&shown, owner)) || is_prefix(&info.member, owner)
             };
-            let found = sessions.iter().filter(|info| same(info.name.as_str(), name));
+            let found = sessions
+                .iter()
+                .filter(|info| same(info.name.as_str(), name));
             found.filter(|info| is_owner(info)).collect()
         };
         let searches = [
             named(&|a, b| a == b),
             named(&|a, b| a.to_lowercase() == b.to_lowercase()),
-            sessions.iter().filter(|info| is_prefix(&info.key, text)).collect(),
+            sessions
+                .iter()
+                .filter(|info| is_prefix(&info.key, text))
+                .collect(),
         ];
         for found in searches {
             match found.as_slice() {
@@ -323,8 +328,14 @@ mod tests {
         assert_eq!(idle(Wake::Push), "bob is idle and is shown it now");
         assert!(idle(Wake::None).contains("nothing wakes it"));
         let working = reach(Status::Working, Some(Wake::Push));
-        assert_eq!(working.to_string(), "bob is working and gets it when it is idle");
-        assert_eq!(working.told(Priority::Now), "bob is busy and is shown it now");
+        assert_eq!(
+            working.to_string(),
+            "bob is working and gets it when it is idle"
+        );
+        assert_eq!(
+            working.told(Priority::Now),
+            "bob is busy and is shown it now"
+        );
         let unknown = reach(Status::Idle, None).to_string();
         assert!(unknown.contains("not known"), "{unknown}");
         let away = Reach {

@@ -146,7 +146,11 @@ impl Session {
     /// what is held. Gives it, or the one that is held.
     pub(super) fn learn_address(&mut self, blob: &SignedBlob) -> Option<SessionAddress> {
         if let Some(key) = self.addresses.texts.get(&blob.e).copied()
-            && self.addresses.held.get(&key).is_some_and(|held| held.blob == *blob)
+            && self
+                .addresses
+                .held
+                .get(&key)
+                .is_some_and(|held| held.blob == *blob)
         {
             return self.address_of(&key).ok().map(|(address, _)| address);
         }
@@ -313,8 +317,7 @@ impl Session {
         let mesh = self.config.mesh.as_str();
         let signed = session_hello_bytes(mesh, &member, &session, wall);
         let signature = key.sign(signed.as_bytes()).to_hex();
-        let mut hello =
-            SessionHello::new(mesh, member, session, attestation, wall, signature);
+        let mut hello = SessionHello::new(mesh, member, session, attestation, wall, signature);
         hello.parent_member_id = Some(self.config.member_id.as_str().to_owned());
         hello.address = address;
         Some(hello)
@@ -373,7 +376,9 @@ impl Session {
         let devices: Vec<String> = match self.log.roster() {
             Some(roster) => {
                 let devices = roster.devices(&member);
-                devices.map(|device| device.name.as_str().to_owned()).collect()
+                devices
+                    .map(|device| device.name.as_str().to_owned())
+                    .collect()
             }
             None => Vec::new(),
         };

@@ -101,11 +101,7 @@ pub(super) fn send_frame<'a>(
 }
 
 /// The frame with the address of the session that it is for, which is the broker's proof.
-fn with_address(
-    frame: &str,
-    address: SignedBlob,
-    size: usize,
-) -> Result<String, SessionError> {
+fn with_address(frame: &str, address: SignedBlob, size: usize) -> Result<String, SessionError> {
     let Ok(ClientFrame::Send(mut send)) = ClientFrame::decode(frame) else {
         return Err(MessageError::TooLarge(size).into());
     };

@@ -140,7 +140,10 @@ impl Session {
             });
         }
         let away = list.away.unwrap_or_default();
-        let away = away.iter().take(MAX_NEW).filter_map(|blob| self.learn_address(blob));
+        let away = away
+            .iter()
+            .take(MAX_NEW)
+            .filter_map(|blob| self.learn_address(blob));
         WhoIsHere {
             sessions,
             members: list.members,

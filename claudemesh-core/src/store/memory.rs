@@ -11,8 +11,9 @@ use self::policy::Rules;
 use self::readers::Readers;
 use super::policy::Keeping;
 use super::{
-    CANCELLED, DENIED, InboxRow, KEEP_MS, Kind, MAX_HELD, MAX_HELD_OF_ONE, MAX_NUMBER, NewInbox, NewOutbox, OutboxRow, Outcome,
-    PRUNE_STEP, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, SendState, StoreError, StoredEntry,
+    CANCELLED, DENIED, InboxRow, KEEP_MS, Kind, MAX_HELD, MAX_HELD_OF_ONE, MAX_NUMBER, NewInbox,
+    NewOutbox, OutboxRow, Outcome, PRUNE_STEP, PeerOp, PeerStore, Pin, Query, ReaderName, Rows,
+    SendState, StoreError, StoredEntry,
 };
 use crate::id::{MessageId, Priority, PublicKey, Target};
 

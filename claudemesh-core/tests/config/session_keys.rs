@@ -94,7 +94,9 @@ fn two_sessions_in_one_folder_get_two_names() {
     assert_eq!(keys.list().unwrap().len(), 2);
     // A session that was not there for long leaves its name.
     let old = SystemTime::now() - Duration::from_secs(31 * 86_400);
-    let options = std::fs::File::options().write(true).open(file(dir.path(), "team", ONE));
+    let options = std::fs::File::options()
+        .write(true)
+        .open(file(dir.path(), "team", ONE));
     options.unwrap().set_modified(old).unwrap();
     let two = keys.open(&id(TWO), &name("api"), true).unwrap();
     assert_eq!(two.name(), &name("api"));
@@ -125,8 +127,15 @@ fn a_damaged_file_is_an_error_and_stays_as_it_is() {
     ] {
         std::fs::write(&path, &bad).unwrap();
         let error = keys.open(&id(ONE), &name("api"), false).unwrap_err();
-        assert!(matches!(error, SessionKeyError::Malformed { .. }), "{error}");
-        assert!(!error.to_string().contains(good["secretKey"].as_str().unwrap()));
+        assert!(
+            matches!(error, SessionKeyError::Malformed { .. }),
+            "{error}"
+        );
+        assert!(
+            !error
+                .to_string()
+                .contains(good["secretKey"].as_str().unwrap())
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), bad);
     }
 }

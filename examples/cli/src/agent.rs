@@ -5,4 +5,5 @@ pub(crate) mod address;
 pub(crate) mod client;
 pub(crate) mod frame;
 mod process;
+pub(crate) mod replies;
 pub(crate) mod unread;

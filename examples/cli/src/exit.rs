@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use claudemesh_core::broker_url::BrokerUrlError;
-use claudemesh_core::config::ConfigError;
+use claudemesh_core::config::{ConfigError, SessionKeyError};
 use claudemesh_core::enroll::JoinError;
 use claudemesh_core::id::IdError;
 use claudemesh_core::invite::InviteError;
@@ -105,6 +105,12 @@ impl fmt::Display for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        Self::new(Code::Io, error.to_string())
+    }
+}
+
+impl From<SessionKeyError> for Failure {
+    fn from(error: SessionKeyError) -> Self {
         Self::new(Code::Io, error.to_string())
     }
 }

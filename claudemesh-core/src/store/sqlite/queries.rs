@@ -11,8 +11,8 @@ use super::ops::{class_code, int, policy};
 use crate::id::{ChannelName, MessageId, Name, Priority, PublicKey, Signature, Target};
 use crate::membership::SignedEntry;
 use crate::store::{
-    Delivery, InboxRow, KeptRule, Kind, NewInbox, NewOutbox, OutboxRow, Pin, Query, ReaderName, Rows,
-    SendState, StoredEntry, Who,
+    Delivery, InboxRow, KeptRule, Kind, NewInbox, NewOutbox, OutboxRow, Pin, Query, ReaderName,
+    Rows, SendState, StoredEntry, Who,
 };
 
 macro_rules! outbox {

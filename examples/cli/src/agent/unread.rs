@@ -39,6 +39,11 @@ impl Portion {
         Ok(Self { messages, more })
     }
 
+    /// Whether one of them may begin a turn: those that a rule of the owner mutes may not.
+    pub(crate) fn wakes(&self) -> bool {
+        self.messages.iter().any(|message| !message.muted)
+    }
+
     /// As a model reads it.
     pub(crate) fn text(&self) -> String {
         if self.messages.is_empty() {

@@ -82,7 +82,8 @@ async fn hand_in(context: &Context, args: &Hook, told: &Told) -> Result<(), Fail
         drop(peer.caught_up(ARRIVE).await);
     }
     let portion = Portion::next(&peer).await?;
-    if portion.messages.is_empty() {
+    let quiet = args.moment == Moment::Stop && !portion.wakes();
+    if portion.messages.is_empty() || quiet {
         turns.set(0);
     } else {
         let text = portion.text();
@@ -116,7 +117,7 @@ struct Turns(Option<PathBuf>);
 impl Turns {
     fn of(mesh: &MeshEntry, found: &Found) -> Self {
         let dir = mesh.data_dir();
-        Self(dir.map(|dir| dir.join("agents").join(format!("{}.turns", found.name))))
+        Self(dir.map(|dir| dir.join("agents").join(format!("{}.turns", found.name()))))
     }
 
     fn begun(&self, told: &Told) -> u32 {

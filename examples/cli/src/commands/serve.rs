@@ -7,14 +7,16 @@ mod tmux;
 
 use std::time::Duration;
 
-use claudemesh_core::message::MAX_BODY;
+use claudemesh_core::id::Wake;
+use claudemesh_core::message::{DEFAULT_HOP_LIMIT, MAX_BODY};
 use claudemesh_core::peer::{Events, Outgoing, Peer, Received};
+use claudemesh_core::replies::NoReply;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{listen, status};
 use crate::agent::address::Address;
-use crate::agent::frame::{self, EXPECTS_REPLY};
+use crate::agent::frame;
+use crate::agent::replies::{Replies, led_here};
 use crate::cli::Serve;
 use crate::context::Context;
 use crate::exit::{Code, Failure};
@@ -48,7 +50,7 @@ pub(super) async fn run(context: &mut Context, args: Serve) -> Result<Code, Fail
     let address = Address::claim(&mesh, args.session.as_deref())?;
     let status = status::wished(&context.config, &mesh);
     let peer = address
-        .attach(context.builder(&mesh).status(status))
+        .attach(context.builder(&mesh).status(status), Wake::Serve)
         .connect()
         .await?;
     if let Some(summary) = &args.summary {
@@ -80,6 +82,7 @@ async fn serve(
     let mut incoming = peer.incoming().await?;
     let mut allowance = Allowance::new(args.per_hour);
     let program = Program::new(args, peer.mesh(), session);
+    let replies = Replies::of_program();
     loop {
         let message = tokio::select! {
             message = incoming.next() => match message {
@@ -91,92 +94,121 @@ async fn serve(
                 continue;
             }
         };
-        allowance.wait(context, &message).await;
-        one(context, peer, args, parked, &program, &message).await?;
+        let hops = message.hops().max(led_here());
+        if hops >= DEFAULT_HOP_LIMIT {
+            let why = format!("{hops} automatic messages led to it: a person has to go on");
+            put_aside(context, parked, &message, &why).await?;
+        } else {
+            allowance.wait(context, &message).await;
+            let serving = Serving {
+                context,
+                args,
+                parked,
+                replies: &replies,
+            };
+            serving.one(&program, &message).await?;
+        }
         if args.once {
             return Ok(Code::Ok);
         }
     }
 }
 
-/// One message: as often as it takes, and then it is taken; or it is parked, where it can be seen.
-async fn one(
-    context: &Context,
-    peer: &Peer,
-    args: &Serve,
-    parked: &Parked,
-    program: &Program<'_>,
-    message: &Received,
-) -> Result<(), Failure> {
-    let mut pause = PAUSE;
-    let mut why = String::new();
-    for attempt in 1..=args.tries {
-        let ended = program.run(message).await?;
-        match ended {
-            Ended::Well { said, cut } => {
-                if cut {
-                    context
-                        .out
-                        .warn("the command said more than fits in an answer; it was cut");
-                }
-                // The answer is in the outbox before the message is taken: a crash in between runs
-                // the command once more, and loses nothing.
-                if args.reply {
-                    reply(context, peer, message, &said).await?;
-                }
-                message.taken().await?;
-                return told(context, message, "done", None);
-            }
-            Ended::Badly(reason) => why = reason,
-        }
-        if attempt < args.tries {
-            context.out.warn(&format!(
-                "{why}; message {} is tried again in {} s",
-                message.id,
-                pause.as_secs()
-            ));
-            let until = Instant::now() + pause;
-            tokio::time::sleep_until(until).await;
-            pause = (pause * 2).min(SELDOM);
-        }
-    }
-    // Noted before it is taken: in a crash in between it is tried once more.
-    parked.add(message, &why)?;
-    message.taken().await?;
-    context.out.warn(&format!(
-        "message {} is put aside after {} tries: {why}. `claudemesh serve --parked` lists what was",
-        message.id, args.tries
-    ));
-    told(context, message, "parked", Some(&why))
+/// What one message is dealt with by.
+struct Serving<'a> {
+    context: &'a Context,
+    args: &'a Serve,
+    parked: &'a Parked,
+    replies: &'a Replies,
 }
 
-/// Sends what the command said, unless it said nothing, or the sender wants no answer. It says
-/// itself that it wants none: two programs that answer each other come to rest.
-async fn reply(
+impl Serving<'_> {
+    /// One message: as often as it takes, and then it is taken; or it is put aside, where it can be
+    /// seen.
+    async fn one(&self, program: &Program<'_>, message: &Received) -> Result<(), Failure> {
+        let (context, args) = (self.context, self.args);
+        let mut pause = PAUSE;
+        let mut why = String::new();
+        for attempt in 1..=args.tries {
+            match program.run(message).await? {
+                Ended::Well { said, cut } => {
+                    if cut {
+                        context
+                            .out
+                            .warn("the command said more than fits in an answer; it was cut");
+                    }
+                    // The answer is in the outbox before the message is taken: a crash in between
+                    // runs the command once more, and loses nothing.
+                    if args.reply {
+                        self.reply(message, &said).await?;
+                    }
+                    message.taken().await?;
+                    return told(context, message, "done", None);
+                }
+                Ended::Badly(reason) => why = reason,
+            }
+            if attempt < args.tries {
+                context.out.warn(&format!(
+                    "{why}; message {} is tried again in {} s",
+                    message.id,
+                    pause.as_secs()
+                ));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(SELDOM);
+            }
+        }
+        put_aside(context, self.parked, message, &why).await
+    }
+
+    /// Sends what the command said, unless it said nothing, or the sender wants no answer. It says
+    /// itself that it wants none, and counts the hop: two programs that answer each other come to
+    /// rest.
+    async fn reply(&self, message: &Received, said: &str) -> Result<(), Failure> {
+        let said = said.trim_end();
+        if said.is_empty() {
+            return Ok(());
+        }
+        let hops = loop {
+            match self.replies.ask(message.question()) {
+                Ok(hops) => break hops,
+                Err(why @ NoReply::TooFast { retry_after_ms }) => {
+                    self.context
+                        .out
+                        .warn(&format!("{}: {why}", frame::sender(message)));
+                    tokio::time::sleep(Duration::from_millis(retry_after_ms)).await;
+                }
+                Err(why) => {
+                    let from = frame::sender(message);
+                    self.context
+                        .out
+                        .note(&format!("No answer to {from}: {why}."));
+                    return Ok(());
+                }
+            }
+        };
+        let answer = Outgoing::text(said)
+            .reply_to(message.id.clone())
+            .hops(hops)
+            .expects_reply(false);
+        message.reply_with(answer).await?;
+        Ok(())
+    }
+}
+
+async fn put_aside(
     context: &Context,
-    peer: &Peer,
+    parked: &Parked,
     message: &Received,
-    said: &str,
+    why: &str,
 ) -> Result<(), Failure> {
-    let said = said.trim_end();
-    if said.is_empty() {
-        return Ok(());
-    }
-    if frame::expects_reply(message) == Some(false) {
-        context.out.note(&format!(
-            "{} wants no answer: what the command said is not sent.",
-            frame::sender(message)
-        ));
-        return Ok(());
-    }
-    let answer = Outgoing::text(said)
-        .reply_to(message.id.clone())
-        .attribute(format!("{EXPECTS_REPLY}0"));
-    match &message.channel {
-        Some(channel) => peer.send_message(channel.clone(), answer).await?,
-        None => peer.send_message(message.from.key, answer).await?,
-    };
-    Ok(())
+    // Noted before it is taken: in a crash in between it is tried once more.
+    parked.add(message, why)?;
+    message.taken().await?;
+    context.out.warn(&format!(
+        "message {} is put aside: {why}. `claudemesh serve --parked` lists what was",
+        message.id
+    ));
+    told(context, message, "parked", Some(why))
 }
 
 fn told(

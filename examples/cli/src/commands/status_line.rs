@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::read_ahead::ReadAhead;
-use crate::agent::address;
+use crate::agent::address::{self, Found};
 use crate::agent::client::Told;
 use crate::cli::StatusLine;
 use crate::context::Context;
@@ -40,7 +40,7 @@ pub(super) async fn run(context: &Context, args: StatusLine) -> Result<Code, Fai
             .len(),
     };
     peer.close(Duration::ZERO).await;
-    let session = found.as_ref().map(|found| found.name.as_str());
+    let session = found.as_ref().map(Found::name);
     let name = mesh.display_name.as_deref().unwrap_or_default();
     let answer = json!({
         "mesh": mesh.slug,

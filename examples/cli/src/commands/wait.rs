@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claudemesh_core::id::PublicKey;
+use claudemesh_core::id::{PublicKey, Wake};
 use claudemesh_core::peer::{Peer, Received};
 use claudemesh_core::session::{Event, Retry};
 use serde_json::json;
@@ -26,7 +26,9 @@ pub(super) async fn run(context: &Context, args: Wait) -> Result<Code, Failure> 
     let receives = !found.as_ref().is_some_and(|found| found.lives);
     let builder = context.builder(&mesh).presence(false).receive(receives);
     let builder = match &found {
-        Some(found) => found.attach(builder),
+        Some(found) if found.lives => found.attach(builder),
+        // It is the session, as long as it waits.
+        Some(found) => found.attach(builder).presence(true).wake(Wake::Wait),
         None => builder,
     };
     // It may wait for long: it comes back by itself, and not all at once with others.
@@ -84,7 +86,8 @@ async fn unread(
     ahead: Option<&ReadAhead>,
     from: Option<PublicKey>,
 ) -> Result<Vec<Received>, Failure> {
-    let wanted = |message: &Received| from.is_none_or(|from| message.from.key == from);
+    let wanted =
+        |message: &Received| !message.muted && from.is_none_or(|from| message.from.key == from);
     match ahead {
         Some(ahead) => ahead.unread(peer, LOOK_AT, wanted).await,
         None => {

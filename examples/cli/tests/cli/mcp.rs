@@ -122,7 +122,7 @@ fn two_agents_talk_through_a_broker() {
         &ana,
         &["--session", "web", "--summary", "reviews the web part"],
     );
-    let mut b = Agent::start(&bob, &["--session", "api"]);
+    let mut b = Agent::start(&bob, &["--session", "api", "--wake", "hook"]);
     a.connected();
     b.connected();
 
@@ -136,21 +136,21 @@ fn two_agents_talk_through_a_broker() {
         "{sent}"
     );
     assert!(
-        text(&sent["note"]).contains("idle and see it at their next turn"),
+        text(&sent["note"]).contains("bob is idle and sees it at its next turn"),
         "{sent}"
     );
 
     let question = b.messages().remove(0);
     assert_eq!(question["body"], "which port?");
-    assert_eq!(question["from"], "ana");
-    for flag in ["verified", "protected", "expects_reply"] {
+    assert_eq!(question["from"], "ana/web");
+    for flag in ["verified", "protected"] {
         assert_eq!(question[flag], true, "{question}");
     }
     // Taken, once it was handed over.
     let none = b.call("check_messages", json!({}));
     assert_eq!(none, json!({ "messages": [], "more": false }));
 
-    let answer = json!({ "to": ["ana"], "message": "7900", "reply_to": question["id"] });
+    let answer = json!({ "to": ["ana/web"], "message": "7900", "reply_to": question["id"] });
     b.call("send_message", answer);
     let answer = a.messages().remove(0);
     assert_eq!(
@@ -168,6 +168,9 @@ fn two_agents_talk_through_a_broker() {
     let found = peers["peers"].as_array().unwrap().iter();
     let found = found.clone().find(|peer| peer["name"] == "ana").unwrap();
     assert_eq!(found["online"], true, "{found}");
+    assert_eq!(found["agents"][0]["to"], "ana/web", "{found}");
+    let info = b.call("mesh_info", json!({}));
+    assert_eq!(info["address"], "bob/api", "{info}");
     b.call("set_status", json!({ "status": "dnd" }));
     a.call("set_summary", json!({ "summary": "waits" }));
     let info = b.call("mesh_info", json!({}));
@@ -177,7 +180,7 @@ fn two_agents_talk_through_a_broker() {
     );
     let sent = a.call("send_message", json!({ "to": "bob", "message": "later" }));
     let note = text(&sent["sent"][0]["note"]);
-    assert!(note.contains("not to be disturbed"), "{sent}");
+    assert!(note.contains("does not want to be disturbed"), "{sent}");
 }
 
 #[test]
@@ -322,7 +325,6 @@ fn what_was_not_handed_over_is_unread_still() {
 fn a_server_that_is_killed_while_it_hands_over_loses_nothing() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    let mut a = Agent::start(&ana, &[]);
     let all: BTreeSet<String> = (0..30).map(|n| format!("message {n}")).collect();
     let (mut seen, mut kills) = (BTreeSet::new(), 0);
     let mut waiting: Vec<&String> = all.iter().collect();
@@ -330,7 +332,7 @@ fn a_server_that_is_killed_while_it_hands_over_loses_nothing() {
     while seen.len() < all.len() {
         assert!(Instant::now() < until, "only {seen:?}");
         for message in waiting.split_off(waiting.len().saturating_sub(5)) {
-            a.call("send_message", json!({ "to": "bob", "message": message }));
+            ana.json(0, &["send", "bob", message]);
         }
         let mut b = Agent::start(&bob, &["--session", "api"]);
         // It dies at another moment each time: before, while and after it answers.
@@ -465,12 +467,10 @@ fn a_long_message_is_read_in_pieces() {
 fn many_messages_come_in_portions_and_none_is_skipped() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    let (mut a, mut b) = (Agent::start(&ana, &[]), Agent::start(&bob, &[]));
+    let mut b = Agent::start(&bob, &[]);
+    b.connected();
     for n in 0..45 {
-        a.call(
-            "send_message",
-            json!({ "to": "bob", "message": n.to_string() }),
-        );
+        ana.json(0, &["send", "bob", &n.to_string()]);
     }
     let mut all = Vec::new();
     while all.len() < 45 {
@@ -607,4 +607,93 @@ fn the_client_of_rmcp_drives_it() {
         client.cancel().await.unwrap();
     });
     assert_eq!(bob.inbox(&["--wait", "10s"]), ["by rmcp"]);
+}
+
+#[test]
+fn two_agents_that_thank_each_other_are_stopped() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let mut agents = [Agent::start(&ana, &[]), Agent::start(&bob, &[])];
+    let [a, b] = &mut agents;
+    a.connected();
+    b.connected();
+    a.call("send_message", json!({ "to": "bob", "message": "hello" }));
+    let (mut turns, mut stopped) = (0, Value::Null);
+    while stopped.is_null() {
+        assert!(turns < 40, "nothing stops them");
+        let agent = &mut agents[(turns + 1) % 2];
+        let message = agent.messages().remove(0);
+        let to = &message["from"];
+        let answer = json!({ "to": to, "message": "thank you", "reply_to": message["id"] });
+        let result = agent.tool("send_message", answer);
+        if result["isError"] == true {
+            stopped = result["structuredContent"]["error"].clone();
+        }
+        turns += 1;
+    }
+    // By the count of answers that led to it, whoever counts otherwise.
+    assert!(
+        text(&stopped["message"]).contains("15 automatic replies"),
+        "{stopped}"
+    );
+    assert_eq!(turns, 16);
+}
+
+#[test]
+fn who_expects_no_answer_gets_none_and_who_says_too_much_waits() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let (mut a, mut b) = (Agent::start(&ana, &[]), Agent::start(&bob, &[]));
+    b.connected();
+    let done = json!({ "to": "bob", "message": "done", "expect_reply": false });
+    a.call("send_message", done);
+    let message = b.messages().remove(0);
+    assert_eq!(message["expects_reply"], false, "{message}");
+    let thanks = json!({ "to": "ana", "message": "thanks", "reply_to": message["id"] });
+    let error = b.refused("send_message", thanks);
+    assert!(
+        text(&error["message"]).contains("expects no reply"),
+        "{error}"
+    );
+    let mut sent = 0;
+    let error = loop {
+        let result = a.tool("send_message", json!({ "to": "bob", "message": "and" }));
+        if result["isError"] == true {
+            break result["structuredContent"]["error"].clone();
+        }
+        sent += 1;
+        assert!(sent < 60, "nothing slows it down");
+    };
+    assert!(
+        text(&error["message"]).contains("the next may go in"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_goes_to_one_agent_of_a_member_is_for_that_one_alone() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let mut web = Agent::start(&bob, &["--session", "web"]);
+    let mut api = Agent::start(&bob, &["--session", "api"]);
+    web.connected();
+    api.connected();
+    let mut a = Agent::start(&ana, &[]);
+    a.connected();
+    let sent = a.call(
+        "send_message",
+        json!({ "to": "bob/api", "message": "for api" }),
+    );
+    assert_eq!(sent["sent"][0]["to"], "bob/api", "{sent}");
+    assert_eq!(api.messages()[0]["body"], "for api");
+    assert_eq!(web.call("check_messages", json!({}))["messages"], json!([]));
+    // It waits for who is away, and goes to nobody else.
+    api.end();
+    a.call(
+        "send_message",
+        json!({ "to": "bob/api", "message": "later" }),
+    );
+    assert_eq!(web.call("check_messages", json!({}))["messages"], json!([]));
+    let mut again = Agent::start(&bob, &["--session", "api"]);
+    assert_eq!(again.messages()[0]["body"], "later");
 }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::common::{Broker, Person, Said, pair, said};
 
+/// As a client names its session.
+const ID: &str = "0a1b2c3d-0000-4000-8000-00000000000a";
 const SOON: Duration = Duration::from_secs(30);
 
 fn text(value: &Value) -> &str {
@@ -44,8 +46,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 fn a_hook_hands_in_what_is_unread_once_in_the_words_of_its_client() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    let told =
-        json!({ "session_id": "0A1b", "hook_event_name": "SessionStart", "source": "startup" });
+    let told = json!({ "session_id": ID, "hook_event_name": "SessionStart", "source": "startup" });
     assert_eq!(hook(&bob, &["session-start"], &told), Value::Null);
     send(&ana, "one");
     let said = hook(&bob, &["session-start"], &told);
@@ -72,7 +73,7 @@ fn a_hook_hands_in_what_is_unread_once_in_the_words_of_its_client() {
     let said = hook(&bob, &["stop", "--client", "gemini"], &told);
     assert_eq!(said["decision"], "deny");
     send(&ana, "five");
-    let told = json!({ "conversation_id": "0A1b", "loop_count": 0 });
+    let told = json!({ "conversation_id": ID, "loop_count": 0 });
     // Cursor has no place for it there: it is not taken.
     assert_eq!(
         hook(&bob, &["prompt", "--client", "cursor"], &told),
@@ -92,7 +93,7 @@ fn a_hook_hands_in_what_is_unread_once_in_the_words_of_its_client() {
 fn at_the_end_of_a_turn_three_more_are_begun_and_no_fourth() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    let told = |active: bool| json!({ "session_id": "s", "stop_hook_active": active });
+    let told = |active: bool| json!({ "session_id": ID, "stop_hook_active": active });
     assert_eq!(hook(&bob, &["stop"], &told(false)), Value::Null);
     for turn in 0..3 {
         send(&ana, &format!("turn {turn}"));
@@ -103,12 +104,12 @@ fn at_the_end_of_a_turn_three_more_are_begun_and_no_fourth() {
     send(&ana, "turn 3");
     assert_eq!(hook(&bob, &["stop"], &told(true)), Value::Null);
     // It is unread still, and the user's next word lets it in.
-    let said = hook(&bob, &["prompt"], &json!({ "session_id": "s" }));
+    let said = hook(&bob, &["prompt"], &json!({ "session_id": ID }));
     let context = text(&said["hookSpecificOutput"]["additionalContext"]);
     assert!(context.contains("| turn 3"), "{context}");
     // A client that counts by itself is believed.
     send(&ana, "cursor");
-    let cursor = json!({ "conversation_id": "s", "loop_count": 3 });
+    let cursor = json!({ "conversation_id": ID, "loop_count": 3 });
     assert_eq!(
         hook(&bob, &["stop", "--client", "cursor"], &cursor),
         Value::Null
@@ -146,7 +147,7 @@ fn a_hook_takes_nothing_that_it_could_not_write() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
     send(&ana, "hello");
-    let told = json!({ "session_id": "s" }).to_string();
+    let told = json!({ "session_id": ID }).to_string();
     let mut command = bob.command(&["hook", "prompt"]);
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = piped.stderr(Stdio::null()).spawn().unwrap();
@@ -158,7 +159,7 @@ fn a_hook_takes_nothing_that_it_could_not_write() {
         .write_all(told.as_bytes())
         .unwrap();
     child.wait().unwrap();
-    let said = hook(&bob, &["prompt"], &json!({ "session_id": "s" }));
+    let said = hook(&bob, &["prompt"], &json!({ "session_id": ID }));
     assert!(said.to_string().contains("| hello"), "{said}");
 }
 
@@ -175,14 +176,17 @@ fn a_hook_never_stands_in_its_clients_way() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
     send(&ana, "hello");
-    let mut off = bob.command(&["hook", "prompt", "--session", "s"]);
-    let off = said(off.env("CLAUDEMESH_MESSAGES", "off").output().unwrap());
+    let mut off = bob.command(&["hook", "prompt"]);
+    let off = off
+        .env("CLAUDEMESH_SESSION_ID", ID)
+        .env("CLAUDEMESH_MESSAGES", "off");
+    let off = said(off.output().unwrap());
     assert_eq!((off.code, off.out.as_str()), (0, ""));
     // Something is wrong: the user is told at the start, and nothing is in the way.
     let said = hook(
         &bob,
         &["session-start", "--mesh", "other"],
-        &json!({ "session_id": "s" }),
+        &json!({ "session_id": ID }),
     );
     assert!(
         text(&said["systemMessage"]).contains("no mesh is called"),
@@ -193,9 +197,15 @@ fn a_hook_never_stands_in_its_clients_way() {
         Value::Null
     );
     // Which agent it is, nobody can say: nothing is taken.
-    assert_eq!(hook(&bob, &["prompt"], &Value::Null), Value::Null);
+    for told in [json!(null), json!({ "session_id": "no uuid" })] {
+        assert_eq!(hook(&bob, &["prompt"], &told), Value::Null);
+    }
+    assert_eq!(
+        hook(&bob, &["prompt", "--session", "none"], &Value::Null),
+        Value::Null
+    );
     assert_eq!(bob.run(&["hook", "later"]).code, 3);
-    let said = hook(&bob, &["prompt"], &json!({ "session_id": "s" }));
+    let said = hook(&bob, &["prompt"], &json!({ "session_id": ID }));
     assert!(said.to_string().contains("| hello"), "{said}");
 }
 
@@ -279,14 +289,14 @@ fn serve_runs_a_command_for_each_message_and_answers_with_what_it_says() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let script = r#"read -r line; printf '%s %s %s %s %s\n' "$CLAUDEMESH_MSG_FROM" \
-        "$CLAUDEMESH_MSG_VERIFIED" "$CLAUDEMESH_MSG_PROTECTED" "$CLAUDEMESH_SESSION" "$line" >>"$LOG"
+        "$CLAUDEMESH_MSG_HOPS $CLAUDEMESH_MSG_VERIFIED" "$CLAUDEMESH_MSG_PROTECTED" "$CLAUDEMESH_SESSION" "$line" >>"$LOG"
         echo "echo: $line""#;
     let args = ["--session", "echo", "--reply", "--", "sh", "-c", script];
     let serving = Serving::start(&bob, &args, &log);
     let evil = "$(touch /tmp/x); `id` \"'; rm";
     let first = ana.json(0, &["send", "bob", evil]);
     until("no answer", || lines(&log).len() == 1);
-    assert_eq!(lines(&log), [format!("ana 1 1 echo {evil}")]);
+    assert_eq!(lines(&log), [format!("ana 0 1 1 echo {evil}")]);
     let answer = ana.json(0, &["inbox", "--wait", "20s"]);
     assert_eq!(answer[0]["body"], format!("echo: {evil}"), "{answer}");
     assert_eq!(answer[0]["reply_to"], first["message_id"]);

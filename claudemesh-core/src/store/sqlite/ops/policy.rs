@@ -50,14 +50,14 @@ pub(super) fn keeping(conn: &Connection, message: &NewInbox) -> Result<Keeping, 
 
 fn is_full(conn: &Connection, message: &NewInbox) -> Result<bool, Fault> {
     let sql = "SELECT count(*), coalesce(sum(sender = ?1), 0) FROM inbox WHERE held = 2";
-    let (all, own): (u64, u64) = conn
-        .prepare_cached(sql)?
-        .query_row([message.sender.0], |row| {
-            Ok((
-                row.get::<_, i64>(0)?.unsigned_abs(),
-                row.get::<_, i64>(1)?.unsigned_abs(),
-            ))
-        })?;
+    let (all, own): (u64, u64) =
+        conn.prepare_cached(sql)?
+            .query_row([message.sender.0], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?.unsigned_abs(),
+                    row.get::<_, i64>(1)?.unsigned_abs(),
+                ))
+            })?;
     Ok(all >= MAX_HELD || own >= MAX_HELD_OF_ONE)
 }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use claudemesh_core::id::ChannelName;
+use claudemesh_core::id::{ChannelName, Wake};
 use claudemesh_core::peer::Peer;
 use tokio::sync::Mutex;
 
 use crate::agent::address::Address;
+use crate::agent::replies::Replies;
 use crate::cli::{Global, Mcp};
 use crate::commands::status;
-use crate::context::Context;
+use crate::context::{Context, name_of};
 use crate::exit::Failure;
 use crate::output::Output;
 
@@ -18,6 +19,23 @@ use crate::output::Output;
 pub(super) struct Joined {
     pub(super) peer: Peer,
     pub(super) address: Address,
+    pub(super) replies: Replies,
+}
+
+impl Joined {
+    /// How others write to this agent: `member/session`.
+    pub(super) fn shown(&self) -> String {
+        let peer = &self.peer;
+        let member = name_of(&peer.members_and_former(), &peer.key());
+        let member = member.unwrap_or_else(|| peer.key().short());
+        // Another machine may have had the name before; then it has a number here.
+        let session = peer.session();
+        let session = session.as_ref().map(|session| session.name().as_str());
+        format!(
+            "{member}/{}",
+            session.unwrap_or_else(|| self.address.name())
+        )
+    }
 }
 
 /// How the server gets its peer.
@@ -27,6 +45,7 @@ pub(super) struct Link {
     session: Option<String>,
     summary: Option<String>,
     groups: Vec<ChannelName>,
+    wake: Wake,
     joined: Mutex<Option<Arc<Joined>>>,
 }
 
@@ -38,6 +57,7 @@ impl Link {
             session: args.session.clone(),
             summary: args.summary.clone(),
             groups: args.groups.clone(),
+            wake: args.wake(),
             joined: Mutex::new(None),
         }
     }
@@ -55,12 +75,16 @@ impl Link {
         let builder = context
             .builder(&mesh)
             .status(status::wished(&context.config, &mesh));
-        let peer = address.attach(builder).connect().await?;
+        let peer = address.attach(builder, self.wake).connect().await?;
         if let Some(summary) = &self.summary {
             peer.set_summary(summary.as_str()).await?;
         }
         tokio::spawn(join_groups(peer.clone(), self.groups.clone()));
-        let new = Arc::new(Joined { peer, address });
+        let new = Arc::new(Joined {
+            peer,
+            address,
+            replies: Replies::of_model(),
+        });
         *joined = Some(Arc::clone(&new));
         Ok(new)
     }

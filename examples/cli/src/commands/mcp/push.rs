@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use claudemesh_core::peer::{Peer, Received};
+use claudemesh_core::peer::{Peer, PeerError, Received};
 use claudemesh_core::session::Event;
 use rmcp::RoleServer;
 use rmcp::model::{CustomNotification, ServerNotification};
@@ -65,7 +65,7 @@ pub(super) async fn run(sink: Sink, link: Arc<Link>, pace: Pace) {
     // Events first: what comes in between is told by one of the two.
     let mut events = joined.peer.events();
     let mut told = Told::new(pace.nudge);
-    let unread = joined.peer.unread(LOOK_AT).await.unwrap_or_default();
+    let unread = waking(&joined.peer).await.unwrap_or_default();
     told.note(&unread);
     if push(&sink, welcome(&joined, unread.len()), kind("welcome"))
         .await
@@ -127,7 +127,7 @@ impl Told {
 
     async fn look(&mut self, sink: &Sink, peer: &Peer) -> Result<(), rmcp::ServiceError> {
         // A store that fails is asked again at the next look.
-        let Ok(unread) = peer.unread(LOOK_AT).await else {
+        let Ok(unread) = waking(peer).await else {
             return Ok(());
         };
         let due = self.due.is_some_and(|due| due <= Instant::now());
@@ -150,20 +150,21 @@ impl Told {
     }
 }
 
+/// What is unread and may be told of: not what a rule of the owner mutes.
+async fn waking(peer: &Peer) -> Result<Vec<Received>, PeerError> {
+    let mut unread = peer.unread(LOOK_AT).await?;
+    unread.retain(|message| !message.muted);
+    Ok(unread)
+}
+
 fn welcome(joined: &Joined, unread: usize) -> String {
-    let peer = &joined.peer;
-    let members = peer.members_and_former();
-    let own = members.iter().find(|member| member.key == peer.key());
-    let own = own.map_or_else(|| "a member".to_owned(), |own| frame::quoted(&own.shown));
-    let mesh = frame::quoted(&peer.mesh().slug);
+    let own = frame::quoted(&joined.shown());
+    let mesh = frame::quoted(&joined.peer.mesh().slug);
     let unread = match unread {
         0 => "nothing is unread".to_owned(),
         some => format!("unread: {some}; check_messages shows them"),
     };
-    format!(
-        "claudemesh: you are {own}, session {}, in the mesh {mesh}; {unread}.",
-        joined.address.name()
-    )
+    format!("claudemesh: you are {own} in the mesh {mesh}; {unread}.")
 }
 
 fn nudge(unread: &[Received]) -> String {
@@ -198,11 +199,8 @@ fn of_message(message: &Received) -> (String, Meta) {
         },
         frame::marked(shown.text)
     );
-    let name = message
-        .from
-        .name
-        .as_ref()
-        .map(|name| name.as_str().to_owned());
+    let name = message.from.name.as_ref();
+    let name = name.map(|_| message.from.shown());
     let mut meta = kind("message");
     let mut put = |name: &str, value: String| drop(meta.insert(name.to_owned(), safe(&value)));
     put("message_id", message.id.to_string());

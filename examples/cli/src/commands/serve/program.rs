@@ -13,7 +13,6 @@ use tokio::process::{Child, Command};
 
 use super::longest;
 use crate::agent::address::VARIABLE;
-use crate::agent::frame;
 use crate::cli::Serve;
 use crate::exit::{Code, Failure};
 use crate::format::iso_time;
@@ -96,17 +95,12 @@ impl<'a> Program<'a> {
                 "REPLY_TO",
                 message.reply_to.as_ref().map(ToString::to_string),
             ),
-            (
-                "EXPECTS_REPLY",
-                frame::expects_reply(message).map(|is| u8::from(is).to_string()),
-            ),
         ];
         let always = [
             ("ID", message.id.to_string()),
             (
                 "FROM",
-                name.map(|name| name.as_str().to_owned())
-                    .unwrap_or_default(),
+                name.map(|_| message.from.shown()).unwrap_or_default(),
             ),
             ("FROM_KEY", message.from.key.to_hex()),
             ("VERIFIED", u8::from(message.from.verified).to_string()),
@@ -114,6 +108,11 @@ impl<'a> Program<'a> {
             ("PRIORITY", message.priority.as_str().to_owned()),
             ("CONTENT_TYPE", message.content_type.clone()),
             ("SENT_AT", iso_time(message.sent_at)),
+            (
+                "EXPECTS_REPLY",
+                u8::from(message.expects_reply()).to_string(),
+            ),
+            ("HOPS", message.hops().to_string()),
             ("MESH", self.mesh.slug.clone()),
         ];
         for (name, value) in always {

@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, args: &Serve, pane: &str) -> Result<C
         .await?;
     context.out.note(&format!(
         "Watching for session {}; Ctrl-C ends.",
-        found.name
+        found.name()
     ));
     let result = tokio::select! {
         result = watch(&peer, pane, args) => result,
@@ -62,7 +62,8 @@ async fn watch(peer: &Peer, pane: &str, args: &Serve) -> Result<Code, Failure> {
     let (mut seen, mut pause) = (0, args.nudge_after);
     let mut due: Option<Instant> = None;
     loop {
-        let unread = peer.unread(LOOK_AT).await?;
+        let mut unread = peer.unread(LOOK_AT).await?;
+        unread.retain(|message| !message.muted);
         let now = Instant::now();
         if unread.is_empty() {
             (pause, due) = (args.nudge_after, None);

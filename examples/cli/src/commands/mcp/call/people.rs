@@ -1,7 +1,7 @@
 //! `list_peers`, `set_summary`, `set_status` and `mesh_info`.
 
 use claudemesh_core::id::{PublicKey, Status};
-use claudemesh_core::peer::{MemberInfo, Peer, PeerInfo};
+use claudemesh_core::peer::{MemberInfo, Peer, PeerInfo, SessionInfo};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -13,6 +13,8 @@ use crate::format::{ago, short};
 
 /// Peers in one answer at most.
 const MOST: usize = 100;
+/// Agents of one peer that are shown.
+const SESSIONS: usize = 8;
 /// Characters of a summary that are shown.
 const SUMMARY: usize = 160;
 /// Unread messages that are counted.
@@ -21,11 +23,15 @@ const COUNT: u32 = 100;
 pub(super) async fn list(peer: &Peer, _: Nothing) -> Result<Answer, Failure> {
     let own = peer.key();
     let asked = peer.peers().await;
+    let sessions = peer.sessions().await.unwrap_or_default();
     let mut rows: Vec<Value> = match &asked {
         Ok(peers) => {
             let mut peers: Vec<&PeerInfo> = peers.iter().collect();
             peers.sort_by_key(|peer| (!peer.online, peer.name.to_lowercase(), peer.key));
-            peers.into_iter().map(|peer| row(peer, own)).collect()
+            peers
+                .into_iter()
+                .map(|peer| row(peer, own, &sessions))
+                .collect()
         }
         Err(_) => peer.members().iter().map(|m| offline(m, own)).collect(),
     };
@@ -48,13 +54,23 @@ pub(super) async fn list(peer: &Peer, _: Nothing) -> Result<Answer, Failure> {
     Ok(Answer::new(lines.join("\n"), Value::Object(answer)))
 }
 
-fn row(peer: &PeerInfo, own: PublicKey) -> Value {
+fn row(peer: &PeerInfo, own: PublicKey, sessions: &[SessionInfo]) -> Value {
     let mut row = Map::new();
     row.insert("name".to_owned(), json!(peer.name));
     row.insert("key".to_owned(), json!(peer.key.short()));
     row.insert("online".to_owned(), json!(peer.online));
     if let Some(status) = peer.status {
         row.insert("status".to_owned(), json!(status));
+    }
+    let of_peer = sessions
+        .iter()
+        .filter(|session| session.member == peer.key && session.online);
+    let of_peer = of_peer.take(SESSIONS).map(|session| {
+        json!({ "to": session.shown, "status": session.status, "woken_by": session.wake.as_str() })
+    });
+    let of_peer: Vec<Value> = of_peer.collect();
+    if !of_peer.is_empty() {
+        row.insert("agents".to_owned(), json!(of_peer));
     }
     if let (Some(text), true) = (&peer.summary, peer.online) {
         row.insert("summary".to_owned(), json!(short(text, SUMMARY)));
@@ -100,6 +116,11 @@ fn line(row: &Value) -> String {
         (false, None) => {}
     }
     line.extend(text("summary").map(|text| format!("says: {}", quoted(text))));
+    let agents = row.get("agents").and_then(Value::as_array);
+    for agent in agents.into_iter().flatten() {
+        let text = |name: &str| agent.get(name).and_then(Value::as_str).unwrap_or_default();
+        line.push(format!("agent {} {}", quoted(text("to")), text("status")));
+    }
     line.join(", ")
 }
 
@@ -151,6 +172,7 @@ pub(super) async fn info(joined: &Joined, channel: bool, _: Nothing) -> Result<A
         "broker": peer.mesh().broker_url,
         "you": name,
         "key": peer.key(),
+        "address": joined.shown(),
         "session": joined.address.name(),
         "role": own.filter(|own| !own.removed).map(|own| own.role),
         "verified": own.is_some_and(|own| own.verified),
@@ -161,11 +183,9 @@ pub(super) async fn info(joined: &Joined, channel: bool, _: Nothing) -> Result<A
         "waking": waking,
     });
     let text = format!(
-        "You are {} ({}), session {}, in the mesh {} of {} members.\n{}; unread: {unread}; told \
-         by {waking}.",
-        quoted(name.as_deref().unwrap_or("?")),
+        "You are {} ({}) in the mesh {} of {} members.\n{}; unread: {unread}; told by {waking}.",
+        quoted(&joined.shown()),
         peer.key().short(),
-        joined.address.name(),
         quoted(&peer.mesh().slug),
         peer.members().len(),
         peer.connection()

@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use claudemesh_core::id::{MessageId, Priority, PublicKey, Status, Target};
-use claudemesh_core::peer::{Outgoing, Peer, PeerInfo, Receipt, SendError};
+use claudemesh_core::id::{MessageId, Priority, Target};
+use claudemesh_core::peer::{Outgoing, Peer, Receipt, Received, SendError};
+use claudemesh_core::replies::Question;
 use claudemesh_core::store::{OutboxRow, SendState};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::link::Joined;
 use super::Answer;
-use crate::agent::frame::{EXPECTS_REPLY, quoted};
+use crate::agent::frame::quoted;
+use crate::agent::replies::next_hop;
 use crate::commands::{channel, send};
 use crate::context::{name_of, target_name};
 use crate::exit::{Code, Failure, refused_code};
 
 /// Recipients of one call at most.
 const MOST: usize = 32;
+/// Received messages among which the one that is answered is looked for.
+const LOOK_AT: u32 = 500;
 /// How long the broker's answer is waited for.
 const WAIT: Duration = Duration::from_secs(3);
 /// How long a connection is waited for.
@@ -55,33 +59,37 @@ pub(super) async fn send(joined: &Joined, args: Send) -> Result<Answer, Failure>
         None => Priority::default(),
     };
     let mut message = Outgoing::text(args.message).priority(priority);
+    let mut answered = None;
     if let Some(id) = &args.reply_to {
-        message = message.reply_to(MessageId::new(id.trim())?);
+        let id = MessageId::new(id.trim())?;
+        let all = joined.peer.history(LOOK_AT).await?;
+        answered = all
+            .iter()
+            .rev()
+            .find(|m| m.id == id)
+            .map(Received::question);
+        message = message.reply_to(id);
     }
     if let Some(expected) = args.expect_reply {
-        message = message.attribute(format!("{EXPECTS_REPLY}{}", u8::from(expected)));
+        message = message.expects_reply(expected);
     }
     let peer = &joined.peer;
     let mut sent = Vec::new();
     for to in &to {
-        sent.push((to, one(peer, to, message.clone()).await));
+        sent.push((to, one(joined, to, message.clone(), answered).await));
     }
     if let [(_, Err(_))] = sent.as_slice()
         && let Some((_, Err(failure))) = sent.pop()
     {
         return Err(failure);
     }
-    let here = match peer.is_connected() {
-        true => peer.peers().await.unwrap_or_default(),
-        false => Vec::new(),
-    };
-    let results: Vec<(String, Value)> = sent
-        .iter()
-        .map(|(to, sent)| match sent {
-            Ok(sent) => sent.tell(peer, &here, priority),
+    let mut results: Vec<(String, Value)> = Vec::new();
+    for (to, sent) in &sent {
+        results.push(match sent {
+            Ok(sent) => sent.tell(peer, priority).await,
             Err(failure) => refused(to, failure),
-        })
-        .collect();
+        });
+    }
     let lines: Vec<&str> = results.iter().map(|(line, _)| line.as_str()).collect();
     let text = lines.join("\n");
     let all: Vec<Value> = results.iter().map(|(_, json)| json.clone()).collect();
@@ -95,8 +103,30 @@ struct Sent {
     recipients: Option<u32>,
 }
 
-async fn one(peer: &Peer, to: &str, message: Outgoing) -> Result<Sent, Failure> {
+async fn one(
+    joined: &Joined,
+    to: &str,
+    message: Outgoing,
+    answered: Option<Question>,
+) -> Result<Sent, Failure> {
+    let peer = &joined.peer;
     let to = send::target(peer, to).await?;
+    let message = match (&to, answered) {
+        (Target::Channel(_), None) => message.hops(next_hop()),
+        (Target::Peer(key), None) => {
+            let (from, hops, expects_reply) = (*key, 0, true);
+            message.hops(hops_of(
+                joined,
+                Question {
+                    from,
+                    hops,
+                    expects_reply,
+                },
+                false,
+            )?)
+        }
+        (_, Some(question)) => message.hops(hops_of(joined, question, true)?),
+    };
     let receipt = match (peer.send_message(to.clone(), message).await, &to) {
         (Err(SendError::Peer(error)), Target::Channel(name)) => {
             return Err(channel::refused(peer, name, error));
@@ -122,6 +152,16 @@ async fn one(peer: &Peer, to: &str, message: Outgoing) -> Result<Sent, Failure> 
     })
 }
 
+/// How many hops a message carries, if it may go now.
+fn hops_of(joined: &Joined, question: Question, is_answer: bool) -> Result<u8, Failure> {
+    match joined.replies.ask(question) {
+        // What answers nothing begins a chain of its own.
+        Ok(_) if !is_answer => Ok(next_hop()),
+        Ok(hops) => Ok(hops),
+        Err(why) => Err(Failure::new(Code::Failed, format!("not sent: {why}"))),
+    }
+}
+
 /// Why the broker did not take it.
 async fn failed(peer: &Peer, to: &Target, receipt: &Receipt) -> Failure {
     if let Target::Channel(name) = to
@@ -143,9 +183,10 @@ async fn away(peer: &Peer) {
 
 impl Sent {
     /// How far it came, in words that are true.
-    fn tell(&self, peer: &Peer, here: &[PeerInfo], priority: Priority) -> (String, Value) {
+    async fn tell(&self, peer: &Peer, priority: Priority) -> (String, Value) {
         let (id, state) = (self.receipt.id(), self.receipt.state());
-        let name = target_name(peer, &self.to);
+        let name = self.name(peer).await;
+        let when = self.when(peer, priority).await;
         let mut fields = Map::new();
         fields.insert("to".to_owned(), json!(name));
         if let Target::Peer(key) = &self.to {
@@ -161,8 +202,8 @@ impl Sent {
         }
         let note = match state {
             SendState::Queued => "kept here, goes out when the broker is reached".to_owned(),
-            SendState::Accepted => self.when(here, priority),
-            SendState::Delivered => format!("their client has it; {}", self.when(here, priority)),
+            SendState::Accepted => when,
+            SendState::Delivered => format!("their client has it; {when}"),
             SendState::Failed => {
                 let why = self.receipt.reason();
                 format!("will not arrive: {}", why.as_deref().unwrap_or("refused"))
@@ -173,31 +214,29 @@ impl Sent {
         (line, Value::Object(fields))
     }
 
-    /// When it will be seen, as far as anybody knows.
-    fn when(&self, here: &[PeerInfo], priority: Priority) -> String {
-        match &self.to {
-            Target::Channel(_) => match self.recipients {
-                Some(0) => "nobody else is there".to_owned(),
-                Some(many) => format!("in {many} mailboxes; each sees it when it looks"),
-                None => "each sees it when it looks".to_owned(),
-            },
-            Target::Peer(key) => when(here, key, priority).to_owned(),
+    async fn name(&self, peer: &Peer) -> String {
+        if let Target::Peer(key) = &self.to
+            && name_of(&peer.members_and_former(), key).is_none()
+            && let Ok(session) = peer.resolve_session(&key.to_hex()).await
+        {
+            return session.shown;
         }
+        target_name(peer, &self.to)
     }
-}
 
-fn when(here: &[PeerInfo], key: &PublicKey, priority: Priority) -> &'static str {
-    let Some(peer) = here.iter().find(|peer| peer.key == *key) else {
-        return "they see it when they look";
-    };
-    let urgent = priority == Priority::Now;
-    match (peer.online, peer.status) {
-        (false, _) => "they are offline and get it when they are back",
-        (true, _) if priority == Priority::Low => "they get it when they ask for it",
-        (true, Some(Status::Working)) if !urgent => "they are working and get it when idle",
-        (true, Some(Status::Dnd)) if !urgent => "they are not to be disturbed and get it when idle",
-        (true, Some(Status::Idle) | None) => "they are idle and see it at their next turn",
-        (true, _) => "they are busy and see it at their next turn",
+    /// When it will be seen, as far as anybody knows.
+    async fn when(&self, peer: &Peer, priority: Priority) -> String {
+        match (&self.to, self.recipients) {
+            (Target::Channel(_), Some(0)) => "nobody else is there".to_owned(),
+            (Target::Channel(_), Some(many)) => {
+                format!("in {many} mailboxes; each sees it when it looks")
+            }
+            (Target::Channel(_), None) => "each sees it when it looks".to_owned(),
+            (Target::Peer(_), _) => match peer.reach(&self.to).await {
+                Ok(Some(reach)) => reach.told(priority),
+                _ => "when it is seen is not known".to_owned(),
+            },
+        }
     }
 }
 

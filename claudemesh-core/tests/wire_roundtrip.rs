@@ -314,6 +314,7 @@ frame!(peer_record() -> PeerRecord {
     profile: of(value()),
     statement: of(signed_blob()),
     address: of(signed_blob()),
+    leased: of(any::<bool>()),
     extra: map(),
 });
 

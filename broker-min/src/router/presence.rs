@@ -362,6 +362,7 @@ impl Router {
                     .address
                     .as_ref()
                     .map(|address| address.blob.clone()),
+                leased: (conn.modern && presence.conn.is_none()).then_some(true),
                 extra: presence
                     .pid
                     .map(|pid| ("pid".to_owned(), pid.into()))

@@ -246,6 +246,28 @@ impl SessionKeys {
         })
     }
 
+    /// The session of this name that was in use here within 30 days, or else a new one, with an id
+    /// and a key of its own.
+    ///
+    /// # Errors
+    /// As [`SessionKeys::open`].
+    pub fn open_named(&self, name: &SessionName) -> Result<SessionIdentity, SessionKeyError> {
+        let kept = self.list()?;
+        let found = kept
+            .into_iter()
+            .find(|(_, kept)| kept.is_same(name.as_str()));
+        let id = match found {
+            Some((id, _)) => id,
+            None => {
+                let mut bytes = [0; 16];
+                getrandom::fill(&mut bytes)
+                    .map_err(|error| SessionKeyError::Random(error.to_string()))?;
+                SessionId::from_random(bytes)
+            }
+        };
+        self.open(&id, name, false)
+    }
+
     /// The sessions of this member that are kept here and were in use within 30 days.
     ///
     /// # Errors

@@ -67,6 +67,8 @@ pub struct PeerInfo {
     /// Of how many of them the member itself has said, by a statement that holds, that they are
     /// its own. That they are here now is the broker's word all the same.
     pub verified_sessions: usize,
+    /// Those of them that have an address of their own, by name.
+    pub named: Vec<super::SessionInfo>,
     /// What these understand, for example `envelope/1`: each at least one of them, in order.
     pub capabilities: Vec<String>,
     /// What it says it does.
@@ -109,6 +111,7 @@ impl PeerInfo {
             status: status.filter(|_| online),
             sessions: sessions.len(),
             verified_sessions: statements().count(),
+            named: Vec::new(),
             capabilities: capabilities.into_iter().cloned().collect(),
             summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
             summary_locked: summary.is_none()

@@ -87,6 +87,12 @@ impl Peer {
                 all.push(PeerInfo::of(&by_member, key, key.short(), None, false));
             }
         }
+        for session in self.sessions_of(Some(&here)).await? {
+            let member = all.iter_mut().find(|peer| peer.key == session.member);
+            if let Some(member) = member.filter(|_| session.online) {
+                member.named.push(session);
+            }
+        }
         Ok(all)
     }
 

@@ -163,7 +163,8 @@ impl Peer {
                 && seen.insert(address.session)
             {
                 let status = session.record.status.parse().unwrap_or_default();
-                all.push(SessionInfo::of(roster, address, Some(status)));
+                let status = Some(status).filter(|_| session.record.leased != Some(true));
+                all.push(SessionInfo::of(roster, address, status));
             }
         }
         let Reply::Sessions(known) = self.command(Command::KnownSessions).await? else {
@@ -205,6 +206,7 @@ impl Peer {
         let own = self.address();
         let records = here.sessions.iter().filter(|session| {
             member_of(&session.record) == Some(*key)
+                && session.record.leased != Some(true)
                 && PublicKey::from_hex(&session.record.pubkey).ok() != Some(own)
         });
         let best = records

@@ -120,6 +120,9 @@ pub struct PeerRecord {
     /// Where it is reached, as it came in its hello.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SignedBlob>,
+    /// True: its connection is gone, and it may be back in a moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leased: Option<bool>,
     /// Fields without a name here.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -103,6 +103,19 @@ fn two_sessions_in_one_folder_get_two_names() {
 }
 
 #[test]
+fn a_name_alone_finds_its_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = SessionKeys::in_dir(dir.path(), &entry("m", "team", 1)).unwrap();
+    let first = keys.open_named(&name("builder")).unwrap();
+    let again = keys.open_named(&name("Builder")).unwrap();
+    assert_eq!((again.public(), again.id()), (first.public(), first.id()));
+    assert_ne!(
+        keys.open_named(&name("other")).unwrap().public(),
+        first.public()
+    );
+}
+
+#[test]
 fn a_damaged_file_is_an_error_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let keys = SessionKeys::in_dir(dir.path(), &entry("m", "team", 1)).unwrap();

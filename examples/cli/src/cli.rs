@@ -5,6 +5,7 @@ mod audit;
 mod channels;
 mod kept;
 mod people;
+mod policy;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::id::{MessageId, Priority, Status};
 
 use agent::{HOOK_HELP, MCP_HELP, SERVE_HELP, WAIT_HELP};
-pub(crate) use agent::{Hook, Mcp, Serve, StatusLine, Wait};
+pub(crate) use agent::{Hook, Mcp, Serve, Wait};
 use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
@@ -33,6 +34,10 @@ pub(crate) use people::{
     Remove,
 };
 
+use policy::{POLICY_HELP, REQUESTS_HELP};
+pub(crate) use policy::{Policy, PolicyCommand, Requests, RequestsCommand};
+
+use crate::agent::address::VARIABLE;
 use crate::duration;
 
 /// Where `claudemesh broker` keeps its data if nothing else is said; `~/.claudemesh` stands for
@@ -98,6 +103,28 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) ca: Option<PathBuf>,
+    /// The session that this command belongs to, a UUID: messages come and go under its own
+    /// address, `you/name`, kept under this id
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        help_heading = "Everywhere",
+        env = "CLAUDEMESH_SESSION_ID",
+        hide_env_values = true
+    )]
+    pub(crate) session: Option<String>,
+    /// What the session is called; without --session, the one of this name on this machine, made
+    /// if there is none. Without it: as it was, or as the current folder
+    #[arg(
+        long = "as",
+        global = true,
+        value_name = "NAME",
+        help_heading = "Everywhere",
+        env = VARIABLE,
+        hide_env_values = true
+    )]
+    pub(crate) as_name: Option<String>,
     /// Say only the answer, warnings and errors
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
@@ -167,6 +194,12 @@ pub(crate) enum Command {
     /// Show messages as they come, until Ctrl-C
     #[command(after_help = LISTEN_HELP)]
     Listen(Listen),
+    /// Whose messages are wanted: allow, ask, mute, block
+    #[command(after_help = POLICY_HELP)]
+    Policy(Policy),
+    /// Messages that wait for your answer
+    #[command(after_help = REQUESTS_HELP)]
+    Requests(Requests),
     /// Values that all members share, under keys
     #[command(after_help = STATE_HELP)]
     State(State),
@@ -218,7 +251,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// One short line for a client's status line
     #[command(name = "status-line")]
-    StatusLine(StatusLine),
+    StatusLine,
 }
 
 const BROKER_HELP: &str = "\
@@ -252,8 +285,9 @@ Examples:
 JSON: link, legacy_link, invite_id, expires_at, uses, role.";
 
 const SEND_HELP: &str = "\
-TO is a name, a public key, or the first digits (four or more) of a key; or a topic ('#deploys'), a
-group (@oncall), or everybody ('*'). Put # and * in quotes: a shell takes them for itself.
+TO is a name, a public key, or the first digits (four or more) of a key; a session (bob/api), for
+which it waits while that is away; or a topic ('#deploys'), a group (@oncall), or everybody ('*').
+Put # and * in quotes: a shell takes them for itself.
 If the broker is away the message is kept and goes out with any later command; exit code 4.
 Examples:
   claudemesh send bob 'lunch?'
@@ -261,8 +295,9 @@ Examples:
   git diff | claudemesh send bob -
   claudemesh send '#deploys' 'v2 is out'
 JSON: message_id, state (queued, accepted, delivered or failed), protected, to (name and pubkey, or
-channel), recipients (in how many mailboxes it is, or null), and reason if it failed. Not protected
-is what went as bare text, which takes --unverified.";
+channel), recipients (in how many mailboxes it is, or null), reach (online, status, wake and told, of
+one peer, or null), and reason if it failed. Not protected is what went as bare text, which takes
+--unverified.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -271,8 +306,9 @@ Examples:
   claudemesh inbox --wait 1m
   claudemesh inbox --all --limit 20
 JSON: a list of message_id, mesh, from_name, from_pubkey, verified, protected, kind, channel,
-content_type, body, reply_to, subtype, priority, sent_at, received_at, again. channel is null in a
-message to you alone; subtype is \"reminder\" in what `claudemesh remind` sends, by the word of its
+content_type, body, reply_to, subtype, priority, sent_at, received_at, again, from_session (name and pubkey, or null),
+to_session (its key, or null), muted, hops, expects_reply. channel is null in a message to
+you alone; subtype is \"reminder\" in what `claudemesh remind` sends, by the word of its
 sender.";
 
 const LISTEN_HELP: &str = "\

@@ -26,6 +26,7 @@ mod moderate;
 mod outbox;
 mod owner;
 mod peers;
+mod policy;
 mod read_ahead;
 mod recall;
 mod remember;
@@ -84,6 +85,8 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Inbox(args) => inbox::run(context, args).await,
         Command::Outbox(args) => outbox::run(context, args.command).await,
         Command::Listen(args) => listen::run(context, args).await,
+        Command::Policy(args) => policy::run(context, args.command).await,
+        Command::Requests(args) => policy::requests(context, args.command).await,
         Command::State(args) => state::run(context, args.command).await,
         Command::Remember(args) => remember::run(context, args).await,
         Command::Recall(args) => recall::run(context, args).await,
@@ -99,7 +102,7 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Hook(args) => hook::run(context, args).await,
         Command::Wait(args) => wait::run(context, args).await,
         Command::Serve(args) => serve::run(context, args).await,
-        Command::StatusLine(args) => status_line::run(context, args).await,
+        Command::StatusLine => status_line::run(context).await,
         Command::Demo(_) | Command::Broker(_) | Command::Mcp(_) => Ok(Code::Ok),
     }
 }

@@ -233,6 +233,7 @@ fn session_code(error: &SessionError) -> Code {
         SessionError::StateConflict { .. } => Code::Conflict,
         SessionError::NotAMember(_)
         | SessionError::RecipientRemoved(_)
+        | SessionError::SessionGone(_)
         | SessionError::NoSuchChannel(_) => Code::NotFound,
         SessionError::NotInChannel(_) => Code::Permission,
         SessionError::ChannelLog(error) => channel_code(error),

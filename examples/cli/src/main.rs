@@ -84,7 +84,7 @@ fn broker_at(arguments: &[OsString]) -> Option<usize> {
     loop {
         match arguments.get(at)?.to_str()? {
             "broker" => return Some(at),
-            "--mesh" | "--ca" => at += 2,
+            "--mesh" | "--ca" | "--session" | "--as" => at += 2,
             flag if flag.starts_with('-') => at += 1,
             _ => return None,
         }

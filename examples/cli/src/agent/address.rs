@@ -9,12 +9,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use claudemesh_core::config::{MeshEntry, SESSION_ID_ENV, SessionIdentity, SessionKeys};
+use claudemesh_core::config::{MeshEntry, SessionIdentity, SessionKeys};
 use claudemesh_core::id::{SessionId, SessionName, Wake};
 use claudemesh_core::peer::PeerBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::process;
+use crate::context::Named;
 use crate::exit::{Code, Failure};
 
 /// Names the session, for the agent's own process and for all that it starts.
@@ -49,22 +50,20 @@ impl Drop for NoteFile {
 }
 
 impl Address {
-    /// Holds the session that was asked for, by `--session` or the environment, or one named after
+    /// Holds the session that was asked for, by `--as` or the environment, or one named after
     /// the folder. One that was asked for by name is never replaced by another.
     ///
     /// # Errors
     /// [`Code::Exists`] if another process holds it; [`Code::Usage`] for what is no name;
     /// [`Code::Io`] if its key cannot be kept.
-    pub(crate) fn claim(mesh: &MeshEntry, wanted: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn claim(mesh: &MeshEntry, named: &Named) -> Result<Self, Failure> {
         let dir = folder(mesh)?;
         let keys = SessionKeys::of(mesh)?;
         let known = keys.list()?;
         let of_id = |id: &SessionId| known.iter().find(|(known, _)| known == id);
-        let id = id_given()?;
-        let asked = given(wanted)
-            .map(|name| SessionName::new(name.as_str()))
-            .transpose()?;
-        let (name, lock) = match &asked {
+        let id = named.id.clone();
+        let asked = &named.name;
+        let (name, lock) = match asked {
             Some(name) => (name.clone(), try_lock(dir.as_deref(), name)?),
             None => {
                 let kept = id.as_ref().and_then(of_id).map(|(_, name)| name.clone());
@@ -85,19 +84,16 @@ impl Address {
                 Code::Exists,
                 format!(
                     "another agent on this machine is the session {:?}; end it, or choose another \
-                     name with --session or {VARIABLE}",
+                     name with --as or {VARIABLE}",
                     name.as_str()
                 ),
             ));
         };
         // Under its name it has the key that it had.
-        let by_name = known.iter().find(|(_, known)| known.is_same(name.as_str()));
-        let id = match (id, by_name) {
-            (Some(id), _) => id,
-            (None, Some((id, _))) => id.clone(),
-            (None, None) => new_id()?,
+        let identity = match &id {
+            Some(id) => keys.open(id, &name, asked.is_some())?,
+            None => keys.open_named(&name)?,
         };
-        let identity = keys.open(&id, &name, asked.is_some())?;
         if identity.name() != &name {
             let held = try_lock(dir.as_deref(), identity.name())?;
             lock = held.ok_or_else(|| {
@@ -161,52 +157,32 @@ impl Found {
 /// the client's own session id, which is made if it is not there. None if nothing of that is known.
 ///
 /// # Errors
-/// [`Code::NotFound`] if no session here has the name that was given.
+/// [`Code::Io`] if the sessions of this machine cannot be read.
 pub(crate) fn find(
     mesh: &MeshEntry,
-    wanted: Option<&str>,
+    named: &Named,
     client_session: Option<&str>,
 ) -> Result<Option<Found>, Failure> {
     let dir = folder(mesh)?;
     let keys = SessionKeys::of(mesh)?;
-    let found = |identity: SessionIdentity| {
-        let lives = try_lock(dir.as_deref(), identity.name())?.is_none();
-        Ok(Some(Found { identity, lives }))
+    let identity = match (&named.name, &named.id) {
+        (Some(name), Some(id)) => Some(keys.open(id, name, true)?),
+        (None, Some(id)) => Some(keys.open(id, &of_folder(), false)?),
+        (Some(name), None) => Some(keys.open_named(name)?),
+        (None, None) => match dir.as_deref().and_then(of_same_client) {
+            Some(name) => Some(keys.open_named(&name)?),
+            None => {
+                let id = client_session.and_then(|id| SessionId::new(id).ok());
+                let opened = id.map(|id| keys.open(&id, &of_folder(), false));
+                opened.transpose()?
+            }
+        },
     };
-    let name = match given(wanted) {
-        Some(name) => Some(SessionName::new(name)?),
-        None => dir.as_deref().and_then(of_same_client),
+    let Some(identity) = identity else {
+        return Ok(None);
     };
-    if let Some(name) = name {
-        let known = keys.list()?;
-        let kept = known.iter().find(|(_, known)| known.is_same(name.as_str()));
-        let Some((id, name)) = kept else {
-            return Err(unknown(&name, &known));
-        };
-        return found(keys.open(id, name, false)?);
-    }
-    let id = match id_given()? {
-        Some(id) => Some(id),
-        None => client_session.and_then(|id| SessionId::new(id).ok()),
-    };
-    match id {
-        Some(id) => found(keys.open(&id, &of_folder(), false)?),
-        None => Ok(None),
-    }
-}
-
-fn unknown(name: &SessionName, known: &[(SessionId, SessionName)]) -> Failure {
-    let known: Vec<&str> = known
-        .iter()
-        .map(|(_, name)| name.as_str())
-        .take(16)
-        .collect();
-    let there = match known.as_slice() {
-        [] => "there is none yet: `claudemesh mcp` and `claudemesh serve` make them".to_owned(),
-        known => format!("there are: {}", known.join(", ")),
-    };
-    let message = format!("no session is called {:?} here; {there}", name.as_str());
-    Failure::new(Code::NotFound, message)
+    let lives = try_lock(dir.as_deref(), identity.name())?.is_none();
+    Ok(Some(Found { identity, lives }))
 }
 
 /// The agent that was started by the same program as this process, and lives.
@@ -238,36 +214,8 @@ fn of_same_client(dir: &Path) -> Option<SessionName> {
     }
 }
 
-/// What was asked for, by an option or the environment.
-fn given(wanted: Option<&str>) -> Option<String> {
-    let set = |text: &String| !text.is_empty();
-    wanted
-        .map(str::to_owned)
-        .or_else(|| std::env::var(VARIABLE).ok())
-        .filter(set)
-}
-
-/// The id that the environment gives this session.
-fn id_given() -> Result<Option<SessionId>, Failure> {
-    let text = std::env::var(SESSION_ID_ENV).ok();
-    let text = text.filter(|text| !text.is_empty());
-    let id = text.map(|text| SessionId::new(&text)).transpose();
-    id.map_err(|error| Failure::usage(format!("{SESSION_ID_ENV}: {error}")))
-}
-
-fn new_id() -> Result<SessionId, Failure> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        Failure::new(
-            Code::Io,
-            format!("no random bytes from the system: {error}"),
-        )
-    })?;
-    Ok(SessionId::from_random(bytes))
-}
-
 /// The name of the folder, as far as it can be a name.
-fn of_folder() -> SessionName {
+pub(crate) fn of_folder() -> SessionName {
     let dir = std::env::current_dir().ok();
     let name = dir.as_deref().and_then(Path::file_name);
     SessionName::from_folder(&name.unwrap_or_default().to_string_lossy())

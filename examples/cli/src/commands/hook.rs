@@ -60,9 +60,8 @@ async fn hand_in(context: &Context, args: &Hook, told: &Told) -> Result<(), Fail
         return Ok(());
     }
     let mesh = context.mesh()?;
-    let session = args.session.as_deref();
-    let Some(found) = address::find(&mesh, session, told.session.as_deref())? else {
-        let why = "which agent this is, is not known: name it with --session";
+    let Some(found) = address::find(&mesh, context.named(), told.session.as_deref())? else {
+        let why = "which agent this is, is not known: name it with --as";
         return Err(Failure::new(Code::NotFound, why));
     };
     let turns = Turns::of(&mesh, &found);
@@ -74,7 +73,10 @@ async fn hand_in(context: &Context, args: &Hook, told: &Told) -> Result<(), Fail
         turns.set(0);
         return Ok(());
     }
-    let builder = context.builder(&mesh).presence(false).receive(!found.lives);
+    let builder = context
+        .bare_builder(&mesh)
+        .presence(false)
+        .receive(!found.lives);
     let builder = found.attach(builder).retry(Retry::Every(100));
     let peer = builder.connect().await?;
     if !found.lives {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use claudemesh_core::Protection;
-use claudemesh_core::id::{PublicKey, Target};
-use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
+use claudemesh_core::id::{Priority, PublicKey, Status, Target, Wake};
+use claudemesh_core::peer::{Connection, Outgoing, Peer, Reach, Receipt, ReceiptError, SendError};
 use claudemesh_core::store::SendState;
 use serde_json::json;
 
@@ -18,6 +18,8 @@ use crate::input;
 
 /// How long the state that was asked for is waited for.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long it is asked what becomes of a message that was accepted.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a broker that cannot be reached is tried.
 const AWAY: Duration = Duration::from_secs(2);
 
@@ -73,7 +75,17 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     {
         return Err(refused);
     }
+    let reach = match (&to, state) {
+        (Target::Peer(_), SendState::Accepted | SendState::Delivered) => {
+            let asked = tokio::time::timeout(LOOK, peer.reach(&to)).await;
+            asked.ok().and_then(Result::ok).flatten()
+        }
+        _ => None,
+    };
     let sent = Sent {
+        shown: shown(peer, &to).await,
+        priority: args.priority,
+        reach,
         recipients: recipients(&receipt, state).await,
         receipt,
         state,
@@ -93,7 +105,26 @@ pub(super) async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure>
     if mark.starts_with(['#', '@', '*']) {
         return Ok(peer.target(wanted).await?);
     }
+    // A device of a member goes before a session of its name.
+    if mark.contains('/')
+        && peer.resolve(wanted).await.is_err()
+        && let Ok(session) = peer.resolve_session(wanted).await
+    {
+        return Ok(Target::Peer(session.key));
+    }
     Ok(Target::Peer(recipient(peer, wanted).await?))
+}
+
+/// How a recipient is shown: a member's name, or a session as `member/session`.
+async fn shown(peer: &Peer, to: &Target) -> Option<String> {
+    let Target::Peer(key) = to else { return None };
+    match name_of(&peer.members_and_former(), key) {
+        Some(name) => Some(name),
+        None => {
+            let session = peer.resolve_session(&key.to_hex()).await.ok()?;
+            Some(session.shown)
+        }
+    }
 }
 
 /// In how many mailboxes it is.
@@ -107,6 +138,11 @@ async fn recipients(receipt: &Receipt, state: SendState) -> Option<u32> {
 
 /// How far a message came.
 struct Sent {
+    /// How its recipient is shown.
+    shown: Option<String>,
+    priority: Priority,
+    /// What becomes of it now, as far as is known.
+    reach: Option<Reach>,
     receipt: Receipt,
     state: SendState,
     reached: bool,
@@ -124,9 +160,8 @@ impl Sent {
         let (id, state, reason) = (self.receipt.id(), self.state, self.receipt.reason());
         let (name, to) = match to {
             Target::Peer(key) => {
-                let name = name_of(&peer.members_and_former(), key);
-                let to = json!({ "name": name, "pubkey": key });
-                (clean_line(name.as_deref().unwrap_or(given)), to)
+                let to = json!({ "name": self.shown, "pubkey": key });
+                (clean_line(self.shown.as_deref().unwrap_or(given)), to)
             }
             Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
         };
@@ -137,6 +172,12 @@ impl Sent {
             "to": to,
             "recipients": self.recipients,
             "protected": self.receipt.is_protected(),
+            "reach": self.reach.as_ref().map(|reach| json!({
+                "online": reach.online,
+                "status": reach.status.map(Status::as_str),
+                "wake": reach.wake.map(Wake::as_str),
+                "told": reach.told(self.priority),
+            })),
         });
         if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
             fields.insert("reason".to_owned(), json!(reason));
@@ -161,6 +202,13 @@ impl Sent {
                 "It went as bare text: sealed for the key that the broker names as {name}'s, and \
                  not signed."
             ));
+        }
+        // Where nobody says how it is woken there is nothing to add.
+        if let Some(reach) = self.reach.as_ref().filter(|reach| reach.wake.is_some())
+            && state == SendState::Accepted
+        {
+            let told = clean_line(&reach.told(self.priority));
+            context.out.note(&format!("The broker has it; {told}."));
         }
         Ok(self.advise(context, peer, &name, is_channel))
     }

@@ -7,7 +7,7 @@ mod tmux;
 
 use std::time::Duration;
 
-use claudemesh_core::id::Wake;
+use claudemesh_core::id::{SessionName, Wake};
 use claudemesh_core::message::{DEFAULT_HOP_LIMIT, MAX_BODY};
 use claudemesh_core::peer::{Events, Outgoing, Peer, Received};
 use claudemesh_core::replies::NoReply;
@@ -37,7 +37,11 @@ const PARTING: Duration = Duration::from_secs(2);
 pub(super) async fn run(context: &mut Context, args: Serve) -> Result<Code, Failure> {
     let mesh = context.mesh()?;
     if args.parked {
-        return parked::list(context, &mesh, args.session.as_deref());
+        return parked::list(
+            context,
+            &mesh,
+            context.named().name.as_ref().map(SessionName::as_str),
+        );
     }
     if let Some(pane) = &args.tmux {
         return tmux::run(context, &args, pane).await;
@@ -47,10 +51,10 @@ pub(super) async fn run(context: &mut Context, args: Serve) -> Result<Code, Fail
             "say what to run for each message: claudemesh serve -- CMD ARG…; or --tmux PANE",
         ));
     }
-    let address = Address::claim(&mesh, args.session.as_deref())?;
+    let address = Address::claim(&mesh, context.named())?;
     let status = status::wished(&context.config, &mesh);
     let peer = address
-        .attach(context.builder(&mesh).status(status), Wake::Serve)
+        .attach(context.bare_builder(&mesh).status(status), Wake::Serve)
         .connect()
         .await?;
     if let Some(summary) = &args.summary {

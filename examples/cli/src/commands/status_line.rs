@@ -8,7 +8,6 @@ use serde_json::json;
 use super::read_ahead::ReadAhead;
 use crate::agent::address::{self, Found};
 use crate::agent::client::Told;
-use crate::cli::StatusLine;
 use crate::context::Context;
 use crate::exit::{Code, Failure};
 use crate::format::clean_line;
@@ -16,7 +15,7 @@ use crate::format::clean_line;
 /// Unread messages that are counted.
 const COUNT: u32 = 100;
 
-pub(super) async fn run(context: &Context, args: StatusLine) -> Result<Code, Failure> {
+pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     let told = Told::read(&super::hook::stdin());
     if context.config.meshes().is_empty() {
         return context
@@ -25,8 +24,8 @@ pub(super) async fn run(context: &Context, args: StatusLine) -> Result<Code, Fai
             .map(|()| Code::Ok);
     }
     let mesh = context.mesh()?;
-    let found = address::find(&mesh, args.session.as_deref(), told.session.as_deref())?;
-    let builder = context.builder(&mesh).presence(false).receive(false);
+    let found = address::find(&mesh, context.named(), told.session.as_deref())?;
+    let builder = context.bare_builder(&mesh).presence(false).receive(false);
     let builder = match &found {
         Some(found) => found.attach(builder),
         None => builder,

@@ -22,9 +22,12 @@ const LOOK: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(context: &Context, args: Wait) -> Result<Code, Failure> {
     let mesh = context.mesh()?;
-    let found = address::find(&mesh, args.session.as_deref(), None)?;
+    let found = address::find(&mesh, context.named(), None)?;
     let receives = !found.as_ref().is_some_and(|found| found.lives);
-    let builder = context.builder(&mesh).presence(false).receive(receives);
+    let builder = context
+        .bare_builder(&mesh)
+        .presence(false)
+        .receive(receives);
     let builder = match &found {
         Some(found) if found.lives => found.attach(builder),
         // It is the session, as long as it waits.

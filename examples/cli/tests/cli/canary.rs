@@ -196,7 +196,7 @@ fn keep(walk: &mut Walk, mesh: &Mesh) {
 /// What agents do with the same.
 fn be_agents(walk: &mut Walk, mesh: &Mesh) {
     let Mesh { ana, bob, .. } = mesh;
-    let session = ["mcp", "--session", OPEN, "--summary", CANARY];
+    let session = ["mcp", "--as", OPEN, "--summary", CANARY];
     walk.run(ana, &["send", "bob", CANARY]);
     let mut lines = vec![
         r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"canary","version":"1"}}}"#.to_owned(),
@@ -219,22 +219,26 @@ fn be_agents(walk: &mut Walk, mesh: &Mesh) {
     assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
     for moment in ["prompt", "stop"] {
         walk.run(ana, &["send", "bob", CANARY]);
-        walk.run(bob, &["wait", "--session", OPEN, "--timeout", "10s"]);
-        walk.run_with_stdin(bob, &["hook", moment, "--session", OPEN], "{}");
+        walk.run(bob, &["wait", "--as", OPEN, "--timeout", "10s"]);
+        walk.run_with_stdin(bob, &["hook", moment, "--as", OPEN], "{}");
     }
     walk.run(ana, &["send", "bob", CANARY]);
-    let serve = [
-        "serve",
-        "--session",
-        OPEN,
-        "--once",
-        "--reply",
-        "--",
-        "/bin/cat",
-    ];
+    let serve = ["serve", "--as", OPEN, "--once", "--reply", "--", "/bin/cat"];
     walk.run(bob, &serve);
     walk.run(bob, &["serve", "--parked"]);
-    walk.run(bob, &["status-line", "--session", OPEN]);
+    walk.run(bob, &["status-line", "--as", OPEN]);
+    // Whose messages are wanted is known on bob's machine alone.
+    walk.run(bob, &["policy", "set", "ana", "ask"]);
+    walk.run(bob, &["policy", "list"]);
+    for _ in 0..2 {
+        walk.run(ana, &["send", "bob", CANARY]);
+    }
+    // They come in, and wait for an answer.
+    walk.run(bob, &["inbox", "--wait", "2s"]);
+    let asked = walk.json(bob, &["requests", "list"]);
+    walk.run(bob, &["requests", "accept", text(&asked[0], "message_id")]);
+    walk.run(bob, &["requests", "deny", text(&asked[1], "message_id")]);
+    walk.run(bob, &["policy", "clear", "ana"]);
     assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
 }
 

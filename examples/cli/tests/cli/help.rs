@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 70] = [
+const COMMANDS: [&[&str]; 78] = [
     &[],
     &["admit"],
     &["create"],
@@ -38,10 +38,18 @@ const COMMANDS: [&[&str]; 70] = [
     &["owner", "recover"],
     &["owner", "transfer"],
     &["peers"],
+    &["policy"],
+    &["policy", "clear"],
+    &["policy", "list"],
+    &["policy", "set"],
     &["recall"],
     &["remember"],
     &["remind"],
     &["remove"],
+    &["requests"],
+    &["requests", "accept"],
+    &["requests", "deny"],
+    &["requests", "list"],
     &["role"],
     &["schedule"],
     &["schedule", "cancel"],

@@ -118,11 +118,8 @@ fn with_pushes_a_client_is_sent_back_to_initialize() {
 fn two_agents_talk_through_a_broker() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    let mut a = Agent::start(
-        &ana,
-        &["--session", "web", "--summary", "reviews the web part"],
-    );
-    let mut b = Agent::start(&bob, &["--session", "api", "--wake", "hook"]);
+    let mut a = Agent::start(&ana, &["--as", "web", "--summary", "reviews the web part"]);
+    let mut b = Agent::start(&bob, &["--as", "api", "--wake", "hook"]);
     a.connected();
     b.connected();
 
@@ -303,7 +300,7 @@ fn a_wrong_call_says_what_is_right() {
 fn what_was_not_handed_over_is_unread_still() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    let (mut deaf, stdout) = Agent::deaf(&bob, &["--session", "api"]);
+    let (mut deaf, stdout) = Agent::deaf(&bob, &["--as", "api"]);
     // A client that is gone before it read the answer.
     drop(stdout);
     ana.json(0, &["send", "bob", "hello", "--wait", "delivered"]);
@@ -317,7 +314,7 @@ fn what_was_not_handed_over_is_unread_still() {
     let call = json!({ "name": "check_messages", "arguments": {} });
     deaf.write(&json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call }));
     deaf.end();
-    let mut again = Agent::start(&bob, &["--session", "api"]);
+    let mut again = Agent::start(&bob, &["--as", "api"]);
     assert_eq!(again.messages()[0]["body"], "hello");
 }
 
@@ -334,7 +331,7 @@ fn a_server_that_is_killed_while_it_hands_over_loses_nothing() {
         for message in waiting.split_off(waiting.len().saturating_sub(5)) {
             ana.json(0, &["send", "bob", message]);
         }
-        let mut b = Agent::start(&bob, &["--session", "api"]);
+        let mut b = Agent::start(&bob, &["--as", "api"]);
         // It dies at another moment each time: before, while and after it answers.
         b.ask(
             "tools/call",
@@ -407,7 +404,7 @@ fn pushes_are_hints_whose_meta_are_texts_and_what_stays_unread_is_told_again() {
     assert_eq!(welcome["method"], "notifications/claude/channel");
     assert_eq!(welcome["params"]["meta"]["kind"], "welcome");
     assert!(
-        text(&welcome["params"]["content"]).contains("you are \"bob\""),
+        text(&welcome["params"]["content"]).contains("you are \"bob/"),
         "{welcome}"
     );
     b.connected();
@@ -421,7 +418,7 @@ fn pushes_are_hints_whose_meta_are_texts_and_what_stays_unread_is_told_again() {
     assert!(meta.values().all(Value::is_string), "{push}");
     assert_eq!(
         (&meta["from_name"], &meta["verified"]),
-        (&json!("ana"), &json!("true"))
+        (&json!("ana/cli"), &json!("true"))
     );
     assert_eq!(
         (&meta["kind"], &meta["priority"]),
@@ -492,7 +489,7 @@ fn two_agents_in_one_folder_do_not_take_each_others_messages() {
     let names =
         [&mut one, &mut two].map(|agent| agent.call("mesh_info", json!({}))["session"].clone());
     assert_ne!(names[0], names[1]);
-    let error = Agent::start(&bob, &["--session", text(&names[0])]).refused("mesh_info", json!({}));
+    let error = Agent::start(&bob, &["--as", text(&names[0])]).refused("mesh_info", json!({}));
     assert_eq!(error["code"], "exists", "{error}");
     ana.json(0, &["send", "bob", "for both"]);
     assert_eq!(one.messages()[0]["body"], "for both");
@@ -500,7 +497,7 @@ fn two_agents_in_one_folder_do_not_take_each_others_messages() {
     // Who comes back under its name goes on where it stopped.
     one.end();
     ana.json(0, &["send", "bob", "meanwhile"]);
-    let mut again = Agent::start(&bob, &["--session", text(&names[0])]);
+    let mut again = Agent::start(&bob, &["--as", text(&names[0])]);
     let came: Vec<Value> = again.messages().iter().map(|m| m["body"].clone()).collect();
     assert_eq!(came, ["meanwhile"]);
 }
@@ -674,8 +671,8 @@ fn who_expects_no_answer_gets_none_and_who_says_too_much_waits() {
 fn what_goes_to_one_agent_of_a_member_is_for_that_one_alone() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
-    let mut web = Agent::start(&bob, &["--session", "web"]);
-    let mut api = Agent::start(&bob, &["--session", "api"]);
+    let mut web = Agent::start(&bob, &["--as", "web"]);
+    let mut api = Agent::start(&bob, &["--as", "api"]);
     web.connected();
     api.connected();
     let mut a = Agent::start(&ana, &[]);
@@ -694,6 +691,6 @@ fn what_goes_to_one_agent_of_a_member_is_for_that_one_alone() {
         json!({ "to": "bob/api", "message": "later" }),
     );
     assert_eq!(web.call("check_messages", json!({}))["messages"], json!([]));
-    let mut again = Agent::start(&bob, &["--session", "api"]);
+    let mut again = Agent::start(&bob, &["--as", "api"]);
     assert_eq!(again.messages()[0]["body"], "later");
 }

@@ -121,11 +121,11 @@ fn a_hook_speaks_for_the_agent_that_its_client_started() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
     // A session that was there before, and is away.
-    let mut other = Agent::start(&bob, &["--session", "api"]);
+    let mut other = Agent::start(&bob, &["--as", "api"]);
     other.connected();
     other.end();
     // Both are started by this process, as by a client.
-    let mut agent = Agent::start(&bob, &["--session", "web"]);
+    let mut agent = Agent::start(&bob, &["--as", "web"]);
     agent.connected();
     ana.json(0, &["send", "bob", "hello", "--wait", "delivered"]);
     let said = hook(&bob, &["prompt"], &json!({ "session_id": "whatever" }));
@@ -136,9 +136,9 @@ fn a_hook_speaks_for_the_agent_that_its_client_started() {
         json!([])
     );
     // The other agent of this member has it still.
-    let mut other = Agent::start(&bob, &["--session", "api"]);
+    let mut other = Agent::start(&bob, &["--as", "api"]);
     assert_eq!(other.messages()[0]["body"], "hello");
-    let line = bob.run(&["status-line", "--session", "api"]);
+    let line = bob.run(&["status-line", "--as", "api"]);
     assert_eq!(line.out, "bob/api · team\n");
 }
 
@@ -200,10 +200,6 @@ fn a_hook_never_stands_in_its_clients_way() {
     for told in [json!(null), json!({ "session_id": "no uuid" })] {
         assert_eq!(hook(&bob, &["prompt"], &told), Value::Null);
     }
-    assert_eq!(
-        hook(&bob, &["prompt", "--session", "none"], &Value::Null),
-        Value::Null
-    );
     assert_eq!(bob.run(&["hook", "later"]).code, 3);
     let said = hook(&bob, &["prompt"], &json!({ "session_id": ID }));
     assert!(said.to_string().contains("| hello"), "{said}");
@@ -237,7 +233,7 @@ fn wait_ends_when_a_message_is_there_and_takes_nothing() {
     assert_eq!(bob.inbox(&[]), ["hello"]);
     assert_eq!(bob.run(&["wait", "--timeout", "0s"]).code, 5);
     // An agent's own: while its process lives, that one receives.
-    let mut agent = Agent::start(&bob, &["--session", "web"]);
+    let mut agent = Agent::start(&bob, &["--as", "web"]);
     agent.connected();
     let waits = bob
         .command(&["wait", "--timeout", "30s"])
@@ -291,7 +287,7 @@ fn serve_runs_a_command_for_each_message_and_answers_with_what_it_says() {
     let script = r#"read -r line; printf '%s %s %s %s %s\n' "$CLAUDEMESH_MSG_FROM" \
         "$CLAUDEMESH_MSG_HOPS $CLAUDEMESH_MSG_VERIFIED" "$CLAUDEMESH_MSG_PROTECTED" "$CLAUDEMESH_SESSION" "$line" >>"$LOG"
         echo "echo: $line""#;
-    let args = ["--session", "echo", "--reply", "--", "sh", "-c", script];
+    let args = ["--as", "echo", "--reply", "--", "sh", "-c", script];
     let serving = Serving::start(&bob, &args, &log);
     let evil = "$(touch /tmp/x); `id` \"'; rm";
     let first = ana.json(0, &["send", "bob", evil]);
@@ -302,7 +298,7 @@ fn serve_runs_a_command_for_each_message_and_answers_with_what_it_says() {
     assert_eq!(answer[0]["reply_to"], first["message_id"]);
     drop(serving);
     // What was done is not done again.
-    let args = ["--session", "echo", "--once", "--", "sh", "-c", script];
+    let args = ["--as", "echo", "--once", "--", "sh", "-c", script];
     let mut again = Serving::start(&bob, &args, &log);
     ana.json(0, &["send", "bob", "next"]);
     until("it did not end", || again.0.try_wait().unwrap().is_some());
@@ -319,7 +315,7 @@ fn what_a_command_does_not_deal_with_is_tried_again_and_then_put_aside() {
     ana.json(0, &["send", "bob", "bad"]);
     ana.json(0, &["send", "bob", "good"]);
     let script = r#"read -r line; echo "$line" >>"$LOG"; [ "$line" = good ]"#;
-    let args = ["--session", "s", "--tries", "2", "--", "sh", "-c", script];
+    let args = ["--as", "s", "--tries", "2", "--", "sh", "-c", script];
     let _serving = Serving::start(&bob, &args, &log);
     until("not done", || lines(&log).len() == 3);
     assert_eq!(lines(&log), ["bad", "bad", "good"]);
@@ -347,7 +343,7 @@ fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
     ana.json(0, &["send", "bob", "x"]);
     let script = r#"sleep 600 & echo $! >>"$LOG"; wait"#;
     let args = [
-        "--session",
+        "--as",
         "s",
         "--tries",
         "1",
@@ -383,7 +379,7 @@ fn a_serve_that_is_killed_in_the_middle_runs_the_message_again() {
     let log = dir.path().join("log");
     ana.json(0, &["send", "bob", "work"]);
     let script = r#"read -r line; echo "$line" >>"$LOG"; [ -e "$LOG.go" ] || sleep 600"#;
-    let args = ["--session", "s", "--", "sh", "-c", script];
+    let args = ["--as", "s", "--", "sh", "-c", script];
     let killed = Serving::start(&bob, &args, &log);
     until("not begun", || lines(&log).len() == 1);
     drop(killed);
@@ -401,7 +397,7 @@ fn two_programs_that_answer_each_other_come_to_rest() {
     let dir = tempfile::tempdir().unwrap();
     let logs = ["a", "b"].map(|name| dir.path().join(name));
     let script = r#"read -r line; echo "$line" >>"$LOG"; echo "thank you for: $line""#;
-    let args = ["--session", "s", "--reply", "--", "sh", "-c", script];
+    let args = ["--as", "s", "--reply", "--", "sh", "-c", script];
     let _a = Serving::start(&ana, &args, &logs[0]);
     let _b = Serving::start(&bob, &args, &logs[1]);
     ana.json(0, &["send", "bob", "hello"]);
@@ -434,9 +430,9 @@ fn into_a_pane_goes_one_fixed_line_and_nothing_of_any_message() {
     std::fs::set_permissions(&tmux, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path =
         std::env::join_paths([dir.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
-    let mut agent = Agent::start(&bob, &["--session", "web"]);
+    let mut agent = Agent::start(&bob, &["--as", "web"]);
     agent.connected();
-    let mut serve = bob.command(&["serve", "--tmux", "%3", "--session", "web", "--once"]);
+    let mut serve = bob.command(&["serve", "--tmux", "%3", "--as", "web", "--once"]);
     serve.env("PATH", &path).env("LOG", &log);
     let mut serve = serve
         .stdout(Stdio::null())
@@ -451,7 +447,7 @@ fn into_a_pane_goes_one_fixed_line_and_nothing_of_any_message() {
     assert_eq!(agent.messages().len(), 1);
     for pane in ["-x", "a;b", "a b"] {
         let pane = format!("--tmux={pane}");
-        let said: Said = bob.run(&["serve", &pane, "--session", "web"]);
+        let said: Said = bob.run(&["serve", &pane, "--as", "web"]);
         assert_eq!(said.code, 3, "{said:?}");
     }
 }

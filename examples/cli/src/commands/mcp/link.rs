@@ -42,7 +42,6 @@ impl Joined {
 pub(super) struct Link {
     global: Global,
     out: Output,
-    session: Option<String>,
     summary: Option<String>,
     groups: Vec<ChannelName>,
     wake: Wake,
@@ -54,7 +53,6 @@ impl Link {
         Self {
             global,
             out,
-            session: args.session.clone(),
             summary: args.summary.clone(),
             groups: args.groups.clone(),
             wake: args.wake(),
@@ -71,9 +69,9 @@ impl Link {
         }
         let context = Context::load(&self.global, &self.out)?;
         let mesh = context.mesh()?;
-        let address = Address::claim(&mesh, self.session.as_deref())?;
+        let address = Address::claim(&mesh, context.named())?;
         let builder = context
-            .builder(&mesh)
+            .bare_builder(&mesh)
             .status(status::wished(&context.config, &mesh));
         let peer = address.attach(builder, self.wake).connect().await?;
         if let Some(summary) = &self.summary {

@@ -34,13 +34,16 @@ pub(super) async fn run(context: &Context, args: &Serve, pane: &str) -> Result<C
         )));
     }
     let mesh = context.mesh()?;
-    let found = address::find(&mesh, args.session.as_deref(), None)?;
+    let found = address::find(&mesh, context.named(), None)?;
     let Some(found) = found else {
         return Err(Failure::usage(
-            "say which agent is in that pane: --session NAME, as its mesh_info has it",
+            "say which agent is in that pane: --as NAME, as its mesh_info has it",
         ));
     };
-    let builder = context.builder(&mesh).presence(false).receive(!found.lives);
+    let builder = context
+        .bare_builder(&mesh)
+        .presence(false)
+        .receive(!found.lives);
     let peer = found
         .attach(builder)
         .retry(Retry::Backoff)

@@ -2,6 +2,7 @@
 //! to a model.
 
 pub(crate) mod address;
+pub(crate) mod attention;
 pub(crate) mod client;
 pub(crate) mod frame;
 mod process;

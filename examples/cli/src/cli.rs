@@ -6,6 +6,7 @@ mod channels;
 mod kept;
 mod people;
 mod policy;
+mod setup;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +38,9 @@ pub(crate) use people::{
 use policy::{POLICY_HELP, REQUESTS_HELP};
 pub(crate) use policy::{Policy, PolicyCommand, Requests, RequestsCommand};
 
+use setup::{INSTALL_HELP, LAUNCH_HELP, UNINSTALL_HELP};
+pub(crate) use setup::{Install, Launch, Messages, Uninstall};
+
 use crate::agent::address::VARIABLE;
 use crate::duration;
 
@@ -52,7 +56,7 @@ Begin for real, in two terminals:
   claudemesh broker
   claudemesh create team --broker ws://localhost:7900/ws
   claudemesh invite
-On the other machine:
+On the other machine (join may be left out):
   claudemesh join 'LINK'
   claudemesh send ana 'hello'
   claudemesh inbox --wait 30s
@@ -236,7 +240,17 @@ pub(crate) enum Command {
     #[command(after_help = AUDIT_HELP)]
     Audit(Audit),
     /// Look for what is wrong, and say what to do
+    #[command(after_help = DOCTOR_HELP)]
     Doctor,
+    /// Set up the clients that agents run in
+    #[command(after_help = INSTALL_HELP)]
+    Install(Install),
+    /// Take out what install wrote
+    #[command(after_help = UNINSTALL_HELP)]
+    Uninstall(Uninstall),
+    /// Start an agent that is on the mesh
+    #[command(after_help = LAUNCH_HELP)]
+    Launch(Launch),
     /// Be the mesh for an agent: an MCP server on stdin and stdout
     #[command(after_help = MCP_HELP)]
     Mcp(Mcp),
@@ -320,6 +334,13 @@ What a broker was caught at stays here, and fails `claudemesh doctor`, until --f
 when you know the reason: a backup of the broker that was put back, for example.
 JSON: mesh, mesh_id, known_since, owner, recovery_key, log_entries, log_head, challenge_pinned,
 broker_store, lies (a list of at and what).";
+
+const DOCTOR_HELP: &str = "\
+Tests the whole way: configuration and keys; of each mesh the store, the membership log, the broker,
+TLS, the clock, what the broker was caught at, the outbox, and a message to itself; then the MCP
+server's greeting, and of each client that was used here whether it is set up, whether its hooks
+run, and what wakes an agent in it. Ends with 1 if something failed.
+JSON: a list of check, mesh, level (ok, warn or fail), message.";
 
 const VERIFY_HELP: &str = "\
 Compare the digits by another way: in person or by voice. If they are the same on both sides,

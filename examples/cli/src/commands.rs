@@ -13,9 +13,11 @@ mod group;
 mod history;
 mod hook;
 mod inbox;
+mod install;
 mod invite;
 mod join;
 mod kept;
+mod launch;
 mod leave;
 mod list;
 mod listen;
@@ -99,6 +101,9 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         Command::Doctor => doctor::run(context).await,
+        Command::Install(args) => install::run(context, args),
+        Command::Uninstall(args) => install::undo(context, args),
+        Command::Launch(args) => launch::run(context, args),
         Command::Hook(args) => hook::run(context, args).await,
         Command::Wait(args) => wait::run(context, args).await,
         Command::Serve(args) => serve::run(context, args).await,

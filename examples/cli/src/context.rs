@@ -117,6 +117,11 @@ impl Context {
         }
     }
 
+    /// The mesh that was named, as it was named.
+    pub(crate) fn wanted(&self) -> Option<&str> {
+        self.wanted.as_deref()
+    }
+
     /// The session that was named.
     pub(crate) const fn named(&self) -> &Named {
         &self.named

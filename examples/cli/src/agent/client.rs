@@ -27,6 +27,20 @@ pub(crate) enum Moment {
     Stop,
 }
 
+impl Moment {
+    /// All of them, in the order in which they come.
+    pub(crate) const ALL: [Self; 3] = [Self::SessionStart, Self::Prompt, Self::Stop];
+
+    /// As it is written on the command line.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SessionStart => "session-start",
+            Self::Prompt => "prompt",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 impl Client {
     /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::ClaudeCode, Self::Codex, Self::Gemini, Self::Cursor];
@@ -38,6 +52,42 @@ impl Client {
             Self::Codex => "codex",
             Self::Gemini => "gemini",
             Self::Cursor => "cursor",
+        }
+    }
+
+    /// As people write it.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "Claude Code",
+            Self::Codex => "Codex",
+            Self::Gemini => "Gemini CLI",
+            Self::Cursor => "Cursor",
+        }
+    }
+
+    /// The program that starts it in a terminal.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+            Self::Cursor => "cursor-agent",
+        }
+    }
+
+    /// What wakes an agent in it, the soonest first; docs/agents.md has it at length.
+    pub(crate) const fn woken_by(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => {
+                "set up; woken by a push after `claudemesh launch`, else by hooks at session start, \
+                 prompt and turn end, and by `claudemesh wait` in the background"
+            }
+            Self::Codex => {
+                "set up; woken by hooks at session start, prompt and turn end, once /hooks let them \
+                 through"
+            }
+            Self::Gemini => "set up; woken by hooks at session start, prompt and turn end",
+            Self::Cursor => "set up; woken by hooks at session start and turn end",
         }
     }
 

@@ -45,8 +45,11 @@ pub(crate) struct Mcp {
 impl Mcp {
     /// How a message gets this agent's attention, as far as anybody can say.
     pub(crate) fn wake(&self) -> Wake {
-        let default = if self.channel { Wake::Push } else { Wake::None };
-        self.wake.unwrap_or(default)
+        match (self.channel, self.wake) {
+            // What was installed may say hook: a push is sooner.
+            (true, None | Some(Wake::Hook)) => Wake::Push,
+            (_, wake) => wake.unwrap_or(Wake::None),
+        }
     }
 }
 
@@ -55,7 +58,7 @@ fn wake(text: &str) -> Result<Wake, String> {
     found.ok_or_else(|| "it is push, hook, wait, serve, pane or none".to_owned())
 }
 
-fn group(text: &str) -> Result<ChannelName, String> {
+pub(super) fn group(text: &str) -> Result<ChannelName, String> {
     let bare = text.trim().trim_start_matches('@');
     ChannelName::new(format!("@{bare}")).map_err(|error| error.to_string())
 }

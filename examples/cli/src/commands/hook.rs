@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use claudemesh_core::config::MeshEntry;
+use claudemesh_core::id::Status;
 use claudemesh_core::session::Retry;
 
 use crate::agent::address::{self, Found};
+use crate::agent::attention::Attention;
 use crate::agent::client::{Moment, Told};
 use crate::agent::unread::Portion;
 use crate::cli::Hook;
@@ -26,10 +28,12 @@ const TURNS: u32 = 3;
 const MAX_TOLD: u64 = 1 << 20;
 /// How long a hook waits for the broker, if no process of its session does the receiving.
 const ARRIVE: Duration = Duration::from_millis(1_500);
+/// How long what was held back during a turn may take to come.
+const RELEASED: Duration = Duration::from_millis(1_500);
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Switches off what hooks hand in, if it is `off`.
-pub(super) const MODE: &str = "CLAUDEMESH_MESSAGES";
+pub(crate) const MODE: &str = "CLAUDEMESH_MESSAGES";
 
 pub(super) async fn run(context: &Context, args: Hook) -> Result<Code, Failure> {
     let told = Told::read(&stdin());
@@ -65,6 +69,17 @@ async fn hand_in(context: &Context, args: &Hook, told: &Told) -> Result<(), Fail
         return Err(Failure::new(Code::NotFound, why));
     };
     let turns = Turns::of(&mesh, &found);
+    // The mesh is told through the agent's own process.
+    let attention = Attention::of(&mesh, found.name()).filter(|_| found.lives);
+    if let (Moment::Stop, Some(attention)) = (args.moment, &attention)
+        && attention
+            .wished()
+            .is_some_and(|status| status != Status::Idle)
+    {
+        attention.wish(Status::Idle);
+        // What waited for the end of the turn comes now.
+        attention.settled(Status::Idle, RELEASED).await;
+    }
     let begun = match args.moment {
         Moment::Stop => turns.begun(told),
         _ => 0,
@@ -84,6 +99,7 @@ async fn hand_in(context: &Context, args: &Hook, told: &Told) -> Result<(), Fail
         drop(peer.caught_up(ARRIVE).await);
     }
     let portion = Portion::next(&peer).await?;
+    let mut is_in_turn = args.moment == Moment::Prompt;
     let quiet = args.moment == Moment::Stop && !portion.wakes();
     if portion.messages.is_empty() || quiet {
         turns.set(0);
@@ -92,11 +108,16 @@ async fn hand_in(context: &Context, args: &Hook, told: &Told) -> Result<(), Fail
         print(&json_line(&args.client.handed_in(args.moment, &text))?)?;
         // Only now: what could not be written out is unread still.
         peer.take(&portion.messages).await?;
+        is_in_turn = true;
         turns.set(if args.moment == Moment::Stop {
             begun + 1
         } else {
             0
         });
+    }
+    if let Some(attention) = attention.filter(|_| is_in_turn && args.moment != Moment::SessionStart)
+    {
+        attention.wish(Status::Working);
     }
     peer.close(Duration::from_millis(200)).await;
     Ok(())

@@ -2,6 +2,7 @@
 
 mod call;
 mod link;
+mod mood;
 mod push;
 mod server;
 mod tools;

@@ -227,6 +227,16 @@ fn be_agents(walk: &mut Walk, mesh: &Mesh) {
     walk.run(bob, &serve);
     walk.run(bob, &["serve", "--parked"]);
     walk.run(bob, &["status-line", "--as", OPEN]);
+    for verb in ["install", "uninstall"] {
+        walk.run(bob, &[verb, "--client", "codex"]);
+    }
+    // It is not set up, so nothing is started; and one that is found on the way.
+    walk.ends(5, bob, &["launch", "gemini", "--role", CANARY]);
+    let launch = ["launch", "codex", "--role", CANARY];
+    #[cfg(unix)]
+    walk.note(0, &launch, crate::setup::launched_quietly(bob, &launch));
+    #[cfg(not(unix))]
+    walk.called.insert(launch[0].to_owned());
     // Whose messages are wanted is known on bob's machine alone.
     walk.run(bob, &["policy", "set", "ana", "ask"]);
     walk.run(bob, &["policy", "list"]);

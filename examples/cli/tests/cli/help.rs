@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 78] = [
+const COMMANDS: [&[&str]; 81] = [
     &[],
     &["admit"],
     &["create"],
@@ -20,10 +20,12 @@ const COMMANDS: [&[&str]; 78] = [
     &["group", "members"],
     &["hook"],
     &["inbox"],
+    &["install"],
     &["invite"],
     &["invite", "close"],
     &["invite", "list"],
     &["join"],
+    &["launch"],
     &["leave"],
     &["list"],
     &["listen"],
@@ -78,6 +80,7 @@ const COMMANDS: [&[&str]; 78] = [
     &["topic", "remove"],
     &["topic", "tail"],
     &["trust"],
+    &["uninstall"],
     &["verify"],
     &["wait"],
     &["whoami"],

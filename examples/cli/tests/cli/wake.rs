@@ -470,3 +470,49 @@ fn serve_and_the_status_line_say_what_they_need() {
         (&json!("team"), &json!(0))
     );
 }
+
+#[test]
+fn hooks_say_when_an_agent_is_in_a_turn_and_what_waited_comes_at_its_end() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let mut agent = Agent::start(&bob, &["--as", "api", "--wake", "hook"]);
+    agent.connected();
+    let status = |wanted: &str| {
+        until(&format!("not {wanted}"), || {
+            let peers = ana.json(0, &["peers"]);
+            let bob = peers
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|peer| peer["name"] == "bob");
+            bob.unwrap()["named_sessions"][0]["status"] == wanted
+        });
+    };
+    status("idle");
+    assert_eq!(
+        hook(&bob, &["prompt", "--as", "api"], &json!({})),
+        Value::Null
+    );
+    status("working");
+    // In the turn the agent itself may look, and nothing is kept from it.
+    let sent = ana.json(0, &["send", "bob/api", "one"]);
+    assert!(
+        text(&sent["reach"]["told"]).contains("when it is idle"),
+        "{sent}"
+    );
+    assert_eq!(agent.messages()[0]["body"], "one");
+    // At its end what waited begins another one, in which it is busy as before.
+    send(&ana, "two");
+    let said = hook(&bob, &["stop", "--as", "api"], &json!({}));
+    assert!(text(&said["reason"]).contains("| two"), "{said}");
+    status("working");
+    let told = json!({ "stop_hook_active": true });
+    assert_eq!(hook(&bob, &["stop", "--as", "api"], &told), Value::Null);
+    status("idle");
+    // What the agent says itself goes before.
+    agent.call("set_status", json!({ "status": "dnd" }));
+    status("dnd");
+    hook(&bob, &["prompt", "--as", "api"], &json!({}));
+    hook(&bob, &["stop", "--as", "api"], &told);
+    status("dnd");
+}

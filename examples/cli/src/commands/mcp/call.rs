@@ -45,9 +45,9 @@ pub(super) async fn call(
     match name {
         "list_peers" => people::list(peer, read(arguments)?).await,
         "send_message" => send::send(joined, read(arguments)?).await,
-        "check_messages" => messages::check(peer, read(arguments)?).await,
+        "check_messages" => messages::check(joined, read(arguments)?).await,
         "set_summary" => people::set_summary(peer, read(arguments)?).await,
-        "set_status" => people::set_status(peer, read(arguments)?).await,
+        "set_status" => people::set_status(joined, read(arguments)?).await,
         "message_status" => send::status(peer, read(arguments)?).await,
         "list_topics" => channels::list(peer, read(arguments)?).await,
         "join_topic" => channels::join(peer, read(arguments)?).await,

@@ -7,7 +7,9 @@ use claudemesh_core::id::{ChannelName, Wake};
 use claudemesh_core::peer::Peer;
 use tokio::sync::Mutex;
 
+use super::mood::Mood;
 use crate::agent::address::Address;
+use crate::agent::attention::Attention;
 use crate::agent::replies::Replies;
 use crate::cli::{Global, Mcp};
 use crate::commands::status;
@@ -20,6 +22,7 @@ pub(super) struct Joined {
     pub(super) peer: Peer,
     pub(super) address: Address,
     pub(super) replies: Replies,
+    pub(super) mood: Mood,
 }
 
 impl Joined {
@@ -70,9 +73,8 @@ impl Link {
         let context = Context::load(&self.global, &self.out)?;
         let mesh = context.mesh()?;
         let address = Address::claim(&mesh, context.named())?;
-        let builder = context
-            .bare_builder(&mesh)
-            .status(status::wished(&context.config, &mesh));
+        let wished = status::wished(&context.config, &mesh);
+        let builder = context.bare_builder(&mesh).status(wished);
         let peer = address.attach(builder, self.wake).connect().await?;
         if let Some(summary) = &self.summary {
             peer.set_summary(summary.as_str()).await?;
@@ -82,7 +84,14 @@ impl Link {
             peer,
             address,
             replies: Replies::of_model(),
+            mood: Mood::new(wished),
         });
+        if let Some(attention) = Attention::of(&mesh, new.address.name()) {
+            attention.clear();
+            let joined = Arc::clone(&new);
+            // Ends with the process, as the agent does.
+            tokio::spawn(async move { joined.mood.follow(&joined.peer, &attention).await });
+        }
         *joined = Some(Arc::clone(&new));
         Ok(new)
     }

@@ -6,6 +6,7 @@ use claudemesh_core::peer::{Peer, Received};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::super::link::Joined;
 use super::Answer;
 use crate::agent::frame;
 use crate::agent::unread::{PIECE, Portion};
@@ -26,13 +27,19 @@ pub(super) struct Check {
     offset: usize,
 }
 
-pub(super) async fn check(peer: &Peer, args: Check) -> Result<Answer, Failure> {
+pub(super) async fn check(joined: &Joined, args: Check) -> Result<Answer, Failure> {
+    let peer = &joined.peer;
     if let Some(id) = &args.read {
         return read_on(peer, id, args.offset).await;
     }
     // Without the broker, what is here is shown.
     let away = peer.caught_up(ARRIVE).await.err();
-    let portion = Portion::next(peer).await?;
+    let in_turn = joined.mood.reads(peer).await;
+    let portion = Portion::next(peer).await;
+    if in_turn {
+        joined.mood.goes_on(peer).await;
+    }
+    let portion = portion?;
     let (mut text, mut json) = (portion.text(), portion.json());
     if let Some(away) = away.filter(|_| !peer.is_connected()) {
         text.push_str(&format!(

@@ -146,9 +146,9 @@ pub(super) struct SetStatus {
     status: String,
 }
 
-pub(super) async fn set_status(peer: &Peer, args: SetStatus) -> Result<Answer, Failure> {
+pub(super) async fn set_status(joined: &Joined, args: SetStatus) -> Result<Answer, Failure> {
     let status: Status = args.status.parse()?;
-    peer.set_status(status).await?;
+    joined.mood.say(&joined.peer, status).await?;
     let text = match status {
         Status::Idle => "idle: messages come as they are sent",
         Status::Working | Status::Dnd => "only urgent messages come until you are idle again",

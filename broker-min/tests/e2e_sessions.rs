@@ -3,15 +3,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::time::Duration;
 
 use broker_min::testing::TestMesh;
 use claudemesh_core::config::{SessionIdentity, SessionKeys};
+use claudemesh_core::crypto::{DirectKey, X25519Secret};
+use claudemesh_core::encoding::base64;
 use claudemesh_core::id::Target;
+use claudemesh_core::message::{SealedText, open_bare};
 use claudemesh_core::{
-    Incoming, MeshEntry, Outgoing, Peer, PublicKey, Received, ResolveError, Rule, SendError,
-    SessionId, SessionName, Status, Wake, Who,
+    Config, Incoming, InviteOptions, MeshEntry, Outgoing, Peer, PublicKey, Received, ResolveError,
+    Rule, SendError, SessionId, SessionName, Status, Wake, Who,
 };
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -42,6 +48,16 @@ async fn connect(member: &MeshEntry, session: SessionIdentity) -> Peer {
     let peer = peer.unwrap();
     peer.connected_within(SOON).await.unwrap();
     peer
+}
+
+/// Waits until a session has this name.
+async fn is_called(peer: &Peer, wanted: &str) {
+    soon(async {
+        while peer.session().unwrap().name() != &name(wanted) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 async fn end(peer: Peer) {
@@ -79,14 +95,15 @@ async fn two_sessions_of_one_member_never_take_each_others_messages() {
         ana.send("bob/app", format!("api {n}")).await.unwrap();
         ana.send("bob/app-2", format!("web {n}")).await.unwrap();
     }
-    let both = ana.send("bob", "to both").await.unwrap();
     for n in 0..5 {
         let message = next(&mut at_api).await;
         assert_eq!(message.text(), format!("api {n}"));
         assert_eq!(message.to_session, Some(api.address()));
         assert_eq!(next(&mut at_web).await.text(), format!("web {n}"));
     }
-    // What is for the member is unread in each of its sessions.
+    // What is for the member is unread in each of its sessions. Order is one mailbox's, so it is
+    // sent only now.
+    let both = ana.send("bob", "to both").await.unwrap();
     assert_eq!(next(&mut at_api).await.text(), "to both");
     assert_eq!(next(&mut at_web).await.text(), "to both");
     soon(both.delivered()).await.unwrap();
@@ -171,12 +188,7 @@ async fn a_session_gives_up_the_name_of_a_device_and_of_an_older_session_elsewhe
         .connect()
         .await
         .unwrap();
-    soon(async {
-        while second.session().unwrap().name() != &name("app-2") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    is_called(&second, "app-2").await;
     // The new name is kept for the next time, and others are told.
     assert_eq!(
         there.open(&id(2), &name("x"), false).unwrap().name(),
@@ -195,6 +207,21 @@ async fn a_session_gives_up_the_name_of_a_device_and_of_an_older_session_elsewhe
         ana.resolve_session("BOB/App").await.unwrap().key,
         first.address()
     );
+
+    // A device of that name comes: even the older session gives it up, and the device is written to.
+    let link = first.link_device(Duration::from_secs(60)).await.unwrap();
+    let device = Config::in_memory().join(&link.issued.link(), "app").await;
+    let device = device.unwrap();
+    for peer in [&first, &second, &ana] {
+        peer.sync().await.unwrap();
+    }
+    is_called(&first, "app-3").await;
+    assert_eq!(second.session().unwrap().name(), &name("app-2"));
+    let to = ana.target("bob/app").await.unwrap();
+    assert_eq!(to, Target::Peer(device.pubkey()));
+    // One that wants it later does not get it.
+    let third = connect(&bob, session(&bob, 3, "APP")).await;
+    is_called(&third, "APP-4").await;
 }
 
 #[tokio::test]
@@ -430,4 +457,47 @@ async fn a_key_that_is_nobodys_is_no_recipient() {
     ana.resolve_session(&PublicKey([0; 32]).to_hex())
         .await
         .unwrap_err();
+}
+
+#[tokio::test]
+async fn a_session_and_an_existing_client_read_each_others_bare_text() {
+    let mesh = TestMesh::start().await.unwrap();
+    let owner = mesh.peer("owner").await.unwrap();
+    let invite = owner.invite(InviteOptions::default()).await.unwrap();
+    let eve = support::key(7);
+    let joined = support::join_legacy(&mesh, &invite.issued.token, &eve, "eve").await;
+    assert_eq!(joined.status, 200, "{joined:?}");
+    let mut raw = support::legacy(&mesh, &eve).await;
+    let bob = mesh.member("bob").await.unwrap();
+    let api = connect(&bob, session(&bob, 1, "api")).await;
+    let text = Outgoing::text("from api").to_unverified(true);
+    let receipt = api.send_message(eve.public(), text).await.unwrap();
+    let push = raw.expect("push").await;
+    // She opens it by the key that the frame names, as hers do.
+    let named = PublicKey::from_hex(push["senderPubkey"].as_str().unwrap()).unwrap();
+    let shared = |key: &PublicKey| DirectKey::agree(&X25519Secret::of(&eve), key).unwrap();
+    let sealed = SealedText {
+        nonce: push["nonce"].as_str().unwrap().to_owned(),
+        ciphertext: push["ciphertext"].as_str().unwrap().to_owned(),
+    };
+    assert_eq!(open_bare(&shared(&named), &sealed).unwrap(), "from api");
+    raw.json(json!({ "type": "client_ack", "brokerMessageId": push["messageId"] }))
+        .await;
+    soon(receipt.delivered()).await.unwrap();
+    // She writes to the session, and to its member.
+    let mut incoming = api.incoming().await.unwrap();
+    for (n, to) in [(3, api.address()), (4, api.key())] {
+        let sealed = shared(&to).seal(&[n; 24], b"hello").unwrap();
+        let (nonce, sealed) = (base64(&[n; 24]), base64(&sealed));
+        raw.json(
+            json!({ "type": "send", "id": "s", "targetSpec": to, "priority": "now",
+                         "nonce": nonce, "ciphertext": sealed }),
+        )
+        .await;
+        let message = next(&mut incoming).await;
+        assert_eq!(message.text(), "hello");
+        assert!(!message.protected && !message.from.verified);
+        let own = Some(to).filter(|to| *to == api.address());
+        assert_eq!(message.to_session, own);
+    }
 }

@@ -41,5 +41,7 @@ mod repost;
 mod schedule;
 #[path = "router/sending.rs"]
 mod sending;
+#[path = "router/sessions.rs"]
+mod sessions;
 #[path = "router/values.rs"]
 mod values;

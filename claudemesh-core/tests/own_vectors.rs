@@ -16,6 +16,8 @@
 mod channels;
 #[path = "own_vectors/kept.rs"]
 mod kept;
+#[path = "own_vectors/sessions.rs"]
+mod sessions;
 
 use std::path::PathBuf;
 
@@ -657,6 +659,8 @@ fn make() -> Value {
         "channel_message": channels::channel_message_cases(),
         "sealed_value": kept::value_cases(),
         "session_statement": kept::session_cases(),
+        "session_address": sessions::address_cases(),
+        "attributes": sessions::attribute_cases(),
         "message": message_cases(),
         "hello_proof": hello_cases(),
         "log_read_proof": log_read_cases(),

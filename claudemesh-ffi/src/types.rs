@@ -819,6 +819,15 @@ impl MeshEvent {
             Event::LogAt(_) => Self::Other {
                 what: "the membership log has grown".to_owned(),
             },
+            Event::Asked { sender } => Self::Other {
+                what: format!(
+                    "a message of {} waits for the owner's answer",
+                    sender.short()
+                ),
+            },
+            Event::SessionRenamed { name } => Self::Other {
+                what: format!("this session is called {name} now"),
+            },
             // Events that came after this list; what they hold is not for people.
             _ => Self::Other {
                 what: "something this version has no name for".to_owned(),

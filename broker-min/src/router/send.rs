@@ -178,11 +178,13 @@ impl Router {
             return Some((row.key, row.id.clone(), row.name.as_str().to_owned()));
         }
         let conn = self.conns.get(&sent.conn)?;
-        Some((
-            conn.routing_key(),
-            conn.member_id.clone(),
-            conn.name.clone(),
-        ))
+        // By this key existing clients open what they get. A session with an address seals with
+        // its member's.
+        let key = match conn.address {
+            Some(_) => conn.member,
+            None => conn.routing_key(),
+        };
+        Some((key, conn.member_id.clone(), conn.name.clone()))
     }
 
     /// Where the session that sends is reached, for an answer to it alone.

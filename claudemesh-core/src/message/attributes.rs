@@ -79,6 +79,7 @@ pub fn expects_reply(attributes: &[String]) -> bool {
 }
 
 /// Says how many automatic answers led to a message; [`MAX_HOPS`] at most.
+#[cfg(any(test, feature = "client"))]
 pub(crate) fn set_hops(attributes: &mut Vec<String>, hops: u8) {
     attributes.retain(|text| !text.starts_with(HOPS));
     if hops > 0 {
@@ -87,6 +88,7 @@ pub(crate) fn set_hops(attributes: &mut Vec<String>, hops: u8) {
 }
 
 /// Says whether an answer is awaited.
+#[cfg(any(test, feature = "client"))]
 pub(crate) fn set_expects_reply(attributes: &mut Vec<String>, expects: bool) {
     attributes.retain(|text| !text.starts_with(EXPECTS_REPLY));
     if !expects {

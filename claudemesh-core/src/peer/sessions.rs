@@ -230,9 +230,9 @@ impl Peer {
     /// [`SendError::Resolve`]; [`SendError::Peer`].
     pub async fn resolve_session(&self, wanted: &str) -> Result<SessionInfo, SendError> {
         let known = self.sessions_of(None).await?;
-        match self.find_session(&known, wanted) {
-            Err(ResolveError::Unknown { .. }) => {}
-            found => return Ok(found?),
+        // Several may be called so by what was seen of them earlier.
+        if let Ok(found) = self.find_session(&known, wanted) {
+            return Ok(found);
         }
         let newest = self.sessions().await?;
         Ok(self.find_session(&newest, wanted)?)
@@ -241,11 +241,8 @@ impl Peer {
     /// As [`Peer::resolve_session`], among those that are known here.
     pub(super) async fn known_session(&self, wanted: &str) -> Result<Option<PublicKey>, SendError> {
         let known = self.sessions_of(None).await?;
-        match self.find_session(&known, wanted) {
-            Ok(session) => Ok(Some(session.key)),
-            Err(ResolveError::Unknown { .. }) => Ok(None),
-            Err(ambiguous) => Err(ambiguous.into()),
-        }
+        let found = self.find_session(&known, wanted);
+        Ok(found.ok().map(|session| session.key))
     }
 
     fn find_session(

@@ -364,14 +364,35 @@ impl Session {
         }
     }
 
-    /// The own name is another's: a device of the member has it, or a session of the member that
-    /// is older.
+    /// The log has changed. Who else is called so is asked before the name is given up, so that the
+    /// next one is not another's, too.
+    pub(super) fn names_may_have_changed(&mut self) {
+        if self.other_name().is_some() {
+            if self.link.is_ready() && self.link.has_delivery() {
+                self.own_session_ready();
+            } else {
+                self.check_own_name();
+            }
+        }
+    }
+
+    /// Gives up the own name if it is another's.
     pub(super) fn check_own_name(&mut self) {
-        let Some(own) = &self.addresses.own else {
+        let Some(name) = self.other_name() else {
             return;
         };
-        let (key, since) = (own.session.key.public(), own.session.made_at);
-        let name = own.session.name.clone();
+        if let Some(own) = &mut self.addresses.own {
+            own.session.name = name.clone();
+        }
+        self.event(Event::SessionRenamed { name });
+        self.tell_address();
+    }
+
+    /// The name to take, if the own one is another's: a device of the member has it, or a session
+    /// of the member that is older.
+    fn other_name(&mut self) -> Option<SessionName> {
+        let own = &self.addresses.own.as_ref()?.session;
+        let (key, since, name) = (own.key.public(), own.made_at, own.name.clone());
         let member = self.config.key.public();
         let devices: Vec<String> = match self.log.roster() {
             Some(roster) => {
@@ -389,16 +410,10 @@ impl Session {
         let gives_way = others.iter().any(|other| {
             name.is_same(other.name.as_str()) && (other.since, other.session) < (since, key)
         });
-        if !gives_way && !of_device(&name) {
-            return;
-        }
-        let free = name.free(|name| {
-            of_device(name) || others.iter().any(|other| name.is_same(other.name.as_str()))
-        });
-        if let Some(own) = &mut self.addresses.own {
-            own.session.name = free.clone();
-        }
-        self.event(Event::SessionRenamed { name: free });
-        self.tell_address();
+        (gives_way || of_device(&name)).then(|| {
+            name.free(|name| {
+                of_device(name) || others.iter().any(|other| name.is_same(other.name.as_str()))
+            })
+        })
     }
 }

@@ -118,8 +118,8 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) session: Option<String>,
-    /// What the session is called; without --session, the one of this name on this machine, made
-    /// if there is none. Without it: as it was, or as the current folder
+    /// What the session is called: as before, or as the current folder, unless this says so.
+    /// Without --session: the one of this name on this machine, made if there is none
     #[arg(
         long = "as",
         global = true,
@@ -320,9 +320,9 @@ Examples:
   claudemesh inbox --wait 1m
   claudemesh inbox --all --limit 20
 JSON: a list of message_id, mesh, from_name, from_pubkey, verified, protected, kind, channel,
-content_type, body, reply_to, subtype, priority, sent_at, received_at, again, from_session (name and pubkey, or null),
-to_session (its key, or null), muted, hops, expects_reply. channel is null in a message to
-you alone; subtype is \"reminder\" in what `claudemesh remind` sends, by the word of its
+content_type, body, reply_to, subtype, priority, sent_at, received_at, again, from_session (name and
+pubkey, or null), to_session (its key, or null), muted, hops, expects_reply. channel is null in a
+message to you alone; subtype is \"reminder\" in what `claudemesh remind` sends, by the word of its
 sender.";
 
 const LISTEN_HELP: &str = "\

@@ -37,6 +37,8 @@ mod quickstart;
 #[cfg(unix)]
 #[path = "cli/self_host.rs"]
 mod self_host;
+#[path = "cli/sessions.rs"]
+mod sessions;
 #[path = "cli/setup.rs"]
 mod setup;
 #[path = "cli/streams.rs"]

@@ -64,20 +64,25 @@ impl Session {
         sender: PublicKey,
         sealed: &SealedText,
     ) -> Result<(Opened, Option<PublicKey>), MessageError> {
-        let target = push.target.as_deref();
-        let target = target.and_then(|text| PublicKey::from_hex(text).ok());
-        let session = self.addresses.own_key();
-        // The broker says which of the two keys it is for; one that does not say is not believed
-        // either way.
-        if session.is_some() && target.is_none_or(|key| Some(key) == session) {
-            let opened = self.open_envelope_for(push, sender, sealed, session);
-            let other = matches!(opened, Err(MessageError::Box(_))) && target.is_none();
+        let (to, first) = self.session_first(push);
+        if first.is_some() {
+            let opened = self.open_envelope_for(push, sender, sealed, first);
+            let other = matches!(opened, Err(MessageError::Box(_))) && to.is_none();
             if !other {
-                return opened.map(|opened| (opened, session));
+                return opened.map(|opened| (opened, first));
             }
         }
         let opened = self.open_envelope_for(push, sender, sealed, None)?;
         Ok((opened, None))
+    }
+
+    /// The key that a push names as the one that it is for, and this session's own key if it may be
+    /// for that: the broker says so, or does not say.
+    fn session_first(&self, push: &Push) -> (Option<PublicKey>, Option<PublicKey>) {
+        let to = push.target.as_deref();
+        let to = to.and_then(|text| PublicKey::from_hex(text).ok());
+        let own = self.addresses.own_key();
+        (to, own.filter(|own| to.is_none_or(|to| to == *own)))
     }
 
     /// Opens what is sealed for this session, or for the member.
@@ -157,14 +162,16 @@ impl Session {
         if routing != sender && (in_log || self.speaks_envelopes(&routing)) {
             return Err(MessageError::OtherSender);
         }
-        let key = self
-            .direct_key(&routing)
-            .map_err(|_| MessageError::BadSignature)?;
-        let text = open_bare(key, sealed)?;
+        let (to, first) = self.session_first(push);
+        let mut opened = self.open_text_for(&routing, sealed, first);
+        if first.is_some() && to.is_none() && opened.is_err() {
+            opened = self.open_text_for(&routing, sealed, None);
+        }
+        let (text, to) = opened?;
         Ok(NewInbox {
             kind: Kind::Direct,
             channel: None,
-            to: None,
+            to,
             device_of: None,
             sender,
             sender_name: name,
@@ -182,6 +189,21 @@ impl Session {
             sent_at: self.now.wall,
             received_at: self.now.wall,
         })
+    }
+
+    /// Opens bare text by the session's key, or the member's; gives the session it was for.
+    fn open_text_for(
+        &mut self,
+        routing: &PublicKey,
+        sealed: &SealedText,
+        session: Option<PublicKey>,
+    ) -> Result<(String, Option<PublicKey>), MessageError> {
+        let key = match session {
+            Some(_) => self.session_direct_key(routing),
+            None => self.direct_key(routing),
+        };
+        let key = key.map_err(|_| MessageError::BadSignature)?;
+        Ok((open_bare(key, sealed)?, session))
     }
 
     pub(in crate::session) fn rejected(

@@ -159,6 +159,26 @@ fn talk(walk: &mut Walk, mesh: &Mesh) {
     walk.run(&mesh.eve, &["inbox"]);
 }
 
+/// Sessions with an address of their own, and whose messages are wanted.
+fn choose(walk: &mut Walk, mesh: &Mesh) {
+    let Mesh { ana, bob, .. } = mesh;
+    walk.run(bob, &["inbox", "--as", OPEN]);
+    walk.run(bob, &["policy", "set", "ana", "ask"]);
+    walk.run(bob, &["policy", "list"]);
+    let to = format!("bob/{OPEN}");
+    for _ in 0..2 {
+        walk.run(ana, &["send", &to, CANARY, "--as", OPEN]);
+    }
+    walk.run(bob, &["inbox", "--as", OPEN]);
+    let held = walk.json(bob, &["requests", "list"]);
+    assert_eq!(held.as_array().unwrap().len(), 2, "{held}");
+    walk.run(bob, &["requests", "accept", text(&held[0], "message_id")]);
+    walk.run(bob, &["requests", "deny", text(&held[1], "message_id")]);
+    let came = walk.json(bob, &["inbox", "--as", OPEN]);
+    assert_eq!(came.as_array().unwrap().len(), 1, "{came}");
+    walk.run(bob, &["policy", "clear", "ana"]);
+}
+
 /// State, memories, and what one does.
 fn keep(walk: &mut Walk, mesh: &Mesh) {
     let Mesh { ana, bob, .. } = mesh;
@@ -237,18 +257,6 @@ fn be_agents(walk: &mut Walk, mesh: &Mesh) {
     walk.note(0, &launch, crate::setup::launched_quietly(bob, &launch));
     #[cfg(not(unix))]
     walk.called.insert(launch[0].to_owned());
-    // Whose messages are wanted is known on bob's machine alone.
-    walk.run(bob, &["policy", "set", "ana", "ask"]);
-    walk.run(bob, &["policy", "list"]);
-    for _ in 0..2 {
-        walk.run(ana, &["send", "bob", CANARY]);
-    }
-    // They come in, and wait for an answer.
-    walk.run(bob, &["inbox", "--wait", "2s"]);
-    let asked = walk.json(bob, &["requests", "list"]);
-    walk.run(bob, &["requests", "accept", text(&asked[0], "message_id")]);
-    walk.run(bob, &["requests", "deny", text(&asked[1], "message_id")]);
-    walk.run(bob, &["policy", "clear", "ana"]);
     assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
 }
 
@@ -317,6 +325,7 @@ fn a_canary_in_every_command_is_nowhere_at_the_broker() {
     walk.run(&mesh.cleo, &["summary", "show"]);
     let listen = Running::start(&mesh.cleo, &["listen"]);
     talk(&mut walk, &mesh);
+    choose(&mut walk, &mesh);
     keep(&mut walk, &mesh);
     be_agents(&mut walk, &mesh);
     listen.stop(&mut walk);

@@ -43,6 +43,9 @@ mod sessions;
 mod setup;
 #[path = "cli/streams.rs"]
 mod streams;
+#[cfg(unix)]
+#[path = "cli/transcripts.rs"]
+mod transcripts;
 #[path = "cli/verbs.rs"]
 mod verbs;
 #[path = "cli/wake.rs"]

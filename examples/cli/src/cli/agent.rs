@@ -40,6 +40,10 @@ pub(crate) struct Mcp {
     /// When unread messages are told of again; then after twice that time, and so on
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse, hide = true)]
     pub(crate) nudge_after: Duration,
+    /// For how long a turn is believed to go on if no hook tells of its end: a client that is
+    /// interrupted tells nobody
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse, hide = true)]
+    pub(crate) turn_limit: Duration,
 }
 
 impl Mcp {

@@ -518,6 +518,26 @@ fn hooks_say_when_an_agent_is_in_a_turn_and_what_waited_comes_at_its_end() {
 }
 
 #[test]
+fn a_turn_that_was_interrupted_keeps_nothing_back_for_long() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let mut agent = Agent::start(&bob, &["--as", "api", "--turn-limit", "4s"]);
+    agent.connected();
+    // The user asks something and interrupts the answer: no hook tells of its end.
+    hook(&bob, &["prompt", "--as", "api"], &json!({}));
+    until("not working", || {
+        let peers = ana.json(0, &["peers"]);
+        peers.to_string().contains("\"working\"")
+    });
+    send(&ana, "still there?");
+    until("it never came", || {
+        let unread = bob.json(0, &["status-line", "--as", "api"])["unread"].clone();
+        unread == 1
+    });
+    assert_eq!(agent.messages()[0]["body"], "still there?");
+}
+
+#[test]
 fn nothing_that_a_peer_sends_lets_a_tool_through() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);

@@ -48,6 +48,7 @@ pub(super) struct Link {
     summary: Option<String>,
     groups: Vec<ChannelName>,
     wake: Wake,
+    turn_limit: Duration,
     joined: Mutex<Option<Arc<Joined>>>,
 }
 
@@ -59,6 +60,7 @@ impl Link {
             summary: args.summary.clone(),
             groups: args.groups.clone(),
             wake: args.wake(),
+            turn_limit: args.turn_limit,
             joined: Mutex::new(None),
         }
     }
@@ -88,9 +90,9 @@ impl Link {
         });
         if let Some(attention) = Attention::of(&mesh, new.address.name()) {
             attention.clear();
-            let joined = Arc::clone(&new);
+            let (joined, limit) = (Arc::clone(&new), self.turn_limit);
             // Ends with the process, as the agent does.
-            tokio::spawn(async move { joined.mood.follow(&joined.peer, &attention).await });
+            tokio::spawn(async move { joined.mood.follow(&joined.peer, &attention, limit).await });
         }
         *joined = Some(Arc::clone(&new));
         Ok(new)

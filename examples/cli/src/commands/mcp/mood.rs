@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use claudemesh_core::id::Status;
 use claudemesh_core::peer::{Peer, PeerError};
+use tokio::time::Instant;
 
 use crate::agent::attention::{Attention, LOOK};
 
@@ -81,15 +82,24 @@ impl Mood {
         drop(peer.set_status(now).await);
     }
 
-    /// Follows what hooks say, until the peer is gone.
-    pub(super) async fn follow(&self, peer: &Peer, attention: &Attention) {
+    /// Follows what hooks say, until the peer is gone. A turn of whose end nobody tells is believed
+    /// to be over after a while: a client that is interrupted calls no hook, and what waits for the end
+    /// of the turn would wait for the next one's.
+    pub(super) async fn follow(&self, peer: &Peer, attention: &Attention, turn_limit: Duration) {
         let mut last = None;
+        let mut since = Instant::now();
         loop {
             tokio::time::sleep(LOOK).await;
             let wished = attention.wished();
             if wished == last {
+                if wished.is_some_and(|status| status != Status::Idle)
+                    && since.elapsed() >= turn_limit
+                {
+                    attention.wish(Status::Idle);
+                }
                 continue;
             }
+            since = Instant::now();
             if let Some(status) = wished {
                 self.hear(peer, status).await;
                 attention.carried_out(status);

@@ -90,19 +90,30 @@ async fn a_page_of_a_channels_log_that_ends_too_early_hides_nobody_for_long() {
 fn topic_log(liar: &LyingBroker, peer: &Peer, name: &ChannelName) -> ChannelLog {
     let mesh = peer.log().unwrap();
     let mut log = ChannelLog::begin(&mesh, name).unwrap();
+    let mut parts: Vec<(u64, Vec<Value>)> = Vec::new();
     for page in liar.all(peer.key(), Way::ToPeer, "log_entries") {
         if page["channel"] == name.as_str() {
-            let entries = page["entries"].as_array().unwrap();
-            let entries: Vec<SignedEntry> = entries
-                .iter()
-                .map(|entry| {
-                    let text = |name: &str| entry[name].as_str().unwrap();
-                    SignedEntry::from_text(text("e"), text("sig"), None).unwrap()
-                })
-                .collect();
-            log.merge(page["from"].as_u64().unwrap(), &entries, &mesh)
-                .unwrap();
+            let entries = page["entries"].as_array().unwrap().clone();
+            parts.push((page["from"].as_u64().unwrap(), entries));
         }
+    }
+    // What was told unasked is not asked for.
+    for told in liar.all(peer.key(), Way::ToPeer, "log_appended") {
+        if told["channel"] == name.as_str() && told["entry"].is_object() {
+            let at = told["head"]["seq"].as_u64().unwrap();
+            parts.push((at, vec![told["entry"].clone()]));
+        }
+    }
+    parts.sort_by_key(|(from, _)| *from);
+    for (from, entries) in parts {
+        let entries: Vec<SignedEntry> = entries
+            .iter()
+            .map(|entry| {
+                let text = |name: &str| entry[name].as_str().unwrap();
+                SignedEntry::from_text(text("e"), text("sig"), None).unwrap()
+            })
+            .collect();
+        log.merge(from, &entries, &mesh).unwrap();
     }
     log
 }

@@ -175,7 +175,11 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     call!(done, owner.resolve("ana")).await.unwrap();
     call!(done, owner.target("#none")).await.unwrap();
     call!(done, owner.pinned()).await.unwrap();
-    call!(done, owner.trust(ana.key())).await.unwrap();
+    // Here the log says whom to trust.
+    call!(done, owner.trust(ana.key())).await.unwrap_err();
+    call!(done, owner.distrust(ana.key())).await.unwrap_err();
+    let known = call!(done, owner.known_keys()).await.unwrap();
+    assert!(known.is_empty());
     call!(done, owner.set_status(Status::Idle)).await.unwrap();
 
     // Messages, with everything that can stand in one.

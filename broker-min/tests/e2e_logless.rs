@@ -96,7 +96,7 @@ async fn where_nothing_is_sealed_for_many_only_who_says_so_sends_plain_text_and_
     let named = matches!(
         &refused,
         Err(SendError::Peer(PeerError::Session(
-            SessionError::LogUnusable(_)
+            SessionError::NobodyTrusted(_)
         )))
     );
     assert!(named, "{refused:?}");

@@ -4,9 +4,11 @@
 //! sessions" and "Safety numbers".
 
 mod address;
+mod profile;
 mod statement;
 
 pub use address::{ADDRESS_MAX_TTL_MS, AddressError, SessionAddress, SignedAddress};
+pub use profile::{PROFILE_STATEMENT, statement_of_profile, statement_to_profile};
 pub use statement::{
     MAX_CAPABILITIES, MAX_CAPABILITY, STATEMENT_MAX_TTL_MS, SessionStatement,
     SessionStatementError, SignedSession,

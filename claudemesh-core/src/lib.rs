@@ -98,7 +98,7 @@ pub use peer::{
     ResolveError, SendError, SessionInfo,
 };
 pub use replies::{NoReply, ReplyGuard, ReplyLimits};
-pub use session::{Event, Lie, Protection, Retry};
+pub use session::{Event, KeyTrust, KnownKey, Lie, Protection, Retry, Trust};
 pub use store::{Rule, SendState, Who};
 #[cfg(feature = "client")]
 pub use transport::{Network, TransportError};

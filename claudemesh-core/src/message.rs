@@ -72,6 +72,13 @@ pub enum MessageError {
     Time,
 }
 
+impl MessageError {
+    /// Whether a box that was to hold bare text holds an envelope.
+    pub(crate) const fn is_envelope(&self) -> bool {
+        matches!(self, Self::Malformed(DecodeError::WrongName))
+    }
+}
+
 /// What is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {

@@ -41,7 +41,7 @@ pub use lies::Caught;
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
 pub use policy::MessageRequest;
-pub use receipt::{Accepted, Receipt, ReceiptError};
+pub use receipt::{Accepted, Receipt, ReceiptError, Skipped};
 pub use sessions::{Reach, SessionInfo};
 pub use trust::Pinned;
 

@@ -13,6 +13,7 @@ mod answers;
 mod audit;
 mod bare;
 mod channels;
+mod existing;
 mod first_use;
 mod gossip;
 mod inbox;
@@ -29,6 +30,7 @@ mod types;
 mod values;
 
 pub use addresses::OwnSession;
+pub use existing::{KeyTrust, KnownKey, Trust};
 pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
@@ -75,6 +77,8 @@ enum StoreWork {
     /// What a schedule of this peer's own has sent.
     Due(outbox::Enqueued, ScheduleTaken),
     Answered(CommandId, Reply),
+    /// A key that this peer made for a channel, without a log.
+    RoomKey(crate::id::ChannelName, KeyId),
     /// Must be kept in the end: tried again if it fails.
     Kept(Vec<PeerOp>),
 }
@@ -89,6 +93,9 @@ enum LoadWork {
     Refresh(CommandId),
     /// Locked messages under this key; none: all, whose keys are to be asked for.
     Locked(Option<KeyId>),
+    /// What another process of this peer trusts, and the keys that it got.
+    Pins,
+    RoomKeys,
     /// Entries of the log that the broker has lost.
     Repost(u64),
     /// Entries of channels' logs that it has lost.
@@ -120,6 +127,7 @@ pub struct Session {
     statements: statements::Statements,
     addresses: addresses::Addresses,
     first_use: first_use::FirstUse,
+    existing: existing::Existing,
     requests: requests::Requests,
     keep: keep::Keep,
     channels: channels::Channels,
@@ -155,6 +163,7 @@ impl Session {
             statements: statements::Statements::default(),
             addresses: addresses::Addresses::default(),
             first_use: first_use::FirstUse::default(),
+            existing: existing::Existing::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             channels: channels::Channels::default(),
@@ -182,7 +191,10 @@ impl Session {
             In::Stored(token, result) => self.stored(token, result),
             In::Loaded(token, result) => self.loaded(token, result),
             In::Command(id, command) => self.command(id, command),
-            In::Changed => self.outbox.rescan(),
+            In::Changed => {
+                self.outbox.rescan();
+                self.look_soon();
+            }
             In::Tick => {}
         }
         self.tick();
@@ -210,6 +222,7 @@ impl Session {
             self.keep.deadline(),
             self.channels.deadline(),
             self.values.deadline(),
+            self.existing.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -243,6 +256,7 @@ impl Session {
         self.tick_keep();
         self.tick_channels();
         self.tick_values();
+        self.tick_existing();
         self.tick_outbox();
     }
 
@@ -283,8 +297,7 @@ impl Session {
             BrokerFrame::ScheduledList(list) => self.scheduled_list(list),
             BrokerFrame::CancelScheduledAck(ack) => self.schedule_cancelled(&ack),
             BrokerFrame::ScheduleDue(due) => self.schedule_due(&due),
-            // What was not asked for changes nothing.
-            _ => {}
+            frame => self.existing_frame(&frame),
         }
     }
 
@@ -319,6 +332,11 @@ impl Session {
             Command::Audit { all } => self.read_audit(id, all),
             Command::AcceptAudit => self.accept_audit(id),
             Command::Trust(key) => self.trust(id, key),
+            Command::Distrust(key) => self.distrust(id, key),
+            Command::KnownKeys => {
+                let known = self.known_keys();
+                self.done(id, Ok(Reply::KnownKeys(known)));
+            }
             Command::SetStatus(status) => self.set_status(id, status),
             Command::SetWake(wake) => {
                 self.set_wake(wake);
@@ -390,6 +408,7 @@ impl Session {
             StoreWork::Answered(command, reply) => {
                 self.done(command, result.map(|_| reply).map_err(Into::into));
             }
+            StoreWork::RoomKey(name, key_id) => self.room_key_kept(&name, key_id, result),
             StoreWork::Kept(ops) => self.kept(ops, result),
         }
     }
@@ -403,6 +422,8 @@ impl Session {
             (LoadWork::Marked(page), result) => self.marked_rows(&page, result),
             (LoadWork::Accepted(asking), result) => self.accepted_rows(asking, result),
             (LoadWork::Locked(key_id), result) => self.locked_rows(key_id, result),
+            (LoadWork::Pins, result) => self.pins_loaded(result),
+            (LoadWork::RoomKeys, result) => self.room_keys_loaded(result),
             (LoadWork::Repost(number), result) => self.repost_loaded(number, result),
             (LoadWork::ChannelReposts, result) => self.channel_reposts_loaded(result),
             (LoadWork::Tell, Ok(Rows::Outbox(rows))) => self.tell_rows(&rows),
@@ -444,6 +465,7 @@ impl Session {
         };
         match push.event.as_deref() {
             Some("peer_joined" | "peer_returned") => {
+                self.presence_changed();
                 let (key, told) = (text("pubkey"), text("name"));
                 let shown = push.event_data.as_ref().and_then(|d| d.get("statement"));
                 let shown = shown.and_then(|value| SignedBlob::deserialize(value).ok());
@@ -460,6 +482,7 @@ impl Session {
                 });
             }
             Some("peer_left") => {
+                self.presence_changed();
                 self.event(Event::PeerOffline {
                     key: text("pubkey"),
                     name: text("name"),

@@ -216,6 +216,9 @@ pub enum PeerOp {
     /// A verified statement of a channel's key. One that is there is not changed, save that a root
     /// is added where there was none. Outcome: [`Outcome::Done`].
     ChannelKey(Box<StoredKey>),
+    /// Forgets a channel's key: newer ones of its author have taken its place. Outcome:
+    /// [`Outcome::Done`], or [`Outcome::NotThere`].
+    DropChannelKey(KeyId),
     /// The newest version of a value that was seen; replaces what is kept for it. Outcome:
     /// [`Outcome::Done`].
     Value(Box<SeenValue>),

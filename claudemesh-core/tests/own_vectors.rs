@@ -18,6 +18,8 @@ mod channels;
 mod kept;
 #[path = "own_vectors/sessions.rs"]
 mod sessions;
+#[path = "own_vectors/without_log.rs"]
+mod without_log;
 
 use std::path::PathBuf;
 
@@ -657,6 +659,8 @@ fn make() -> Value {
         "channel_log": channels::channel_log_cases(),
         "channel_key": channels::channel_key_cases(),
         "channel_message": channels::channel_message_cases(),
+        "channel_key_message": without_log::brought_cases(),
+        "profile_statement": without_log::profile_cases(),
         "sealed_value": kept::value_cases(),
         "session_statement": kept::session_cases(),
         "session_address": sessions::address_cases(),

@@ -21,3 +21,5 @@ mod summaries;
 mod support;
 #[path = "session/unverified.rs"]
 mod unverified;
+#[path = "session/without_log.rs"]
+mod without_log;

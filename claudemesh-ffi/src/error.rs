@@ -163,6 +163,11 @@ impl From<SessionError> for NativeError {
             SessionError::NotInChannel(_) => "not_in_channel",
             SessionError::ChannelKey(_) => "channel_key",
             SessionError::ChannelsUnserved | SessionError::ValuesUnserved => "unserved",
+            SessionError::Unverified(_)
+            | SessionError::NotTrusted(_)
+            | SessionError::KeyChanged(_)
+            | SessionError::NobodyTrusted(_) => "not_trusted",
+            SessionError::NoLog(_) => "not_allowed",
             SessionError::Cron(_) => "invalid_argument",
             SessionError::NotConnected(_) => "not_connected",
             SessionError::Timeout => "timeout",

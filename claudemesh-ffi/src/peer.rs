@@ -289,7 +289,7 @@ impl NativePeer {
     /// Says in a few words what this peer does, for members to see; empty: nothing.
     ///
     /// # Errors
-    /// `closed`, `message_too_large`.
+    /// `closed`, `message_too_large`; `unserved` where the broker could read it.
     pub async fn set_summary(&self, text: String) -> Result<(), NativeError> {
         self.run(
             None,

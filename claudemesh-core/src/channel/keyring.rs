@@ -45,6 +45,11 @@ pub enum Missing {
     NotYetHere,
     /// The key needs more of a log than is held.
     LogBehind,
+    /// In a mesh without a log: who made the key, or sent the message, is not trusted.
+    Untrusted {
+        /// Who.
+        author: PublicKey,
+    },
 }
 
 pub(super) struct Held {

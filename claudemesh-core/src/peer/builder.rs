@@ -16,7 +16,7 @@ use crate::config::{ConfigError, MeshEntry, SessionIdentity};
 use crate::encoding::hex;
 use crate::id::{Name, Status, Wake};
 use crate::membership::{Log, LogError, SignedEntry};
-use crate::session::{About, OwnSession, Retry, Session, SessionConfig};
+use crate::session::{About, OwnSession, Retry, Session, SessionConfig, Trust};
 use crate::store::{
     MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue,
     StoreError, StoredChannelEntry, StoredKey,
@@ -77,6 +77,7 @@ pub struct PeerBuilder {
     about: About,
     log_patience: Option<Duration>,
     network: Network,
+    trust: Trust,
 }
 
 impl PeerBuilder {
@@ -93,6 +94,7 @@ impl PeerBuilder {
             retry: Retry::Backoff,
             about: About::default(),
             log_patience: None,
+            trust: Trust::default(),
             network: match mesh.ca_file() {
                 Some(file) => Network::new().ca(file),
                 None => Network::new(),
@@ -174,6 +176,16 @@ impl PeerBuilder {
     /// What the mesh is told about this peer: nothing by default.
     pub fn about(mut self, about: About) -> Self {
         self.about = about;
+        self
+    }
+
+    /// Which keys are trusted in a mesh without a membership log, as those of the existing system
+    /// are: [`Trust::Named`] by default, so only those that [`Peer::trust`] named. With
+    /// [`Trust::OnFirstUse`] also every first key that the broker shows under a name: messages go
+    /// there without [`Outgoing::to_unverified`](super::Outgoing::to_unverified), and channels are
+    /// sealed for them. In a mesh with a log this changes nothing.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
         self
     }
 
@@ -293,6 +305,7 @@ impl PeerBuilder {
                 made_at: own.made_at(),
             });
         }
+        session.trusts(self.trust);
         session.restore_channels(opened.channel_logs, opened.channel_keys);
         session.restore_values(opened.values);
         if let Some(patience) = self.log_patience {

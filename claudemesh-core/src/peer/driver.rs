@@ -370,8 +370,18 @@ impl Run {
                     state: *state,
                     reason: reason.as_ref().map(|why| named(shared, id, why)),
                     recipients: *recipients,
+                    skipped: None,
                 };
                 shared.receipts.progressed(id, progress);
+            }
+            Event::Skipped {
+                id,
+                untrusted,
+                legacy,
+            } => {
+                let (untrusted, legacy) = (*untrusted, *legacy);
+                let skipped = super::Skipped { untrusted, legacy };
+                shared.receipts.skipped(id, skipped);
             }
             _ => {}
         }

@@ -152,10 +152,11 @@ impl Received {
         !self.protected && self.has_attribute(LEGACY_PLAINTEXT)
     }
 
-    /// Whether it came in plain under a name that is known with another key
-    /// ([`Lie::KeyChanged`](crate::session::Lie::KeyChanged)).
+    /// Whether it came under a name that is known with another key
+    /// ([`Lie::KeyChanged`](crate::session::Lie::KeyChanged)). Only in meshes without a membership
+    /// log.
     pub fn is_key_changed(&self) -> bool {
-        !self.protected && self.has_attribute(LEGACY_KEY_CHANGED)
+        !self.from.verified && self.has_attribute(LEGACY_KEY_CHANGED)
     }
 
     fn has_attribute(&self, wanted: &str) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::id::{Name, PublicKey, Status};
 use crate::membership::{Member, Role, Roster};
-use crate::session::{SUMMARY_LOCKED, SUMMARY_PROTECTED, SessionHere, WhoIsHere};
+use crate::session::{KeyTrust, SUMMARY_LOCKED, SUMMARY_PROTECTED, SessionHere, WhoIsHere};
 use crate::wire::{MemberRecord, PeerRecord};
 
 /// A member, as the membership log has it.
@@ -82,6 +82,8 @@ pub struct PeerInfo {
     /// In a mesh without a membership log: the broker shows it under a name that is known with
     /// another key, and nobody has said that this one is fine ([`Peer::trust`](super::Peer::trust)).
     pub key_changed: bool,
+    /// In a mesh without a membership log: what is held of its key.
+    pub trust: Option<KeyTrust>,
 }
 
 impl PeerInfo {
@@ -118,6 +120,9 @@ impl PeerInfo {
                 && (sessions.iter()).any(|s| s.record.extra.contains_key(SUMMARY_LOCKED)),
             summary: summary.map(|(text, _)| text),
             key_changed: sessions.iter().any(|s| s.key_changed),
+            trust: (sessions.iter().filter_map(|s| s.trust))
+                .find(|t| *t == KeyTrust::Changed)
+                .or(sessions.iter().find_map(|s| s.trust)),
         }
     }
 }

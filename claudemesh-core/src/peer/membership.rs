@@ -142,9 +142,10 @@ impl Peer {
         if self.log().is_none() {
             self.sync().await?;
         }
-        let log = self
-            .log()
-            .ok_or(SessionError::LogUnusable("this mesh has none"))?;
+        let log = self.log().ok_or(SessionError::NoLog(
+            "links that others can check are made from one; invite with a client of the system \
+                 that made this mesh",
+        ))?;
         let slug: MeshSlug = log.roster().slug().clone();
         let offer = Offer {
             mesh: self.inner.mesh.mesh_id.clone(),

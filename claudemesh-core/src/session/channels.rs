@@ -26,7 +26,7 @@ use crate::wire::KeyRecord;
 pub(super) use history::in_words;
 pub(super) use logs::ChannelAppend;
 pub(super) use receive::{Unopened, is_to_channel, key_of};
-pub(super) use seal::sealed_under;
+pub(super) use seal::{is_draft, sealed_under};
 
 /// Channels of which something is held in memory, at most: those of the mesh's log, and the two
 /// that have no entry there.
@@ -224,6 +224,9 @@ impl Session {
 
     /// Somebody wants to seal something for this channel.
     pub(super) fn want_channel(&mut self, name: &ChannelName) {
+        if self.is_existing() {
+            return self.want_room(name);
+        }
         if let Some(channel) = self.open_channel(name) {
             channel.wanted = true;
         }

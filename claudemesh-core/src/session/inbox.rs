@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::channels::{Unopened, is_to_channel};
 use super::keep::Pause;
 use super::{Event, Session, StoreWork};
+use crate::channel::CHANNEL_KEY;
 use crate::id::{KeyId, PublicKey};
 use crate::store::{Kind, NewInbox, NewLocked, Outcome, PeerOp, StoreError};
 use crate::wire::{ClientAck, MAX_IDS_PER_FRAME, Push};
@@ -53,6 +54,8 @@ enum Entry {
     Row(Box<NewInbox>),
     /// Its key is not here.
     Locked(Box<NewLocked>),
+    /// It brought a channel's key; what the store does about that.
+    Key(KeyId, Vec<PeerOp>),
     /// It was locked in the store at this place.
     Unlocked(Box<NewInbox>, u64),
 }
@@ -67,9 +70,18 @@ struct Pending {
 }
 
 impl Pending {
+    fn op_count(&self) -> usize {
+        match &self.entry {
+            Entry::Row(_) | Entry::Locked(_) => 1,
+            Entry::Unlocked(..) => 2,
+            Entry::Key(_, ops) => ops.len(),
+        }
+    }
+
     fn ops(&self) -> Vec<PeerOp> {
         match &self.entry {
             Entry::Row(row) => vec![PeerOp::Insert(row.clone())],
+            Entry::Key(_, ops) => ops.clone(),
             Entry::Locked(message) => vec![PeerOp::Lock(message.clone())],
             Entry::Unlocked(row, place) => {
                 vec![PeerOp::Insert(row.clone()), PeerOp::Unlock(*place)]
@@ -162,7 +174,7 @@ impl Session {
         if let Some(address) = &push.address {
             self.learn_address(address);
         }
-        if is_to_channel(&push) {
+        if is_to_channel(&push) || self.is_room_push(&push) {
             return self.take_from_channel(push, bytes);
         }
         let known = claimed_sender(&push).is_none_or(|key| {
@@ -183,7 +195,7 @@ impl Session {
     pub(super) fn judge_unknown_senders(&mut self) {
         for (push, bytes) in std::mem::take(&mut self.inbox.unknown_sender) {
             self.inbox.bytes -= bytes;
-            if is_to_channel(&push) {
+            if is_to_channel(&push) || self.is_room_push(&push) {
                 self.take_from_channel(push, bytes);
             } else {
                 self.take(push, bytes);
@@ -294,6 +306,7 @@ impl Session {
     fn take(&mut self, push: Push, bytes: usize) {
         let sender = claimed_sender(&push).unwrap_or(PublicKey([0; 32]));
         match self.open(&push, sender) {
+            Ok(row) if self.brings_key(&row) => self.take_key_message(&row, &push, bytes),
             Ok(row) => {
                 self.inbox.bytes += bytes;
                 self.inbox.pending.push(Pending {
@@ -303,6 +316,27 @@ impl Session {
                 });
             }
             Err(reason) => self.reject(&push, sender, reason, bytes),
+        }
+    }
+
+    /// Whether a message brings a channel's key, which only happens without a log.
+    fn brings_key(&self, row: &NewInbox) -> bool {
+        self.has_no_log() && row.is_protected() && row.content_type == CHANNEL_KEY
+    }
+
+    fn take_key_message(&mut self, row: &NewInbox, push: &Push, bytes: usize) {
+        match self.take_brought(row) {
+            Ok((id, ops)) => {
+                self.inbox.bytes += bytes;
+                // Without a durable store the broker keeps it for the next process.
+                let receipt = self.config.durable.then(|| Receipt::of(push));
+                self.inbox.pending.push(Pending {
+                    entry: Entry::Key(id, ops),
+                    receipt,
+                    bytes,
+                });
+            }
+            Err(reason) => self.reject(push, row.sender, reason, bytes),
         }
     }
 
@@ -354,7 +388,7 @@ impl Session {
         let mut outcomes = outcomes.into_iter();
         for pending in batch.pending {
             let outcome = outcomes.next();
-            if matches!(pending.entry, Entry::Unlocked(..)) {
+            for _ in 1..pending.op_count() {
                 outcomes.next();
             }
             let Pending { entry, receipt, .. } = pending;
@@ -367,6 +401,10 @@ impl Session {
                 Entry::Locked(message) => {
                     let full = outcome == Some(Outcome::NotThere);
                     settled.extend(self.locked(&message, receipt, full));
+                }
+                Entry::Key(id, _) => {
+                    settled.extend(receipt);
+                    self.unlock_room(id);
                 }
                 Entry::Row(row) | Entry::Unlocked(row, _) => {
                     received |= wakes && row.kind != Kind::Rejected;

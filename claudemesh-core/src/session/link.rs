@@ -319,6 +319,7 @@ impl Session {
         if !self.repost.is_behind() {
             self.check_channels();
         }
+        self.existing_ready();
     }
 
     pub(super) fn tell_status(&mut self) {
@@ -435,6 +436,7 @@ impl Session {
         self.gossip.connection_closed();
         self.statements.connection_closed();
         self.addresses.connection_closed();
+        self.existing.connection_closed();
         self.fail_requests(reason);
         self.values_connection_lost();
         self.channels.connection_closed();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::channels::sealed_under;
+use super::channels::{is_draft, sealed_under};
 use super::keep::Pause;
 use super::{
     CommandId, Event, LoadWork, Outgoing, Protection, Reply, Session, SessionError, StoreWork,
@@ -221,6 +221,15 @@ impl Outbox {
         }
     }
 
+    /// What was refused for now, for some targets, is sent again at once.
+    pub(super) fn release_if(&mut self, back: impl Fn(&Target) -> bool) {
+        let held = self.held.len();
+        self.held.retain(|target, _| !back(target));
+        if self.held.len() < held {
+            self.rescan();
+        }
+    }
+
     /// What was refused for now is sent again at once.
     pub(super) fn release_held(&mut self) {
         self.held.clear();
@@ -262,7 +271,7 @@ impl Session {
                 for row in &mut rows {
                     // Only what would be next in line goes out right away.
                     let ready = match &row.to {
-                        Target::Peer(_) => true,
+                        Target::Peer(_) => !(self.has_no_log() && is_draft(&row.frame)),
                         Target::Channel(_) if bare => true,
                         Target::Channel(name) => self.is_sealed_for_now(name, &row.frame),
                     };
@@ -346,7 +355,12 @@ impl Session {
         to: PublicKey,
         content: &Content,
     ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
-        let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
+        let Some(log) = self.log.held() else {
+            if self.has_no_log() {
+                return self.seal_without_log(message, framing, to, content);
+            }
+            return Err(SessionError::NotAMember(to));
+        };
         match log.roster().member_or_former(&to) {
             None if self.addresses.knows(&to) => {
                 let row = self.seal_for_session(framing, to, content)?;
@@ -366,20 +380,20 @@ impl Session {
         let devices = log.roster().devices(&to).map(|device| device.key);
         let devices: Vec<PublicKey> = devices.filter(|key| *key != own).collect();
         let id = content.id.clone();
-        let mut rows = vec![self.seal(framing, content, id.clone(), to, head)?];
+        let mut rows = vec![self.seal(framing, content, id.clone(), to, Some(head))?];
         for device in devices {
-            rows.push(self.seal(framing, content, id.for_device(&device), device, head)?);
+            rows.push(self.seal(framing, content, id.for_device(&device), device, Some(head))?);
         }
         Ok((rows, false))
     }
 
-    fn seal(
+    pub(super) fn seal(
         &mut self,
         framing: &Framing,
         content: &Content,
         id: MessageId,
         to: PublicKey,
-        head: Head,
+        head: Option<Head>,
     ) -> Result<NewOutbox, SessionError> {
         let nonce = self.rng.bytes();
         let mesh = self.config.mesh.clone();
@@ -387,7 +401,7 @@ impl Session {
         let key = self
             .direct_key(&to)
             .map_err(|_| SessionError::NotAMember(to))?;
-        let sealed = seal_direct(&mesh, &pair, &to, Some(head), content, key, nonce)?;
+        let sealed = seal_direct(&mesh, &pair, &to, head, content, key, nonce)?;
         let frame = send_frame(&to.to_hex(), &id, framing, FORM, sealed, content.body.len())?;
         Ok(NewOutbox {
             id,
@@ -410,7 +424,7 @@ impl Session {
     ) -> Result<NewOutbox, SessionError> {
         let (_, address) = self.address_of(&to)?;
         let head = self.log.held().ok_or(SessionError::NotAMember(to))?.head();
-        let mut row = self.seal(framing, content, content.id.clone(), to, head)?;
+        let mut row = self.seal(framing, content, content.id.clone(), to, Some(head))?;
         row.frame = with_address(&row.frame, address, content.body.len())?;
         Ok(row)
     }
@@ -611,7 +625,17 @@ impl Session {
                 continue;
             }
             let Target::Channel(name) = &row.message.to else {
-                ready.push(row);
+                match self.for_peer_now(&row.message) {
+                    Ok(None) => ready.push(row),
+                    Ok(Some(frame)) => {
+                        row.message.frame.clone_from(&frame);
+                        let id = row.message.id.clone();
+                        ops.push(PeerOp::Seal { id, frame });
+                        ready.push(row);
+                    }
+                    Err(None) => {}
+                    Err(why) => ends.push((row.message.id, SendState::Failed, why)),
+                }
                 continue;
             };
             if is_bare(&row.message.frame) {

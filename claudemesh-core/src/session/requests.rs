@@ -18,6 +18,11 @@ pub(super) enum Asked {
     Peers(CommandId),
     /// How the sessions of this member are called.
     Names,
+    /// For the session itself.
+    Here,
+    /// Whether a message has arrived, by the broker's id.
+    Status(String),
+    TopicMembers(ChannelName),
     Log,
     Append,
     /// An entry of the mesh's log that is brought back.
@@ -90,14 +95,19 @@ impl Session {
 
     pub(super) fn peers_list(&mut self, mut list: PeersList) {
         let asked = self.requests.take(list.req_id.as_deref());
-        if let Some(Asked::Names) = asked {
-            self.judge_list(list);
+        let Some(asked @ (Asked::Peers(_) | Asked::Here | Asked::Names)) = asked else {
+            return;
+        };
+        for record in &mut list.peers {
+            self.show_summary(record);
+            self.statement_of_profile(record);
+        }
+        let here = self.judge_list(list);
+        self.note_here(&here, matches!(asked, Asked::Here));
+        if matches!(asked, Asked::Names) {
             self.check_own_name();
-        } else if let Some(Asked::Peers(command)) = asked {
-            for record in &mut list.peers {
-                self.show_summary(record);
-            }
-            let here = self.judge_list(list);
+        }
+        if let Asked::Peers(command) = asked {
             self.done(command, Ok(Reply::Peers(Box::new(here))));
         }
     }
@@ -143,6 +153,9 @@ impl Session {
                 | Asked::Repost(_)
                 // And whoever waits for these was told.
                 | Asked::Audit(_)
+                | Asked::Here
+                | Asked::Status(_)
+                | Asked::TopicMembers(_)
                 | Asked::Keys(..)
                 | Asked::Publish(_) => {}
                 asked => self.answer_failed(asked, error, None),
@@ -156,6 +169,13 @@ impl Session {
         let retry_after = retry_after.map(|ms| ms.min(MAX_RETRY_MS));
         match asked {
             Asked::Peers(command) => self.done(command, Err(error)),
+            Asked::Here => self.here_failed(),
+            Asked::Status(id) => {
+                let gone =
+                    matches!(&error, SessionError::Refused { code, .. } if code == "not_found");
+                self.status_failed(&id, gone);
+            }
+            Asked::TopicMembers(name) => self.topic_members_failed(&name, error),
             Asked::Log => self.log_failed(error),
             Asked::Append => self.append_refused(error),
             Asked::Repost(number) => self.repost_refused(number, error, retry_after),

@@ -73,9 +73,14 @@ impl Session {
     /// The member's word for this session, at a time by the broker's clock. None in a mesh without
     /// a log: nobody there could tell whose word it is.
     pub(super) fn own_statement(&self, wall: u64) -> Option<SignedBlob> {
-        if !self.config.has_log && self.log.held().is_none() {
+        if self.has_no_log() {
             return None;
         }
+        self.make_statement(wall)
+    }
+
+    /// As [`Self::own_statement`], also without a log.
+    pub(super) fn make_statement(&self, wall: u64) -> Option<SignedBlob> {
         let member = self.config.key.public();
         let in_log = || {
             let roster = self.log.roster()?;
@@ -132,11 +137,13 @@ impl Session {
             let address = address.filter(|address| {
                 key(&record.pubkey) == Some(address.session) && member == Some(address.member)
             });
+            let trust = member.and_then(|key| self.key_trust(&key, key_changed));
             sessions.push(SessionHere {
                 record,
                 statement,
                 address,
                 key_changed,
+                trust,
             });
         }
         let away = list.away.unwrap_or_default();
@@ -284,7 +291,7 @@ impl Session {
         }
     }
 
-    fn pin_envelope(&mut self, key: &PublicKey) {
+    pub(super) fn pin_envelope(&mut self, key: &PublicKey) {
         let pinned = self.pins.keys();
         if pinned.filter(|name| name.starts_with(PIN_ENVELOPE)).count() < MAX_PINNED {
             self.pin(&pin_of(key), "1");

@@ -161,8 +161,7 @@ pub enum Protection {
     /// encrypted channels; anywhere else the message is refused, not sealed instead. Only text,
     /// without attributes and without naming what it answers.
     ///
-    /// A topic is addressed by its id there, `#` and the broker's id of it. Names of channels have
-    /// lower-case letters here: a topic whose id has others cannot be reached.
+    /// A topic is addressed by its id there, `#` and the broker's id of it.
     LegacyPlaintext,
 }
 
@@ -253,9 +252,15 @@ pub enum Command {
     /// Take the broker's audit table as it is now, whatever it was before. Answer:
     /// [`Reply::Done`].
     AcceptAudit,
-    /// In a mesh without a log: this key is fine under the names that the broker showed it with in
-    /// this process, though they are known with others. Answer: [`Reply::Trusted`].
+    /// In a mesh without a log: this key is trusted, for good, also under the names that the broker
+    /// showed it with in this process though they are known with others. Answer:
+    /// [`Reply::Trusted`].
     Trust(PublicKey),
+    /// In a mesh without a log: this key is not to be trusted. Answer: [`Reply::Done`].
+    Distrust(PublicKey),
+    /// In a mesh without a log: which keys are known, and what is held of them. Answer:
+    /// [`Reply::KnownKeys`].
+    KnownKeys,
     /// Say how attentive this session is. Answer: [`Reply::Done`].
     SetStatus(Status),
     /// Say how a message gets this session's attention. Answer: [`Reply::Done`].
@@ -329,6 +334,8 @@ pub enum Reply {
     Audit(Box<AuditReport>),
     /// The names that the key had come with, and that were known with other ones, in order.
     Trusted(Vec<Name>),
+    /// The keys that are known, by their order.
+    KnownKeys(Vec<super::KnownKey>),
 }
 
 /// A value that the mesh keeps, as it was read.
@@ -414,6 +421,8 @@ pub struct SessionHere {
     /// In a mesh without a log: the name is known with another member key, and nobody has said
     /// that this one is fine ([`Command::Trust`]).
     pub key_changed: bool,
+    /// In a mesh without a log: what is held of its key.
+    pub trust: Option<super::KeyTrust>,
 }
 
 /// What came of checking the rows of the broker's audit table.
@@ -473,6 +482,37 @@ pub enum SessionError {
          after comparing safety numbers, or say that this message may go to an unverified member"
     )]
     Unverified(PublicKey),
+    /// In a mesh without a log: nobody said that this key is trusted.
+    #[error(
+        "only the broker says whose key {0} is, and you have not said that you trust it; nothing \
+         was sent. Compare safety numbers and trust it, or say that this message may go to an \
+         unverified member"
+    )]
+    NotTrusted(PublicKey),
+    /// In a mesh without a log: the broker shows the recipient under a name that it showed with
+    /// another key before.
+    #[error(
+        "{0} comes under a name that was known with another key; nothing was sent. Compare safety \
+         numbers, then say that you trust this key"
+    )]
+    KeyChanged(PublicKey),
+    /// In a mesh without a log: a message to a channel has no readers, for nobody who is in it is
+    /// trusted and understands envelopes.
+    #[error(
+        "nobody in {0} is trusted by you and takes encrypted messages, so nothing was sent; trust \
+         them one by one, or at first use, or say that this message may go in plain, readable by \
+         the broker (Protection::LegacyPlaintext)"
+    )]
+    NobodyTrusted(ChannelName),
+    /// So many keys are trusted or distrusted that no more can be kept.
+    #[error("too many keys are trusted by name; at most 4,096 are kept")]
+    TooManyTrusted,
+    /// Whom to trust is said by the membership log.
+    #[error("this mesh has a membership log: it says who is a member, nothing else does")]
+    TrustedByLog,
+    /// Only a membership log makes this possible; why, and what to do.
+    #[error("this mesh has no membership log: {0}")]
+    NoLog(&'static str),
     /// What a member without a log entry is sent holds text and nothing else.
     #[error(
         "an unverified member is sent plain text only: no other content type, no attributes, and \
@@ -509,8 +549,12 @@ pub enum SessionError {
     /// The message was to go in plain, and does not.
     #[error("this message does not go in plain: {0}; nothing was sent")]
     PlaintextRefused(&'static str),
-    /// The broker keeps no sealed state, memory or schedules.
-    #[error("this broker keeps no sealed state, memory or schedules; nothing was sent")]
+    /// The broker keeps no sealed state, memory, summaries or schedules.
+    #[error(
+        "this broker keeps no sealed state, memory, summaries or schedules, and could read and \
+         change them, so nothing was sent; send a message instead, or use a mesh on a broker that \
+         keeps them sealed"
+    )]
     ValuesUnserved,
     /// The value cannot be sealed.
     #[error(transparent)]
@@ -758,6 +802,16 @@ pub enum Event {
         sender: PublicKey,
         /// Why.
         reason: String,
+    },
+    /// In a mesh without a log: a message to a channel was sealed for some of those who are in it
+    /// only. Told before it is accepted.
+    Skipped {
+        /// Which.
+        id: MessageId,
+        /// How many are not trusted.
+        untrusted: u32,
+        /// How many are trusted, and have never shown that they understand envelopes.
+        legacy: u32,
     },
     /// A message that was sent, or the copy for a device, has come further.
     Sent {

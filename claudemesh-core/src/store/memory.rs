@@ -149,6 +149,7 @@ impl MemoryStore {
                 self.channels.key(key);
                 Outcome::Done
             }
+            PeerOp::DropChannelKey(id) => done_if(self.channels.drop_key(id)),
             PeerOp::Value(value) => {
                 self.channels.value(value);
                 Outcome::Done

@@ -309,9 +309,10 @@ Examples:
   git diff | claudemesh send bob -
   claudemesh send '#deploys' 'v2 is out'
 JSON: message_id, state (queued, accepted, delivered or failed), protected, to (name and pubkey, or
-channel), recipients (in how many mailboxes it is, or null), reach (online, status, wake and told, of
-one peer, or null), and reason if it failed. Not protected is what went as bare text, which takes
---unverified.";
+channel), recipients (in how many mailboxes it is, or null), not_for (in a mesh without a membership
+log: how many of the channel cannot read it, as untrusted and legacy; else null), reach (online,
+status, wake and told, of one peer, or null), and reason if it failed. Not protected is what went as
+bare text, which takes --unverified.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -332,8 +333,16 @@ The mesh sees that you are online, and nothing else unless you say so.";
 const TRUST_HELP: &str = "\
 What a broker was caught at stays here, and fails `claudemesh doctor`, until --forget-lies. Do that
 when you know the reason: a backup of the broker that was put back, for example.
+In a mesh without a membership log nobody vouches for whose key is whose: messages and channels are
+sealed for those whom you trust by name, and the keys that were seen first are kept. PEER is a name
+or the first digits (four or more) of a key; of who is away, the whole key.
+Examples:
+  claudemesh verify bob
+  claudemesh trust bob
+  claudemesh trust bob --distrust
 JSON: mesh, mesh_id, known_since, owner, recovery_key, log_entries, log_head, challenge_pinned,
-broker_store, lies (a list of at and what).";
+broker_store, lies (a list of at and what), keys (a list of names, pubkey and trust: pinned, trusted,
+changed or distrusted; empty where there is a log). With PEER: pubkey, trusted, names.";
 
 const DOCTOR_HELP: &str = "\
 Tests the whole way: configuration and keys; of each mesh the store, the membership log, the broker,
@@ -458,10 +467,13 @@ pub(crate) struct Leave {
 
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
-    /// In a mesh without a membership log: whose key, which the broker shows under a name that it
-    /// showed with another key before, is fine. Compare safety numbers first (`verify`)
+    /// In a mesh without a membership log: who is trusted from now on, also where the broker showed
+    /// its name with another key before. Compare safety numbers first (`verify`)
     #[arg(value_name = "PEER", conflicts_with = "forget_lies")]
     pub(crate) peer: Option<String>,
+    /// PEER is not trusted: what is said from now on is not sealed for it
+    #[arg(long, requires = "peer")]
+    pub(crate) distrust: bool,
     /// Dismiss what the broker was caught at so far
     #[arg(long)]
     pub(crate) forget_lies: bool,

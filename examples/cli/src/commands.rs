@@ -17,6 +17,7 @@ mod install;
 mod invite;
 mod join;
 mod kept;
+mod known;
 mod launch;
 mod leave;
 mod list;

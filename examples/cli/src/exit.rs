@@ -169,8 +169,8 @@ impl From<PeerError> for Failure {
             );
         }
         let hint = match (&error, code) {
-            (PeerError::Session(SessionError::ValuesUnserved), _) => {
-                "; its operator must run a newer one"
+            (PeerError::Session(SessionError::NotTrusted(_) | SessionError::KeyChanged(_)), _) => {
+                ". On the command line: `claudemesh verify PEER`, then `claudemesh trust PEER`"
             }
             (_, Code::Network) => "; `claudemesh doctor` looks closer",
             _ => "",
@@ -229,7 +229,11 @@ fn session_code(error: &SessionError) -> Code {
         | SessionError::PlaintextRefused(_)
         | SessionError::Value(_)
         | SessionError::Cron(_) => Code::Usage,
-        SessionError::Unverified(_) => Code::Permission,
+        SessionError::Unverified(_)
+        | SessionError::NotTrusted(_)
+        | SessionError::KeyChanged(_)
+        | SessionError::NobodyTrusted(_) => Code::Permission,
+        SessionError::TrustedByLog => Code::Usage,
         SessionError::StateConflict { .. } => Code::Conflict,
         SessionError::NotAMember(_)
         | SessionError::RecipientRemoved(_)

@@ -1,7 +1,7 @@
 //! The program as a person or a script uses it, against a real broker in a process of its own.
 
 // A test that cannot go on is to end there.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "cli/common.rs"]
 mod common;
@@ -16,6 +16,8 @@ mod channels;
 mod delivery;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "../../../broker-min/tests/existing/mod.rs"]
+mod existing;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/kept.rs"]
@@ -52,3 +54,5 @@ mod verbs;
 mod wake;
 #[path = "cli/walk.rs"]
 mod walk;
+#[path = "cli/without_log.rs"]
+mod without_log;

@@ -10,6 +10,12 @@ use crate::wire::Push;
 impl Session {
     /// Opens a message by the form that its sender must use, or says why it is not taken.
     pub(super) fn open(&mut self, push: &Push, sender: PublicKey) -> Result<NewInbox, String> {
+        let mut row = self.open_by_form(push, sender)?;
+        self.mark_changed(&mut row);
+        Ok(row)
+    }
+
+    fn open_by_form(&mut self, push: &Push, sender: PublicKey) -> Result<NewInbox, String> {
         if push.mesh_id != self.config.mesh.as_str() {
             return Err("made for another mesh".to_owned());
         }
@@ -53,12 +59,16 @@ impl Session {
         match self.open_text(push, sender, name.clone(), &sealed) {
             Ok(row) => Ok(row),
             Err(error) => {
+                let first = self.open_first_envelope(push, sender, &sealed, name.clone(), &error);
+                if let Some(opened) = first {
+                    return opened;
+                }
                 (self.open_plaintext(push, sender, name.as_ref())).ok_or_else(|| error.to_string())
             }
         }
     }
 
-    fn open_envelope(
+    pub(in crate::session) fn open_envelope(
         &mut self,
         push: &Push,
         sender: PublicKey,

@@ -13,6 +13,13 @@ pub(crate) const SUMMARY_LOCKED: &str = "summaryLocked";
 
 impl Session {
     pub(in crate::session) fn set_summary(&mut self, command: CommandId, text: String) {
+        // On a broker that could read it it is not kept for a better one either.
+        if !text.is_empty()
+            && self.link.is_ready()
+            && let Some(refused) = self.values_refused()
+        {
+            return self.done(command, Err(refused));
+        }
         self.values.summary = Some(text);
         self.done(command, Ok(Reply::Done));
         self.summary_wanted();

@@ -107,6 +107,7 @@ pub(super) fn apply(conn: &Connection, op: &PeerOp) -> Result<Outcome, Fault> {
         PeerOp::Log(entry) => log(conn, entry)?,
         PeerOp::ChannelLog(entry) => channels::log(conn, entry)?,
         PeerOp::ChannelKey(key) => channels::key(conn, key)?,
+        PeerOp::DropChannelKey(id) => channels::drop_key(conn, id)?,
         PeerOp::Value(value) => channels::value(conn, value)?,
         PeerOp::Pin(pin) => {
             run(

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use claudemesh_core::PeerError;
 use claudemesh_core::id::PublicKey;
 use claudemesh_core::membership::Role;
 use claudemesh_core::peer::{MemberInfo, Peer, PeerInfo, SessionInfo};
 use claudemesh_core::time::iso;
+use claudemesh_core::{KeyTrust, PeerError};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -30,6 +30,8 @@ struct Row {
     verified: bool,
     /// Its name is known with another key, in a mesh without a membership log.
     key_changed: bool,
+    /// What is held of its key, in a mesh without a membership log.
+    trust: Option<&'static str>,
     /// None: the broker was not reached.
     online: Option<bool>,
     status: Option<String>,
@@ -164,6 +166,7 @@ impl Row {
             role: peer.role,
             verified: peer.verified,
             key_changed: peer.key_changed,
+            trust: peer.trust.map(KeyTrust::as_str),
             online: Some(peer.online),
             status: peer.status.map(|status| status.as_str().to_owned()),
             // A broker keeps a session for a while that may come back; its summary is old then.
@@ -187,6 +190,7 @@ impl Row {
             role: Some(member.role),
             verified: member.verified,
             key_changed: false,
+            trust: None,
             online: None,
             status: None,
             summary: None,
@@ -207,8 +211,10 @@ impl Row {
         if self.is_self {
             name.push_str(" (you)");
         }
-        if !self.verified {
-            name.push_str(" (unverified)");
+        match self.trust {
+            Some("trusted") if !self.is_self => name.push_str(" (trusted)"),
+            _ if !self.verified => name.push_str(" (unverified)"),
+            _ => {}
         }
         if self.key_changed {
             name.push_str(" (another key than before)");

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use claudemesh_core::Protection;
 use claudemesh_core::id::{Priority, PublicKey, Status, Target, Wake};
-use claudemesh_core::peer::{Connection, Outgoing, Peer, Reach, Receipt, ReceiptError, SendError};
+use claudemesh_core::peer::{
+    Accepted, Connection, Outgoing, Peer, Reach, Receipt, ReceiptError, SendError, Skipped,
+};
 use claudemesh_core::store::SendState;
 use serde_json::json;
 
@@ -39,6 +41,10 @@ pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> 
 
 async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Result<Code, Failure> {
     let to = target(peer, &args.to).await?;
+    if peer.log().is_none() && !peer.is_connected() {
+        // What can be sealed, and for whom, the broker's hello shows; a draft waits for it, too.
+        drop(peer.connected_within(AWAY).await);
+    }
     let protection = match (args.plaintext, &to) {
         (false, _) => Protection::Sealed,
         (true, Target::Channel(_)) => {
@@ -75,6 +81,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     {
         return Err(refused);
     }
+    let accepted = accepted(&receipt, state).await;
     let reach = match (&to, state) {
         (Target::Peer(_), SendState::Accepted | SendState::Delivered) => {
             let asked = tokio::time::timeout(LOOK, peer.reach(&to)).await;
@@ -86,7 +93,8 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         shown: shown(peer, &to).await,
         priority: args.priority,
         reach,
-        recipients: recipients(&receipt, state).await,
+        recipients: accepted.as_ref().and_then(|accepted| accepted.recipients),
+        skipped: accepted.and_then(|accepted| accepted.skipped),
         receipt,
         state,
         reached,
@@ -127,11 +135,11 @@ async fn shown(peer: &Peer, to: &Target) -> Option<String> {
     }
 }
 
-/// In how many mailboxes it is.
-async fn recipients(receipt: &Receipt, state: SendState) -> Option<u32> {
+/// In how many mailboxes it is, and who cannot read it.
+async fn accepted(receipt: &Receipt, state: SendState) -> Option<Accepted> {
     match state {
         // The answer is here, so this waits for nothing.
-        SendState::Accepted | SendState::Delivered => receipt.accepted().await.ok()?.recipients,
+        SendState::Accepted | SendState::Delivered => receipt.accepted().await.ok(),
         SendState::Queued | SendState::Failed => None,
     }
 }
@@ -147,6 +155,8 @@ struct Sent {
     state: SendState,
     reached: bool,
     recipients: Option<u32>,
+    /// Who is in the channel and cannot read it.
+    skipped: Option<Skipped>,
 }
 
 impl Sent {
@@ -177,6 +187,9 @@ impl Sent {
                 "status": reach.status.map(Status::as_str),
                 "wake": reach.wake.map(Wake::as_str),
                 "told": reach.told(self.priority),
+            })),
+            "not_for": self.skipped.map(|s| json!({
+                "untrusted": s.untrusted, "legacy": s.legacy,
             })),
         });
         if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
@@ -209,6 +222,13 @@ impl Sent {
         {
             let told = clean_line(&reach.told(self.priority));
             context.out.note(&format!("The broker has it; {told}."));
+        }
+        if let Some(skipped) = self.skipped {
+            context.out.warn(&format!(
+                "it is not sealed for all in {name}: {} are not trusted (`claudemesh trust PEER`), \
+                 {} use programs that read no encrypted channels",
+                skipped.untrusted, skipped.legacy
+            ));
         }
         Ok(self.advise(context, peer, &name, is_channel))
     }
@@ -261,11 +281,7 @@ impl Sent {
 async fn recipient(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
     match resolve(peer, wanted).await {
         Err(unknown) if unknown.code() == Code::NotFound => {
-            match peer.resolve_unverified(wanted).await {
-                Ok(Some(key)) => Ok(key),
-                Err(several @ SendError::Resolve(_)) => Err(several.into()),
-                _ => Err(unknown),
-            }
+            super::known::find(peer, wanted).await?.ok_or(unknown)
         }
         other => other,
     }

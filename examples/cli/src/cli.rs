@@ -1,10 +1,12 @@
 //! The arguments.
 
+mod agent;
 mod audit;
 mod channels;
 mod kept;
 mod people;
 mod policy;
+mod setup;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +14,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use claudemesh_core::CreateToken;
 use claudemesh_core::broker_url::BrokerUrl;
-use claudemesh_core::id::{MessageId, Priority, SessionName, Status};
+use claudemesh_core::id::{MessageId, Priority, Status};
 
+use agent::{HOOK_HELP, MCP_HELP, SERVE_HELP, WAIT_HELP};
+pub(crate) use agent::{Hook, Mcp, Serve, Wait};
 use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
@@ -23,7 +27,7 @@ use kept::{
 };
 pub(crate) use kept::{
     Forget, Recall, Remember, Remind, Schedule, ScheduleCommand, SetState, State, StateCommand,
-    Summary, SummaryCommand, When,
+    Summary, SummaryCommand, When, summary,
 };
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{
@@ -34,6 +38,10 @@ pub(crate) use people::{
 use policy::{POLICY_HELP, REQUESTS_HELP};
 pub(crate) use policy::{Policy, PolicyCommand, Requests, RequestsCommand};
 
+use setup::{INSTALL_HELP, LAUNCH_HELP, UNINSTALL_HELP};
+pub(crate) use setup::{Install, Launch, Messages, Uninstall};
+
+use crate::agent::address::VARIABLE;
 use crate::duration;
 
 /// Where `claudemesh broker` keeps its data if nothing else is said; `~/.claudemesh` stands for
@@ -48,7 +56,7 @@ Begin for real, in two terminals:
   claudemesh broker
   claudemesh create team --broker ws://localhost:7900/ws
   claudemesh invite
-On the other machine:
+On the other machine (join may be left out):
   claudemesh join 'LINK'
   claudemesh send ana 'hello'
   claudemesh inbox --wait 30s
@@ -116,9 +124,11 @@ pub(crate) struct Global {
         long = "as",
         global = true,
         value_name = "NAME",
-        help_heading = "Everywhere"
+        help_heading = "Everywhere",
+        env = VARIABLE,
+        hide_env_values = true
     )]
-    pub(crate) as_name: Option<SessionName>,
+    pub(crate) as_name: Option<String>,
     /// Say only the answer, warnings and errors
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
@@ -230,7 +240,32 @@ pub(crate) enum Command {
     #[command(after_help = AUDIT_HELP)]
     Audit(Audit),
     /// Look for what is wrong, and say what to do
+    #[command(after_help = DOCTOR_HELP)]
     Doctor,
+    /// Set up the clients that agents run in
+    #[command(after_help = INSTALL_HELP)]
+    Install(Install),
+    /// Take out what install wrote
+    #[command(after_help = UNINSTALL_HELP)]
+    Uninstall(Uninstall),
+    /// Start an agent that is on the mesh
+    #[command(after_help = LAUNCH_HELP)]
+    Launch(Launch),
+    /// Be the mesh for an agent: an MCP server on stdin and stdout
+    #[command(after_help = MCP_HELP)]
+    Mcp(Mcp),
+    /// Hand messages in where a client calls for it
+    #[command(after_help = HOOK_HELP)]
+    Hook(Hook),
+    /// Wait until a message is there
+    #[command(after_help = WAIT_HELP)]
+    Wait(Wait),
+    /// Run a command for each message
+    #[command(after_help = SERVE_HELP)]
+    Serve(Serve),
+    /// One short line for a client's status line
+    #[command(name = "status-line")]
+    StatusLine,
 }
 
 const BROKER_HELP: &str = "\
@@ -308,6 +343,13 @@ Examples:
 JSON: mesh, mesh_id, known_since, owner, recovery_key, log_entries, log_head, challenge_pinned,
 broker_store, lies (a list of at and what), keys (a list of names, pubkey and trust: pinned, trusted,
 changed or distrusted; empty where there is a log). With PEER: pubkey, trusted, names.";
+
+const DOCTOR_HELP: &str = "\
+Tests the whole way: configuration and keys; of each mesh the store, the membership log, the broker,
+TLS, the clock, what the broker was caught at, the outbox, and a message to itself; then the MCP
+server's greeting, and of each client that was used here whether it is set up, whether its hooks
+run, and what wakes an agent in it. Ends with 1 if something failed.
+JSON: a list of check, mesh, level (ok, warn or fail), message.";
 
 const VERIFY_HELP: &str = "\
 Compare the digits by another way: in person or by voice. If they are the same on both sides,

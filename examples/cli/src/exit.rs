@@ -109,6 +109,12 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<SessionKeyError> for Failure {
+    fn from(error: SessionKeyError) -> Self {
+        Self::new(Code::Io, error.to_string())
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(Code::Io, error.to_string())
@@ -137,12 +143,6 @@ impl From<ConnectError> for Failure {
             ConnectError::SessionName => Self::usage(error.to_string()),
             other => Self::new(Code::Io, other.to_string()),
         }
-    }
-}
-
-impl From<SessionKeyError> for Failure {
-    fn from(error: SessionKeyError) -> Self {
-        Self::new(Code::Io, error.to_string())
     }
 }
 

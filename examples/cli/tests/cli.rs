@@ -6,6 +6,8 @@
 #[path = "cli/common.rs"]
 mod common;
 
+#[path = "cli/agent.rs"]
+mod agent;
 #[path = "cli/canary.rs"]
 mod canary;
 #[path = "cli/channels.rs"]
@@ -24,6 +26,8 @@ mod kept;
 mod lies;
 #[path = "cli/links.rs"]
 mod links;
+#[path = "cli/mcp.rs"]
+mod mcp;
 #[path = "cli/meshes.rs"]
 mod meshes;
 #[path = "cli/moderation.rs"]
@@ -37,10 +41,17 @@ mod quickstart;
 mod self_host;
 #[path = "cli/sessions.rs"]
 mod sessions;
+#[path = "cli/setup.rs"]
+mod setup;
 #[path = "cli/streams.rs"]
 mod streams;
+#[cfg(unix)]
+#[path = "cli/transcripts.rs"]
+mod transcripts;
 #[path = "cli/verbs.rs"]
 mod verbs;
+#[path = "cli/wake.rs"]
+mod wake;
 #[path = "cli/walk.rs"]
 mod walk;
 #[path = "cli/without_log.rs"]

@@ -97,7 +97,7 @@ pub(crate) enum DeviceCommand {
     /// Make a link by which another device of yours joins, once, within 10 minutes
     Add {
         /// What to call it
-        #[arg(long, value_name = "NAME", default_value = "phone")]
+        #[arg(long, value_name = "NAME", default_value = "phone", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// Show the link as a QR code too
         #[arg(long)]

@@ -1,5 +1,8 @@
 //! `claudemesh doctor`: looks for what is wrong, and says what to do.
 
+mod agents;
+mod path;
+
 use std::time::Duration;
 
 use claudemesh_core::KeyTrust;
@@ -60,6 +63,8 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     for mesh in context.config.meshes() {
         examine(context, mesh, &mut report).await;
     }
+    agents::server(&mut report).await;
+    agents::clients(context, &mut report).await;
     let failed = report.0.iter().any(|check| check.level == Level::Fail);
     context.out.answer(&report.0, || {
         let lines = report.0.iter().map(|check| {
@@ -117,6 +122,8 @@ async fn examine(context: &Context, mesh: &MeshEntry, report: &mut Report) {
     broker(&peer, &mut events, report).await;
     trust(&peer, report).await;
     outbox(&peer, report).await;
+    path::tls(&peer, report);
+    path::itself(context, &peer, report).await;
     finish(&peer).await;
 }
 

@@ -11,6 +11,7 @@ use claudemesh_core::store::SendState;
 use serde_json::json;
 
 use super::channel;
+use crate::agent::replies::next_hop;
 use crate::cli::{Send, WaitFor};
 use crate::context::{Context, finish, name_of, resolve};
 use crate::exit::{Code, Failure, refused_code};
@@ -62,6 +63,7 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         .priority(args.priority)
         .to_unverified(args.unverified)
         .protection(protection)
+        .hops(next_hop())
         .expires_in(args.expires);
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());

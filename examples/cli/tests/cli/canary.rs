@@ -213,6 +213,53 @@ fn keep(walk: &mut Walk, mesh: &Mesh) {
     listen.stop(walk);
 }
 
+/// What agents do with the same.
+fn be_agents(walk: &mut Walk, mesh: &Mesh) {
+    let Mesh { ana, bob, .. } = mesh;
+    let session = ["mcp", "--as", OPEN, "--summary", CANARY];
+    walk.run(ana, &["send", "bob", CANARY]);
+    let mut lines = vec![
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"canary","version":"1"}}}"#.to_owned(),
+    ];
+    let calls = [
+        format!(
+            r#"{{"name":"send_message","arguments":{{"to":["ana","*"],"message":"{CANARY}"}}}}"#
+        ),
+        format!(r#"{{"name":"set_summary","arguments":{{"summary":"{CANARY}"}}}}"#),
+        format!(r#"{{"name":"remember","arguments":{{"text":"{CANARY}"}}}}"#),
+        r#"{"name":"check_messages","arguments":{}}"#.to_owned(),
+    ];
+    for (id, call) in calls.into_iter().enumerate() {
+        let id = id + 1;
+        lines.push(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{call}}}"#
+        ));
+    }
+    walk.run_with_stdin(bob, &session, &format!("{}\n", lines.join("\n")));
+    assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
+    for moment in ["prompt", "stop"] {
+        walk.run(ana, &["send", "bob", CANARY]);
+        walk.run(bob, &["wait", "--as", OPEN, "--timeout", "10s"]);
+        walk.run_with_stdin(bob, &["hook", moment, "--as", OPEN], "{}");
+    }
+    walk.run(ana, &["send", "bob", CANARY]);
+    let serve = ["serve", "--as", OPEN, "--once", "--reply", "--", "/bin/cat"];
+    walk.run(bob, &serve);
+    walk.run(bob, &["serve", "--parked"]);
+    walk.run(bob, &["status-line", "--as", OPEN]);
+    for verb in ["install", "uninstall"] {
+        walk.run(bob, &[verb, "--client", "codex"]);
+    }
+    // It is not set up, so nothing is started; and one that is found on the way.
+    walk.ends(5, bob, &["launch", "gemini", "--role", CANARY]);
+    let launch = ["launch", "codex", "--role", CANARY];
+    #[cfg(unix)]
+    walk.note(0, &launch, crate::setup::launched_quietly(bob, &launch));
+    #[cfg(not(unix))]
+    walk.called.insert(launch[0].to_owned());
+    assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
+}
+
 /// Without a broker, and when it is back.
 fn be_alone(walk: &mut Walk, broker: &mut Broker, mesh: &Mesh) {
     let ana = &mesh.ana;
@@ -280,6 +327,7 @@ fn a_canary_in_every_command_is_nowhere_at_the_broker() {
     talk(&mut walk, &mesh);
     choose(&mut walk, &mesh);
     keep(&mut walk, &mesh);
+    be_agents(&mut walk, &mesh);
     listen.stop(&mut walk);
     walk.run(&mesh.cleo, &["summary", "clear"]);
     be_alone(&mut walk, &mut broker, &mesh);

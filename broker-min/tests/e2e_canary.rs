@@ -127,6 +127,8 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     call!(done, owner.resolve("ana")).await.unwrap();
     call!(done, owner.target("#none")).await.unwrap();
     call!(done, owner.pinned()).await.unwrap();
+    // In a mesh with a log nobody is taken at first use.
+    let _ = call!(done, owner.trust(ana.key())).await;
     call!(done, owner.set_status(Status::Idle)).await.unwrap();
 
     // Messages, with everything that can stand in one.
@@ -137,6 +139,9 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
         .priority(Priority::Now);
     let whole = call!(done, owner.send_message("ana", whole)).await.unwrap();
     soon(whole.accepted()).await.unwrap();
+    let quick = Outgoing::text(CANARY).priority(Priority::Now);
+    let quick = call!(done, owner.send_online("ana", quick)).await.unwrap();
+    assert_eq!(quick.connections, 1);
     let mut incoming = call!(done, ana.incoming()).await.unwrap();
     let first = soon(incoming.next()).await.unwrap();
     assert_eq!(first.text(), CANARY);

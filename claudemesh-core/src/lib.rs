@@ -93,10 +93,10 @@ pub use id::{MeshId, MessageId, Name, Priority, PublicKey, Status};
 #[cfg(feature = "client")]
 pub use peer::{
     Connection, Events, Incoming, InviteOptions, MemberInfo, NewInvite, Outgoing, Peer,
-    PeerBuilder, PeerError, PeerInfo, Receipt, ReceiptError, Received, Recipient, ResolveError,
-    SendError,
+    PeerBuilder, PeerError, PeerInfo, Reached, Receipt, ReceiptError, Received, Recipient,
+    ResolveError, SendError,
 };
-pub use session::{Event, Lie, Protection, Retry};
+pub use session::{Event, Lie, NotReached, Protection, Retry};
 pub use store::SendState;
 #[cfg(feature = "client")]
 pub use transport::{Network, TransportError};

@@ -17,6 +17,7 @@ mod lanes;
 mod lies;
 mod membership;
 mod message;
+mod online;
 mod reading;
 mod receipt;
 mod shared;
@@ -38,6 +39,7 @@ pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use lies::Caught;
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
+pub use online::Reached;
 pub use receipt::{Accepted, Receipt, ReceiptError};
 pub use trust::Pinned;
 
@@ -47,7 +49,7 @@ use crate::crypto::KeyPair;
 use crate::id::{ChannelName, IdError, MessageId, PublicKey, Status, Target};
 use crate::identity::safety_number;
 use crate::membership::Log;
-use crate::session::{Command, Reply, SessionError};
+use crate::session::{self, Command, Reply, SessionError};
 use crate::store::{OutboxRow, PeerStore, Query, ReaderName, Rows, StoreError};
 use driver::Request;
 pub use shared::Connection;
@@ -188,7 +190,25 @@ impl Peer {
         to: impl Into<Recipient>,
         message: Outgoing,
     ) -> Result<Receipt, SendError> {
-        let to = self.recipient(to.into()).await?;
+        let outgoing = self.addressed(to.into(), message).await?;
+        let reply = self
+            .submit(|| Command::Send(Box::new(outgoing.clone())))
+            .await;
+        let receipts = &self.inner.shared.receipts;
+        match reply? {
+            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
+            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
+            _ => Err(PeerError::Closed.into()),
+        }
+    }
+
+    /// A message and to whom it goes.
+    async fn addressed(
+        &self,
+        to: Recipient,
+        message: Outgoing,
+    ) -> Result<session::Outgoing, SendError> {
+        let to = self.recipient(to).await?;
         if let (true, Target::Peer(key)) = (message.may_go_to_unverified(), &to)
             && !self.is_in_log(key)
         {
@@ -197,8 +217,13 @@ impl Peer {
             self.sync().await?;
             self.command(Command::ListPeers).await?;
         }
-        let outgoing = message.to(to);
-        let send = || self.command(Command::Send(Box::new(outgoing.clone())));
+        Ok(message.to(to))
+    }
+
+    /// Gives a command that sends, and once more after a look at who is there if its recipient is
+    /// not known.
+    async fn submit(&self, command: impl Fn() -> Command) -> Result<Reply, PeerError> {
+        let send = || self.command(command());
         let mut reply = send().await;
         // Who is not in the log as held may be in what was added since.
         let unknown = matches!(
@@ -215,12 +240,7 @@ impl Peer {
         if unlogged && self.command(Command::ListPeers).await.is_ok() {
             reply = send().await;
         }
-        let receipts = &self.inner.shared.receipts;
-        match reply? {
-            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
-            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
-            _ => Err(PeerError::Closed.into()),
-        }
+        reply
     }
 
     async fn recipient(&self, to: Recipient) -> Result<Target, SendError> {

@@ -39,11 +39,12 @@ struct Receipt {
 }
 
 impl Receipt {
-    fn of(push: &Push) -> Self {
-        Self {
+    /// None for what the broker does not keep: there is nothing to tell it.
+    fn of(push: &Push) -> Option<Self> {
+        (push.online != Some(true)).then(|| Self {
             broker_id: push.message_id.clone(),
             client_id: push.client_message_id.clone(),
-        }
+        })
     }
 }
 
@@ -60,7 +61,7 @@ enum Entry {
 #[derive(Debug)]
 struct Pending {
     entry: Entry,
-    /// None if the broker was told already.
+    /// None if the broker was told already, or keeps nothing of it.
     receipt: Option<Receipt>,
     /// Of the frame it came in.
     bytes: usize,
@@ -199,7 +200,7 @@ impl Session {
             self.inbox.bytes += bytes;
             return self.inbox.in_turn.push((push, bytes));
         }
-        let receipt = Some(Receipt::of(&push));
+        let receipt = Receipt::of(&push);
         let entry = match self.open_channel_push(&push, self.now.wall) {
             Ok(row) => Entry::Row(Box::new(row)),
             Err(Unopened::UnknownSender) => {
@@ -279,12 +280,12 @@ impl Session {
             self.inbox.bytes += bytes;
             self.inbox.pending.push(Pending {
                 entry: Entry::Row(Box::new(row)),
-                receipt: Some(receipt),
+                receipt,
                 bytes,
             });
         } else {
             self.event(Event::Rejected { sender, reason });
-            self.acknowledge_receipts(vec![receipt]);
+            self.acknowledge_receipts(receipt.into_iter().collect());
         }
     }
 
@@ -295,7 +296,7 @@ impl Session {
                 self.inbox.bytes += bytes;
                 self.inbox.pending.push(Pending {
                     entry: Entry::Row(Box::new(row)),
-                    receipt: Some(Receipt::of(&push)),
+                    receipt: Receipt::of(&push),
                     bytes,
                 });
             }
@@ -404,15 +405,15 @@ impl Session {
         full: bool,
     ) -> Option<Receipt> {
         self.locks(&message.channel, false);
-        let receipt = receipt?;
         if full {
             let sender = PublicKey([0; 32]);
             let reason = "too many messages wait for keys that are not here".to_owned();
             self.event(Event::Rejected { sender, reason });
-            return Some(receipt);
+            return receipt;
         }
         // The key may have come while this was written.
         self.queue_unlock(message.key_id);
+        let receipt = receipt?;
         if self.config.durable {
             return Some(receipt);
         }

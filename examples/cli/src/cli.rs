@@ -242,9 +242,11 @@ Examples:
   claudemesh send bob --wait delivered 'are you there?'
   git diff | claudemesh send bob -
   claudemesh send '#deploys' 'v2 is out'
+  claudemesh send bob --online 'typing...'
 JSON: message_id, state (queued, accepted, delivered or failed), protected, to (name and pubkey, or
 channel), recipients (in how many mailboxes it is, or null), and reason if it failed. Not protected
-is what went as bare text, which takes --unverified.";
+is what went as bare text, which takes --unverified. With --online: online, to, and reached (to how
+many connections it was handed); exit code 1 if nobody was reached.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -406,6 +408,9 @@ pub(crate) struct Send {
     /// Also to a member that only the broker vouches for: as bare text, sealed but not signed
     #[arg(long)]
     pub(crate) unverified: bool,
+    /// Only to who is connected now: kept nowhere, tried once
+    #[arg(long, conflicts_with_all = ["expires", "wait"])]
+    pub(crate) online: bool,
     /// What to wait for, up to 10 s: accepted (the broker has it) or delivered (they have it)
     #[arg(
         long,

@@ -111,6 +111,9 @@ pub(crate) struct Shape {
     /// Who speaks
     #[arg(long, default_value = "wire")]
     pub(crate) peers: Peers,
+    /// Messages only for who is connected: the broker keeps nothing, nobody settles. By wire
+    #[arg(long)]
+    pub(crate) online: bool,
 }
 
 #[derive(Debug, Args)]

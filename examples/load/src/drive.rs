@@ -52,6 +52,8 @@ pub(crate) struct Load {
     /// Messages a second of all flows together; as many as go if there is none.
     pub(crate) rate: Option<u32>,
     pub(crate) duration: Duration,
+    /// The broker is to hand messages on and keep nothing.
+    pub(crate) online: bool,
 }
 
 impl Load {
@@ -140,10 +142,22 @@ pub(crate) async fn run(
     let mut templates = Vec::new();
     for flow in &load.flows {
         let from = member(flow.from)?;
-        let seal = |to: &usize| Template::seal(mesh, from, &member(*to)?.public(), load.size);
+        let seal = |to: &usize| {
+            let to = member(*to)?.public();
+            let template = Template::seal(mesh, from, &to, load.size)?;
+            Ok(if load.online {
+                template.online()
+            } else {
+                template
+            })
+        };
         templates.push(match &flow.under {
-            Some(key) => vec![Template::to_everyone(key, load.size)?],
-            None => flow.to.iter().map(seal).collect::<Result<Vec<_>, _>>()?,
+            Some(key) => vec![Template::to_everyone(key, load.size, load.online)?],
+            None => flow
+                .to
+                .iter()
+                .map(seal)
+                .collect::<Result<Vec<_>, LoadError>>()?,
         });
     }
 
@@ -234,6 +248,7 @@ mod tests {
             window: 1,
             rate: Some(1_000),
             duration: Duration::from_secs(1),
+            online: false,
         };
         assert_eq!(load.pause(), Some(Duration::from_millis(4)));
     }

@@ -43,7 +43,7 @@ impl Template {
 
     /// A message to everyone, of the size that a sealed one would have. Nobody opens it: a broker
     /// cannot either, it looks at the key that is named.
-    pub(crate) fn to_everyone(key: &KeyId, size: usize) -> Result<Self, LoadError> {
+    pub(crate) fn to_everyone(key: &KeyId, size: usize, online: bool) -> Result<Self, LoadError> {
         let padded = size.next_multiple_of(BLOCK).max(2 * BLOCK);
         let mut sealed = MARK.to_vec();
         sealed.extend_from_slice(&key.0);
@@ -56,10 +56,22 @@ impl Template {
             ciphertext: base64(&sealed),
             client_message_id: Some(ID.to_owned()),
             form: Some(FORM.to_owned()),
+            online: online.then_some(true),
             ..Send::default()
         };
         let frame = ClientFrame::from(send).encode();
         Ok(Self(frame.split(ID).map(str::to_owned).collect()))
+    }
+
+    /// The same, for who is connected.
+    pub(crate) fn online(mut self) -> Self {
+        if let Some(last) = self.0.last_mut()
+            && last.ends_with('}')
+        {
+            last.pop();
+            last.push_str(",\"online\":true}");
+        }
+        self
     }
 
     /// The frame of an id.

@@ -38,6 +38,10 @@ pub(crate) struct Frame<'a> {
     #[serde(default)]
     queued: bool,
     recipients: Option<u64>,
+    reached: Option<u64>,
+    /// Of a push: the broker keeps nothing of it.
+    #[serde(default)]
+    pub(crate) online: bool,
     /// What is sealed, of a push.
     pub(crate) ciphertext: Option<&'a str>,
     /// Of `acks`.
@@ -52,12 +56,13 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Answer {
     pub(crate) queued: bool,
     recipients: Option<u64>,
+    reached: Option<u64>,
 }
 
 impl Answer {
     /// To how many it goes.
     pub(crate) fn deliveries(&self) -> u64 {
-        self.recipients.unwrap_or(1)
+        self.reached.or(self.recipients).unwrap_or(1)
     }
 }
 
@@ -73,6 +78,7 @@ impl<'a> Frame<'a> {
             "ack" => vec![Answer {
                 queued: self.queued,
                 recipients: self.recipients,
+                reached: self.reached,
             }],
             "acks" => self.items,
             _ => Vec::new(),

@@ -114,6 +114,18 @@ fn one_to_many_is_measured_by_turns_and_at_once() {
 }
 
 #[test]
+fn what_is_for_those_who_are_online_is_measured_too() {
+    let answer = fine(&["pairs", "--online", "--pairs", "2", "--duration", "500ms"]);
+    assert_eq!(answer["online"], true);
+    assert!(number(&answer, "/delivered_per_s") > 0.0);
+    assert_eq!(number(&answer, "/delivered"), number(&answer, "/accepted"));
+    let answer = fine(&["fanout", "--online", "--wide", "3", "--duration", "500ms"]);
+    assert!(number(&answer, "/to_all/delivered_per_s") > 0.0);
+    let output = run(&["pairs", "--online", "--peers", "full"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn what_waited_is_drained_by_both_kinds_of_peers() {
     for peers in ["wire", "full"] {
         let size = ["--away", "3", "--messages", "40", "--peers", peers];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use claudemesh_core::id::{PublicKey, Target};
 use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
 use claudemesh_core::store::SendState;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::channel;
 use crate::cli::{Send, WaitFor};
@@ -42,6 +42,9 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());
     }
+    if args.online {
+        return send_online(context, peer, &to, args, message).await;
+    }
     let receipt = match (peer.send_message(to.clone(), message).await, &to) {
         (Err(SendError::Peer(error)), Target::Channel(channel)) => {
             return Err(channel::refused(peer, channel, error));
@@ -62,6 +65,41 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         reached,
     };
     sent.tell(context, peer, &to, &args.to)
+}
+
+/// Hands a message to whoever is connected now.
+async fn send_online(
+    context: &Context,
+    peer: &Peer,
+    to: &Target,
+    args: &Send,
+    message: Outgoing,
+) -> Result<Code, Failure> {
+    let reached = match (peer.send_online(to.clone(), message).await, to) {
+        (Err(SendError::Peer(error)), Target::Channel(channel)) => {
+            return Err(channel::refused(peer, channel, error));
+        }
+        (sent, _) => sent?.connections,
+    };
+    let (name, to) = shown(peer, to, &args.to);
+    let answer = json!({ "online": true, "reached": reached, "to": to });
+    context.out.answer(&answer, || match reached {
+        1 => format!("Handed to {name} (1 connection)\n"),
+        many => format!("Handed to {name} ({many} connections)\n"),
+    })?;
+    Ok(Code::Ok)
+}
+
+/// A target for people and for programs.
+fn shown(peer: &Peer, to: &Target, given: &str) -> (String, Value) {
+    match to {
+        Target::Peer(key) => {
+            let name = name_of(&peer.members_and_former(), key);
+            let to = json!({ "name": name, "pubkey": key });
+            (clean_line(name.as_deref().unwrap_or(given)), to)
+        }
+        Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
+    }
 }
 
 /// To whom: a channel by its mark, else a member.
@@ -104,14 +142,7 @@ impl Sent {
         given: &str,
     ) -> Result<Code, Failure> {
         let (id, state, reason) = (self.receipt.id(), self.state, self.receipt.reason());
-        let (name, to) = match to {
-            Target::Peer(key) => {
-                let name = name_of(&peer.members_and_former(), key);
-                let to = json!({ "name": name, "pubkey": key });
-                (clean_line(name.as_deref().unwrap_or(given)), to)
-            }
-            Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
-        };
+        let (name, to) = shown(peer, to, given);
         let is_channel = to.get("channel").is_some();
         let mut answer = json!({
             "message_id": id,

@@ -97,6 +97,7 @@ fn load(args: &Beside) -> Load {
         window: 64,
         rate: Some(args.rate),
         duration: args.duration,
+        online: false,
     }
 }
 

@@ -89,7 +89,12 @@ async fn drive(
         window: shape.window,
         rate: shape.rate,
         duration: shape.duration,
+        online: shape.online,
     };
+    if shape.online && shape.peers == Peers::Full {
+        let text = "--online is driven by --peers wire";
+        return Err(LoadError::Usage(text.to_owned()));
+    }
     match shape.peers {
         Peers::Wire => drive::run(mesh, members, &load).await,
         Peers::Full => full::run(mesh, members, &load).await,
@@ -125,6 +130,7 @@ fn shape(shape: &Shape, started: &BrokerArgs, broker: &Broker) -> Value {
         "window": shape.window,
         "rate": shape.rate,
         "peers": shape.peers.as_str(),
+        "online": shape.online,
         "durability": durability,
         "broker_rss_mib": broker.memory_mib(),
     })

@@ -22,6 +22,7 @@ pub(super) async fn run(args: &Soak, broker: &Broker, report: &Report) -> Result
         window: 64,
         rate: args.rate,
         duration: args.lap,
+        online: false,
     };
     let bar = report.bar(args.messages, "soaking");
     let (mut all, mut memory, mut sound_so_far) = (Outcome::default(), Vec::new(), true);

@@ -385,6 +385,10 @@ pub(crate) struct Leave {
 
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
+    /// In a mesh without a membership log: whose key, which the broker shows under a name that it
+    /// showed with another key before, is fine. Compare safety numbers first (`verify`)
+    #[arg(value_name = "PEER", conflicts_with = "forget_lies")]
+    pub(crate) peer: Option<String>,
     /// Dismiss what the broker was caught at so far
     #[arg(long)]
     pub(crate) forget_lies: bool,
@@ -409,8 +413,12 @@ pub(crate) struct Send {
     #[arg(long)]
     pub(crate) unverified: bool,
     /// Only to who is connected now: kept nowhere, tried once
-    #[arg(long, conflicts_with_all = ["expires", "wait"])]
+    #[arg(long, conflicts_with_all = ["expires", "wait", "plaintext"])]
     pub(crate) online: bool,
+    /// To a channel of the existing system, which encrypts none: readable by whoever carries it.
+    /// Refused wherever channels are encrypted
+    #[arg(long, conflicts_with = "unverified")]
+    pub(crate) plaintext: bool,
     /// What to wait for, up to 10 s: accepted (the broker has it) or delivered (they have it)
     #[arg(
         long,

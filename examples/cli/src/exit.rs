@@ -220,6 +220,7 @@ fn session_code(error: &SessionError) -> Code {
     match error {
         SessionError::Message(_)
         | SessionError::TextOnly
+        | SessionError::PlaintextRefused(_)
         | SessionError::Value(_)
         | SessionError::Cron(_) => Code::Usage,
         SessionError::Unverified(_) => Code::Permission,

@@ -14,7 +14,7 @@ use crate::message::{Content, Expected, FORM, MessageError, SealedText, open_dir
 use crate::session::outbox::{Framing, send_frame};
 use crate::session::{Session, SessionError};
 use crate::store::NewOutbox;
-use crate::wire::{ClientFrame, Send, decode_send};
+use crate::wire::{Send, decode_send};
 
 /// The form of a frame whose message is sealed for its sender alone. Never handed to the network.
 const DRAFT: &str = "draft/1";
@@ -201,7 +201,7 @@ impl Session {
         row: &NewOutbox,
     ) -> Result<(Content, Framing), SessionError> {
         let damaged = || SessionError::Message(MessageError::Misdirected);
-        let Ok(ClientFrame::Send(send)) = ClientFrame::decode(frame) else {
+        let Some(Ok(send)) = decode_send(frame) else {
             return Err(damaged());
         };
         let Send {
@@ -209,7 +209,7 @@ impl Session {
             ciphertext,
             form,
             ..
-        } = send;
+        } = send.into_owned();
         let sealed = SealedText { nonce, ciphertext };
         let (mesh, me) = (self.config.mesh.clone(), self.config.key.public());
         let now = row.created_at;

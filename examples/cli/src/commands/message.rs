@@ -26,6 +26,8 @@ pub(super) fn json(mesh: &str, message: &Received) -> Value {
         "from_pubkey": message.from.key,
         "verified": message.from.verified,
         "protected": message.protected,
+        "plaintext": message.is_plaintext(),
+        "key_changed": message.is_key_changed(),
         "kind": message.kind.as_str(),
         "channel": message.channel,
         "content_type": message.content_type,
@@ -53,8 +55,13 @@ pub(super) fn text(message: &Received) -> String {
     if !message.from.verified {
         head.push_str(" [unverified]");
     }
-    if !message.protected && message.kind != Kind::Rejected {
+    if message.is_plaintext() {
+        head.push_str(" [plain text]");
+    } else if !message.protected && message.kind != Kind::Rejected {
         head.push_str(" [bare text]");
+    }
+    if message.is_key_changed() {
+        head.push_str(" [another key than before]");
     }
     if message.priority == Priority::Now {
         head.push_str(" [urgent]");

@@ -28,6 +28,8 @@ struct Row {
     pubkey: PublicKey,
     role: Option<Role>,
     verified: bool,
+    /// Its name is known with another key, in a mesh without a membership log.
+    key_changed: bool,
     /// None: the broker was not reached.
     online: Option<bool>,
     status: Option<String>,
@@ -117,6 +119,7 @@ impl Row {
             pubkey: peer.key,
             role: peer.role,
             verified: peer.verified,
+            key_changed: peer.key_changed,
             online: Some(peer.online),
             status: peer.status.map(|status| status.as_str().to_owned()),
             // A broker keeps a session for a while that may come back; its summary is old then.
@@ -138,6 +141,7 @@ impl Row {
             pubkey: member.key,
             role: Some(member.role),
             verified: member.verified,
+            key_changed: false,
             online: None,
             status: None,
             summary: None,
@@ -159,6 +163,9 @@ impl Row {
         }
         if !self.verified {
             name.push_str(" (unverified)");
+        }
+        if self.key_changed {
+            name.push_str(" (another key than before)");
         }
         let online = match self.online {
             Some(true) => "yes",

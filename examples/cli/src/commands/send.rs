@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use claudemesh_core::Protection;
 use claudemesh_core::id::{PublicKey, Target};
 use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
 use claudemesh_core::store::SendState;
@@ -35,9 +36,24 @@ pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> 
 
 async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Result<Code, Failure> {
     let to = target(peer, &args.to).await?;
+    let protection = match (args.plaintext, &to) {
+        (false, _) => Protection::Sealed,
+        (true, Target::Channel(_)) => {
+            // Only the broker's own hello shows that it encrypts no channels.
+            peer.connected_within(AWAY).await?;
+            Protection::LegacyPlaintext
+        }
+        (true, Target::Peer(_)) => {
+            return Err(Failure::usage(
+                "--plaintext is for channels ('#topic', @group, '*'): what goes to one peer is \
+                 always sealed for it; --unverified is for one that only the broker vouches for",
+            ));
+        }
+    };
     let mut message = Outgoing::text(text)
         .priority(args.priority)
         .to_unverified(args.unverified)
+        .protection(protection)
         .expires_in(args.expires);
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());
@@ -165,7 +181,11 @@ impl Sent {
             SendState::Delivered => format!("Delivered to {where_to}: {id}\n"),
             SendState::Failed => format!("Not sent to {name}: {id}\n"),
         })?;
-        if !self.receipt.is_protected() {
+        if !self.receipt.is_protected() && is_channel {
+            context
+                .out
+                .note("It went as plain text: whoever carries it, the broker first, can read it.");
+        } else if !self.receipt.is_protected() {
             context.out.note(&format!(
                 "It went as bare text: sealed for the key that the broker names as {name}'s, and \
                  not signed."

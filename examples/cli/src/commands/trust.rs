@@ -1,16 +1,22 @@
 //! `claudemesh trust`: what this machine holds on to, whatever the broker says.
 
+use claudemesh_core::peer::Peer;
 use claudemesh_core::time::iso;
 use serde_json::json;
 
 use crate::cli::Trust;
-use crate::context::{Context, finish};
+use crate::context::{Context, finish, resolve};
 use crate::exit::{Code, Failure};
 use crate::format::{clean_line, human_time};
 
 pub(super) async fn run(context: &Context, args: Trust) -> Result<Code, Failure> {
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
+    if let Some(wanted) = &args.peer {
+        let result = accept(context, &peer, wanted).await;
+        finish(&peer).await;
+        return result;
+    }
     if args.forget_lies {
         // What is found in a moment is told all the same.
         peer.forget_lies().await?;
@@ -75,4 +81,33 @@ pub(super) async fn run(context: &Context, args: Trust) -> Result<Code, Failure>
         Ok(()) => Code::Ok,
         Err(_) => Code::Network,
     })
+}
+
+/// Says that a key is fine under the names that it is shown with.
+async fn accept(context: &Context, peer: &Peer, wanted: &str) -> Result<Code, Failure> {
+    let key = match peer.resolve_unverified(wanted).await {
+        Ok(Some(key)) => key,
+        Ok(None) => resolve(peer, wanted).await?,
+        Err(error) => return Err(error.into()),
+    };
+    if peer.log().is_some() {
+        return Err(Failure::usage(
+            "this mesh has a membership log, which says whose key is whose; who is in it needs no \
+             trust beside it, and `claudemesh admit` lets others in",
+        ));
+    }
+    let names = peer.trust(key).await?;
+    context
+        .out
+        .answer(&json!({ "pubkey": key, "names": names }), || {
+            let names: Vec<_> = names.iter().map(|name| clean_line(name.as_str())).collect();
+            match names.as_slice() {
+                [] => format!(
+                    "{} is under no name that was known with another key\n",
+                    key.short()
+                ),
+                names => format!("{} is taken for {}\n", key.short(), names.join(", ")),
+            }
+        })?;
+    Ok(Code::Ok)
 }

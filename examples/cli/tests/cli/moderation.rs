@@ -216,3 +216,30 @@ fn who_only_the_broker_names_is_written_to_where_that_is_said() {
         (&json!(true), &json!(true))
     );
 }
+
+#[test]
+fn nothing_goes_in_plain_where_channels_are_encrypted_whatever_is_asked() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    for (to, why) in [
+        ("*", "membership log"),
+        ("#nowhere", "membership log"),
+        ("bob", "is always sealed for it"),
+    ] {
+        let refused = ana.json(3, &["send", to, "canary", "--plaintext"]);
+        assert_eq!(refused["error"]["code"], "invalid_arguments", "{to}");
+        let said = refused["error"]["message"].as_str().unwrap();
+        assert!(said.contains(why), "{said}");
+    }
+    // Whose key is whose is in the log; nothing is to be trusted beside it.
+    let refused = ana.json(3, &["trust", "bob"]);
+    let said = refused["error"]["message"].as_str().unwrap();
+    assert!(said.contains("membership log"), "{said}");
+    assert_eq!(bob.json(0, &["inbox"]), json!([]));
+    ana.json(0, &["send", "*", "sealed"]);
+    let came = bob.json(0, &["inbox", "--wait", "10s"]);
+    assert_eq!(
+        (&came[0]["plaintext"], &came[0]["key_changed"]),
+        (&json!(false), &json!(false))
+    );
+}

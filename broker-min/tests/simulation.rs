@@ -107,7 +107,7 @@ fn promises_hold_under_any_order_of_faults() {
             if seed >= first + count {
                 return total;
             }
-            let plan = Plan::of(seed);
+            let plan = Plan::among_many(seed);
             match attempt(&plan, false) {
                 Ok(one) => total.add(&one),
                 Err(why) => {

@@ -99,4 +99,4 @@ pub use peer::{
 pub use session::{Event, Lie, NotReached, Protection, Retry};
 pub use store::SendState;
 #[cfg(feature = "client")]
-pub use transport::{Network, TransportError};
+pub use transport::{ByteStream, Network, TransportError};

@@ -44,6 +44,17 @@ impl Plan {
         }
     }
 
+    /// The plan of a seed among many: the first 2,000 are as their seeds say, and so is every tenth
+    /// after them; the others are small, so that there can be many more of them in the same time.
+    pub fn among_many(seed: u64) -> Self {
+        let mut plan = Self::of(seed);
+        if seed > 2_000 && seed % 10 != 0 {
+            plan.members = Some(2 + u8::from(seed % 5 == 0));
+            plan.steps = Some(40 + seed * 7_919 % 80);
+        }
+        plan
+    }
+
     pub fn allows(&self, fault: &str, number: u64) -> bool {
         let (from, to) = self.faults;
         (from..to).contains(&number) && !self.without.iter().any(|none| none == fault)

@@ -1,17 +1,8 @@
-//! The configuration file: what is read is written, and is read as the same.
+//! `tests/fuzz/config.rs` says what is shown.
 
 #![no_main]
 
-use claudemesh_core::Config;
-use libfuzzer_sys::fuzz_target;
+#[path = "../../tests/fuzz/config.rs"]
+mod target;
 
-fuzz_target!(|data: &[u8]| {
-    let Ok(config) = Config::from_bytes(data) else {
-        return;
-    };
-    let written = config.to_bytes().expect("what was read can be written");
-    let again = Config::from_bytes(&written).expect("what was written can be read");
-    assert_eq!(again.meshes().len(), config.meshes().len());
-    let twice = again.to_bytes().expect("it can be written again");
-    assert_eq!(&*twice, &*written);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));

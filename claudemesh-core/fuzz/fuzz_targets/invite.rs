@@ -1,21 +1,8 @@
-//! Links, tokens and their payloads, as somebody pastes them.
+//! `tests/fuzz/invite.rs` says what is shown.
 
 #![no_main]
 
-use claudemesh_core::invite::{Fragment, InviteToken, parse_link};
-use libfuzzer_sys::fuzz_target;
+#[path = "../../tests/fuzz/invite.rs"]
+mod target;
 
-fuzz_target!(|text: &str| {
-    let _ = parse_link(text);
-    if let Ok(fragment) = Fragment::parse(text) {
-        let again = Fragment::parse(&fragment.expose()).expect("an own fragment is read");
-        assert_eq!(again.invite(), fragment.invite());
-    }
-    for token in [InviteToken::parse(text), InviteToken::from_json(text)] {
-        let Ok(token) = token else { continue };
-        let _ = token.verify(1_800_000_000_000);
-        let _ = token.issuer();
-        let again = InviteToken::parse(&token.encode()).expect("an own token is read");
-        assert_eq!(again.canonical(), token.canonical());
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));

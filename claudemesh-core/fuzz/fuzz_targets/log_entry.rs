@@ -1,50 +1,11 @@
-//! Entries of the mesh's log and of a channel's: decoding is strict, and a log takes nothing that
-//! nobody signed.
+//! `tests/fuzz/log_entry.rs` says what is shown.
 
 #![no_main]
 
 #[allow(dead_code, unreachable_pub, reason = "made for the tests of the session")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/fuzz/log_entry.rs"]
+mod target;
 
-use std::sync::OnceLock;
-
-use claudemesh_core::channel::KeyStatement;
-use claudemesh_core::id::Signature;
-use claudemesh_core::membership::{Log, SignedEntry};
-use libfuzzer_sys::fuzz_target;
-use support::{ANA, BEN, CEM, Mesh, pair};
-
-fn mesh() -> &'static Mesh {
-    static MESH: OnceLock<Mesh> = OnceLock::new();
-    MESH.get_or_init(|| Mesh::new(&[BEN, CEM]))
-}
-
-fuzz_target!(|data: &[u8]| {
-    let (signature, bytes) = data.split_at(data.len().min(64));
-    let mut own = [0; 64];
-    own[..signature.len()].copy_from_slice(signature);
-    // Signed by nobody, and by the owner: the second gets as far as the rules.
-    for (signature, cosignature) in [
-        (Signature(own), None),
-        (pair(ANA).sign(bytes), None),
-        (pair(ANA).sign(bytes), Some(pair(BEN).sign(bytes))),
-    ] {
-        let entry = SignedEntry {
-            bytes: bytes.to_vec(),
-            signature,
-            cosignature,
-        };
-        if let Ok(decoded) = entry.decode() {
-            assert_eq!(entry.decode().as_ref(), Ok(&decoded));
-        }
-        let _ = entry.decode_channel();
-        let _ = entry.open_channel();
-        let _ = Log::begin(&entry);
-        let mut log = mesh().log.clone();
-        let head = log.head();
-        let taken = log.append(&entry).is_ok();
-        assert_eq!(log.head() != head, taken);
-    }
-    let _ = KeyStatement::parse(bytes);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));

@@ -190,6 +190,9 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
         .priority(Priority::Now);
     let whole = call!(done, owner.send_message("ana", whole)).await.unwrap();
     soon(whole.accepted()).await.unwrap();
+    let quick = Outgoing::text(CANARY).priority(Priority::Now);
+    let quick = call!(done, owner.send_online("ana", quick)).await.unwrap();
+    assert_eq!(quick.connections, 1);
     let mut incoming = call!(done, ana.incoming()).await.unwrap();
     let first = soon(incoming.next()).await.unwrap();
     assert_eq!(first.text(), CANARY);

@@ -33,6 +33,8 @@ mod kinds;
 mod log;
 #[path = "router/multicast.rs"]
 mod multicast;
+#[path = "router/online.rs"]
+mod online;
 #[path = "router/presence.rs"]
 mod presence;
 #[path = "router/repost.rs"]

@@ -94,11 +94,11 @@ pub use id::{MeshId, MessageId, Name, Priority, PublicKey, SessionId, SessionNam
 #[cfg(feature = "client")]
 pub use peer::{
     Connection, Events, Incoming, InviteOptions, MemberInfo, MessageRequest, NewInvite, Outgoing,
-    Peer, PeerBuilder, PeerError, PeerInfo, Reach, Receipt, ReceiptError, Received, Recipient,
-    ResolveError, SendError, SessionInfo,
+    Peer, PeerBuilder, PeerError, PeerInfo, Reach, Reached, Receipt, ReceiptError, Received,
+    Recipient, ResolveError, SendError, SessionInfo,
 };
 pub use replies::{NoReply, ReplyGuard, ReplyLimits};
-pub use session::{Event, KeyTrust, KnownKey, Lie, Protection, Retry, Trust};
+pub use session::{Event, KeyTrust, KnownKey, Lie, NotReached, Protection, Retry, Trust};
 pub use store::{Rule, SendState, Who};
 #[cfg(feature = "client")]
-pub use transport::{Network, TransportError};
+pub use transport::{ByteStream, Network, TransportError};

@@ -17,6 +17,7 @@ mod lanes;
 mod lies;
 mod membership;
 mod message;
+mod online;
 mod policy;
 mod reading;
 mod receipt;
@@ -40,6 +41,7 @@ pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use lies::Caught;
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
+pub use online::Reached;
 pub use policy::MessageRequest;
 pub use receipt::{Accepted, Receipt, ReceiptError, Skipped};
 pub use sessions::{Reach, SessionInfo};
@@ -51,7 +53,7 @@ use crate::crypto::KeyPair;
 use crate::id::{ChannelName, IdError, MessageId, PublicKey, Status, Target};
 use crate::identity::safety_number;
 use crate::membership::Log;
-use crate::session::{Command, Reply, SessionError};
+use crate::session::{self, Command, Reply, SessionError};
 use crate::store::{OutboxRow, PeerStore, Query, ReaderName, Rows, StoreError};
 use driver::Request;
 pub use shared::Connection;
@@ -196,7 +198,25 @@ impl Peer {
         to: impl Into<Recipient>,
         message: Outgoing,
     ) -> Result<Receipt, SendError> {
-        let to = self.recipient(to.into()).await?;
+        let outgoing = self.addressed(to.into(), message).await?;
+        let reply = self
+            .submit(|| Command::Send(Box::new(outgoing.clone())))
+            .await;
+        let receipts = &self.inner.shared.receipts;
+        match reply? {
+            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
+            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
+            _ => Err(PeerError::Closed.into()),
+        }
+    }
+
+    /// A message and to whom it goes.
+    async fn addressed(
+        &self,
+        to: Recipient,
+        message: Outgoing,
+    ) -> Result<session::Outgoing, SendError> {
+        let to = self.recipient(to).await?;
         if let (true, Target::Peer(key)) = (message.may_go_to_unverified(), &to)
             && !self.is_in_log(key)
         {
@@ -205,8 +225,13 @@ impl Peer {
             self.sync().await?;
             self.command(Command::ListPeers).await?;
         }
-        let outgoing = message.to(to);
-        let send = || self.command(Command::Send(Box::new(outgoing.clone())));
+        Ok(message.to(to))
+    }
+
+    /// Gives a command that sends, and once more after a look at who is there if its recipient is
+    /// not known.
+    async fn submit(&self, command: impl Fn() -> Command) -> Result<Reply, PeerError> {
+        let send = || self.command(command());
         let mut reply = send().await;
         // Who is not in the log as held may be in what was added since.
         let unknown = matches!(
@@ -223,12 +248,7 @@ impl Peer {
         if unlogged && self.command(Command::ListPeers).await.is_ok() {
             reply = send().await;
         }
-        let receipts = &self.inner.shared.receipts;
-        match reply? {
-            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
-            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
-            _ => Err(PeerError::Closed.into()),
-        }
+        reply
     }
 
     async fn recipient(&self, to: Recipient) -> Result<Target, SendError> {

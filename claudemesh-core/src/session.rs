@@ -21,6 +21,7 @@ mod keep;
 mod legacy;
 mod link;
 mod log;
+mod online;
 mod outbox;
 mod repost;
 mod requests;
@@ -35,9 +36,9 @@ pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
-    About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing,
-    Protection, Reply, Retry, Said, Scheduled, SessionConfig, SessionError, SessionHere,
-    StatementFault, StoreToken, WhoIsHere,
+    About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, NotReached, Now,
+    Out, Outgoing, Protection, Reply, Retry, Said, Scheduled, SessionConfig, SessionError,
+    SessionHere, StatementFault, StoreToken, WhoIsHere,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
@@ -120,6 +121,7 @@ pub struct Session {
     link: link::Link,
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
+    online: online::Online,
     log: log::LogSync,
     repost: repost::Repost,
     audit: audit::Audit,
@@ -156,6 +158,7 @@ impl Session {
             link: link::Link::default(),
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
+            online: online::Online::default(),
             log: log::LogSync::new(log),
             repost: repost::Repost::default(),
             audit: audit::Audit::default(),
@@ -216,6 +219,7 @@ impl Session {
             self.outbox.deadline(self.link.is_ready()),
             self.inbox.deadline(),
             self.requests.deadline(),
+            self.online.deadline(),
             self.gossip.deadline(),
             self.repost.deadline(),
             self.audit.deadline(),
@@ -250,6 +254,7 @@ impl Session {
         self.tick_link();
         self.tick_addresses();
         self.tick_requests();
+        self.tick_online();
         self.tick_gossip();
         self.tick_repost();
         self.tick_audit();
@@ -304,6 +309,7 @@ impl Session {
     fn command(&mut self, id: CommandId, command: Command) {
         match command {
             Command::Send(message) => self.send(id, &message),
+            Command::SendOnline(message) => self.send_online(id, &message),
             Command::ListPeers => self.list_peers(id),
             Command::SyncLog => self.sync_log(Some(id)),
             Command::Append { body, invite_token } => self.append(id, body, invite_token),

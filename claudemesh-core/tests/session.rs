@@ -10,6 +10,8 @@ mod legacy;
 mod links;
 #[path = "session/logs.rs"]
 mod logs;
+#[path = "session/online.rs"]
+mod online;
 #[path = "session/receiving.rs"]
 mod receiving;
 #[path = "session/sending.rs"]

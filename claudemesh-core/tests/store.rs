@@ -7,10 +7,17 @@
 mod crash;
 #[path = "store/file.rs"]
 mod file;
+#[cfg(unix)]
+#[path = "store/io.rs"]
+mod io;
 #[path = "store/migrate.rs"]
 mod migrate;
 #[path = "store/model.rs"]
 mod model;
+#[cfg(unix)]
+#[allow(unsafe_code, unreachable_pub, reason = "SQLite's file layer is C")]
+#[path = "vfs/mod.rs"]
+mod vfs;
 
 use std::path::Path;
 use std::thread;

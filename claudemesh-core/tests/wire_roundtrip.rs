@@ -241,6 +241,8 @@ frame!(ack() -> Ack {
     duplicate: of(any::<bool>()),
     recipients: of(any::<u32>()),
     skipped: of(map()),
+    online: of(any::<bool>()),
+    reached: of(any::<u32>()),
     code: of(text()),
     retry_after_ms: of(any::<u64>()),
     limit: of(any::<u64>()),

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::counted::PerAddress;
-use super::door::{Door, DoorListener};
+use super::door::{Door, DoorListener, Source};
 use super::handle::{BrokerHandle, Running};
 use super::shell::{Input, Shell, State};
 use super::{BrokerError, Shared};
@@ -160,10 +160,32 @@ impl BrokerBuilder {
     ///
     /// # Errors
     /// [`BrokerError`]: the store cannot be used, or the system refused something.
-    pub async fn serve(mut self, listener: TcpListener) -> Result<BrokerHandle, BrokerError> {
+    pub async fn serve(self, listener: TcpListener) -> Result<BrokerHandle, BrokerError> {
         let local_addr = listener
             .local_addr()
             .map_err(io("the address of the listener"))?;
+        self.serve_from(Source::Tcp(listener), local_addr).await
+    }
+
+    /// The same over connections of a simulated network, as if it listened at `local_addr`. There
+    /// is no TLS.
+    ///
+    /// # Errors
+    /// As [`BrokerBuilder::serve`].
+    #[cfg(feature = "testing")]
+    pub async fn serve_streams(
+        self,
+        streams: mpsc::Receiver<(Box<dyn claudemesh_core::ByteStream>, SocketAddr)>,
+        local_addr: SocketAddr,
+    ) -> Result<BrokerHandle, BrokerError> {
+        self.serve_from(Source::Given(streams), local_addr).await
+    }
+
+    async fn serve_from(
+        mut self,
+        source: Source,
+        local_addr: SocketAddr,
+    ) -> Result<BrokerHandle, BrokerError> {
         let url = match self.public_urls.first() {
             Some(url) => url.clone(),
             None => listening_on(local_addr, self.tls.is_some())?,
@@ -247,7 +269,7 @@ impl BrokerBuilder {
         });
         let service = http::service(shared.clone());
         let entrance = DoorListener {
-            tcp: listener,
+            source,
             door: door.clone(),
             tls: tls.clone(),
             metrics: shared.metrics.clone(),

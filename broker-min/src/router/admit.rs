@@ -230,6 +230,7 @@ impl Router {
             ),
             pong_at: now.mono,
             unwritten: 0,
+            online_bytes: (0, 0),
             progress_at: now.mono,
             slow_watched: false,
             questions: Bucket::full(QUESTIONS_BURST, now.mono),

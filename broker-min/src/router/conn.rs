@@ -145,6 +145,9 @@ pub(super) struct Conn {
     pub(super) pong_at: u64,
     /// Bytes waiting for its socket, and since when there was no progress.
     pub(super) unwritten: usize,
+    /// Bytes of online-only messages that it was handed in a turn: its socket has not reported
+    /// those of the turn that is under way.
+    pub(super) online_bytes: (u64, usize),
     pub(super) progress_at: u64,
     /// A timer looks whether it is slow.
     pub(super) slow_watched: bool,
@@ -186,6 +189,12 @@ impl Conn {
             return 0;
         }
         window.saturating_sub(self.window.len())
+    }
+
+    /// Bytes of online-only messages that it was handed in the turn that is under way.
+    pub(super) fn online_in(&self, turn: u64) -> usize {
+        let (at, bytes) = self.online_bytes;
+        if at == turn { bytes } else { 0 }
     }
 
     /// Notes the answer of the send numbered `number`.

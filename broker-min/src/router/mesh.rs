@@ -1,6 +1,6 @@
 //! A loaded mesh: its roster, its log, who is here.
 
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -96,19 +96,19 @@ pub(super) struct Mesh {
     pub(super) log: Log,
     /// The log as the store has it.
     pub(super) entries: Vec<SignedEntry>,
-    pub(super) members: HashMap<PublicKey, MemberRow>,
+    pub(super) members: BTreeMap<PublicKey, MemberRow>,
     /// By token.
-    pub(super) invites: HashMap<String, InviteRow>,
+    pub(super) invites: BTreeMap<String, InviteRow>,
     pub(super) conns: BTreeSet<ConnId>,
-    pub(super) conns_of: HashMap<PublicKey, Vec<ConnId>>,
+    pub(super) conns_of: BTreeMap<PublicKey, Vec<ConnId>>,
     /// Which connections drain a mailbox.
-    pub(super) drains: HashMap<PublicKey, Vec<ConnId>>,
+    pub(super) drains: BTreeMap<PublicKey, Vec<ConnId>>,
     /// Oldest first.
     pub(super) presences: BTreeMap<u64, Presence>,
     pub(super) by_session: HashMap<PublicKey, u64>,
     pub(super) by_session_id: HashMap<(PublicKey, String), u64>,
     pub(super) next_presence: u64,
-    sessions: HashMap<PublicKey, SessionKey>,
+    sessions: BTreeMap<PublicKey, SessionKey>,
     sessions_order: VecDeque<PublicKey>,
     seen: HashSet<(PublicKey, Signature)>,
     seen_order: VecDeque<(u64, PublicKey, Signature)>,
@@ -142,13 +142,13 @@ impl Mesh {
                 .map(|row| (row.token.clone(), row))
                 .collect(),
             conns: BTreeSet::new(),
-            conns_of: HashMap::new(),
-            drains: HashMap::new(),
+            conns_of: BTreeMap::new(),
+            drains: BTreeMap::new(),
             presences: BTreeMap::new(),
             by_session: HashMap::new(),
             by_session_id: HashMap::new(),
             next_presence: 0,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             sessions_order: VecDeque::new(),
             seen: HashSet::new(),
             seen_order: VecDeque::new(),
@@ -317,13 +317,13 @@ impl Mesh {
     }
 
     /// Adds a connection to an index.
-    pub(super) fn index(map: &mut HashMap<PublicKey, Vec<ConnId>>, key: PublicKey, conn: ConnId) {
+    pub(super) fn index(map: &mut BTreeMap<PublicKey, Vec<ConnId>>, key: PublicKey, conn: ConnId) {
         map.entry(key).or_default().push(conn);
     }
 
     /// Takes a connection out of an index.
     pub(super) fn unindex(
-        map: &mut HashMap<PublicKey, Vec<ConnId>>,
+        map: &mut BTreeMap<PublicKey, Vec<ConnId>>,
         key: &PublicKey,
         conn: ConnId,
     ) {

@@ -49,7 +49,7 @@ pub(super) enum Needs {
 }
 
 impl Needs {
-    const fn has(self, conn: &Conn) -> bool {
+    pub(super) const fn has(self, conn: &Conn) -> bool {
         match self {
             Self::Nothing => true,
             Self::Envelope => conn.envelope,

@@ -94,6 +94,9 @@ impl Router {
             number,
             ..self.checked(&shared, member, send, target)
         };
+        if send.online == Some(true) {
+            return self.send_online(sent, send);
+        }
         // What was taken once is acked again, also when it would be refused now.
         if sent.refusal.is_some() && sent.client_id.is_none() {
             self.answer_sent(&sent, Ok(&Outcome::Refused));
@@ -193,37 +196,43 @@ impl Router {
         Some(conn.address.as_ref()?.blob.clone())
     }
 
+    /// The push of a message, without its id.
+    pub(super) fn push_of(&self, sent: &Sent, send: &Send) -> Option<Push> {
+        let (routing_key, member_id, name) = self.speaker(sent)?;
+        let text = |text: &Option<String>| text.as_deref().map(|text| shown(text, PASSED_ON));
+        Some(Push {
+            mesh_id: sent.mesh.as_str().to_owned(),
+            sender_pubkey: routing_key.to_hex(),
+            priority: sent.class.as_str().to_owned(),
+            nonce: send.nonce.clone(),
+            ciphertext: send.ciphertext.clone(),
+            created_at: iso(self.now.wall),
+            sender_member_pubkey: Some(sent.sender.to_hex()),
+            sender_member_id: Some(member_id.as_str().to_owned()),
+            sender_name: Some(name),
+            client_message_id: sent.client_id.as_deref().map(str::to_owned),
+            request_fingerprint: text(&send.request_fingerprint),
+            reply_to_id: text(&send.reply_to_id),
+            // The broker's own words are marked by the subtype; nobody else may use them.
+            subtype: text(&send.subtype).filter(|s| s != "system" && s != "webhook"),
+            target: Some(target_of(sent, send)),
+            form: text(&send.form),
+            expires_at: send.expires_at.map(|_| sent.expires_at),
+            address: self.sender_address(sent),
+            ..Push::default()
+        })
+    }
+
     fn accept(&mut self, mut sent: Sent, send: &Send) {
-        let Some((routing_key, member_id, name)) = self.speaker(&sent) else {
+        let Some(push) = self.push_of(&sent, send) else {
             return;
         };
         let now = self.now.wall;
         let lookup_only = sent.refusal.is_some();
-        let text = |text: &Option<String>| text.as_deref().map(|text| shown(text, PASSED_ON));
         let tail = if lookup_only {
             String::new()
         } else {
-            push_tail(&Push {
-                mesh_id: sent.mesh.as_str().to_owned(),
-                sender_pubkey: routing_key.to_hex(),
-                priority: sent.class.as_str().to_owned(),
-                nonce: send.nonce.clone(),
-                ciphertext: send.ciphertext.clone(),
-                created_at: iso(now),
-                sender_member_pubkey: Some(sent.sender.to_hex()),
-                sender_member_id: Some(member_id.as_str().to_owned()),
-                sender_name: Some(name),
-                client_message_id: sent.client_id.as_deref().map(str::to_owned),
-                request_fingerprint: text(&send.request_fingerprint),
-                reply_to_id: text(&send.reply_to_id),
-                // The broker's own words are marked by the subtype; nobody else may use them.
-                subtype: text(&send.subtype).filter(|s| s != "system" && s != "webhook"),
-                target: Some(target_of(&sent, send)),
-                form: text(&send.form),
-                expires_at: send.expires_at.map(|_| sent.expires_at),
-                address: self.sender_address(&sent),
-                ..Push::default()
-            })
+            push_tail(&push)
         };
         let listening = self.mesh(&sent.mesh).is_some_and(|mesh| {
             sent.recipients
@@ -273,10 +282,6 @@ impl Router {
                 "invalid: a priority is now, next or low".into(),
             );
         };
-        if send.online == Some(true) {
-            let why = "unsupported: this broker does not serve online-only messages yet";
-            return refuse(code::UNSUPPORTED, why.into());
-        }
         let target = send.target_spec.as_str();
         if send
             .client_message_id

@@ -47,6 +47,9 @@ impl Session {
             if ack.queued && ack.message_id.len() > MAX_BROKER_ID {
                 continue;
             }
+            if self.online_ack(&id, ack) {
+                continue;
+            }
             let Some(sent) = self.outbox.answer(&id) else {
                 self.tell_answered(&id, ack);
                 continue;

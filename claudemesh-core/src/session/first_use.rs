@@ -2,7 +2,7 @@
 //! that the broker first showed under a name is kept, and another one under that name is told and
 //! marked until somebody says that it is fine.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::{CommandId, Event, Lie, Reply, Session, StoreWork};
 use crate::id::{Name, PublicKey};
@@ -20,7 +20,7 @@ const MAX_CHANGED: usize = 1_024;
 /// Names that came with other keys, in this process.
 #[derive(Default)]
 pub(super) struct FirstUse {
-    changed: HashSet<(Name, PublicKey)>,
+    changed: BTreeSet<(Name, PublicKey)>,
 }
 
 impl Session {
@@ -98,7 +98,7 @@ impl Session {
         let changed = std::mem::take(&mut self.first_use.changed);
         let (these, rest) = changed.into_iter().partition(|(_, new)| *new == key);
         self.first_use.changed = rest;
-        let these: HashSet<(Name, PublicKey)> = these;
+        let these: BTreeSet<(Name, PublicKey)> = these;
         for (name, _) in &these {
             let pin = format!("{PIN_KEY}{name}");
             let held = self.pins.get(&pin).map_or("", String::as_str);

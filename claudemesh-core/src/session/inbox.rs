@@ -40,11 +40,12 @@ struct Receipt {
 }
 
 impl Receipt {
-    fn of(push: &Push) -> Self {
-        Self {
+    /// None for what the broker does not keep: there is nothing to tell it.
+    fn of(push: &Push) -> Option<Self> {
+        (push.online != Some(true)).then(|| Self {
             broker_id: push.message_id.clone(),
             client_id: push.client_message_id.clone(),
-        }
+        })
     }
 }
 
@@ -63,7 +64,7 @@ enum Entry {
 #[derive(Debug)]
 struct Pending {
     entry: Entry,
-    /// None if the broker was told already.
+    /// None if the broker was told already, or keeps nothing of it.
     receipt: Option<Receipt>,
     /// Of the frame it came in.
     bytes: usize,
@@ -214,7 +215,7 @@ impl Session {
             self.inbox.bytes += bytes;
             return self.inbox.in_turn.push((push, bytes));
         }
-        let receipt = Some(Receipt::of(&push));
+        let receipt = Receipt::of(&push);
         let entry = match self.open_channel_push(&push, self.now.wall) {
             Ok(row) => Entry::Row(Box::new(row)),
             Err(Unopened::UnknownSender) => {
@@ -294,12 +295,12 @@ impl Session {
             self.inbox.bytes += bytes;
             self.inbox.pending.push(Pending {
                 entry: Entry::Row(Box::new(row)),
-                receipt: Some(receipt),
+                receipt,
                 bytes,
             });
         } else {
             self.event(Event::Rejected { sender, reason });
-            self.acknowledge_receipts(vec![receipt]);
+            self.acknowledge_receipts(receipt.into_iter().collect());
         }
     }
 
@@ -311,7 +312,7 @@ impl Session {
                 self.inbox.bytes += bytes;
                 self.inbox.pending.push(Pending {
                     entry: Entry::Row(Box::new(row)),
-                    receipt: Some(Receipt::of(&push)),
+                    receipt: Receipt::of(&push),
                     bytes,
                 });
             }
@@ -329,7 +330,7 @@ impl Session {
             Ok((id, ops)) => {
                 self.inbox.bytes += bytes;
                 // Without a durable store the broker keeps it for the next process.
-                let receipt = self.config.durable.then(|| Receipt::of(push));
+                let receipt = Receipt::of(push).filter(|_| self.config.durable);
                 self.inbox.pending.push(Pending {
                     entry: Entry::Key(id, ops),
                     receipt,
@@ -457,15 +458,15 @@ impl Session {
         full: bool,
     ) -> Option<Receipt> {
         self.locks(&message.channel, false);
-        let receipt = receipt?;
         if full {
             let sender = PublicKey([0; 32]);
             let reason = "too many messages wait for keys that are not here".to_owned();
             self.event(Event::Rejected { sender, reason });
-            return Some(receipt);
+            return receipt;
         }
         // The key may have come while this was written.
         self.queue_unlock(message.key_id);
+        let receipt = receipt?;
         if self.config.durable {
             return Some(receipt);
         }

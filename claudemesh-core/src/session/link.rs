@@ -237,7 +237,8 @@ impl Session {
         hello.channel.clone_from(&config.about.channel);
         hello.model.clone_from(&config.about.model);
         hello.capabilities = Some(CAPABILITIES.map(str::to_owned).to_vec());
-        hello.statement = self.own_statement(wall);
+        // By the own clock: a broker must not choose when a statement of this member holds.
+        hello.statement = self.own_statement(self.now.wall);
         hello.durable = Some(config.durable);
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
@@ -438,6 +439,7 @@ impl Session {
         self.addresses.connection_closed();
         self.existing.connection_closed();
         self.fail_requests(reason);
+        self.online_lost();
         self.values_connection_lost();
         self.channels.connection_closed();
         self.channels_idle();

@@ -1,6 +1,6 @@
 //! Sending: seal once, store, transmit in order, follow up until the fate is known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::channels::{is_draft, sealed_under};
@@ -134,11 +134,11 @@ pub(super) struct Outbox {
     marking: bool,
     enqueuing: usize,
     /// Targets for which the broker took nothing, until when in ms of the clock.
-    pub(super) held: HashMap<Target, u64>,
+    pub(super) held: BTreeMap<Target, u64>,
     /// How often in a row that was so.
     pub(super) refusals: HashMap<Target, u32>,
     /// Channels whose key is not here yet, or no longer good.
-    waiting: HashSet<ChannelName>,
+    waiting: BTreeSet<ChannelName>,
     pub(super) accepted: HashMap<String, MessageId>,
     /// Receipts of messages whose ack has not come yet, by the broker's id.
     pub(super) early: HashMap<String, Receipt>,
@@ -164,9 +164,9 @@ impl Default for Outbox {
             loading: false,
             marking: false,
             enqueuing: 0,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             refusals: HashMap::new(),
-            waiting: HashSet::new(),
+            waiting: BTreeSet::new(),
             accepted: HashMap::new(),
             early: HashMap::new(),
             doubtful: Vec::new(),

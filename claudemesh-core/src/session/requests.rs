@@ -1,6 +1,6 @@
 //! Questions to the broker and their answers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::answers::Asking;
 use super::values::StateWrite;
@@ -55,7 +55,8 @@ pub(super) enum Asked {
 #[derive(Default)]
 pub(super) struct Requests {
     next: u64,
-    open: HashMap<String, (Asked, u64)>,
+    /// In order: what is told of several must not depend on how a map hashes.
+    open: BTreeMap<String, (Asked, u64)>,
 }
 
 impl Requests {

@@ -18,7 +18,7 @@ use crate::time::iso;
 use crate::wire::{CAP_ENVELOPE, PeersList, SignedBlob};
 
 /// Milliseconds by which a statement begins earlier than it was made: clocks differ.
-const BACKDATED_MS: u64 = 300_000;
+const BACKDATED_MS: u64 = 600_000;
 /// Statements that are remembered to have held, at most.
 const MAX_HELD: usize = 4_096;
 /// New statements that are verified of one list, at most; the sessions beyond count as unverified.

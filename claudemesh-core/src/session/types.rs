@@ -171,6 +171,10 @@ pub enum Protection {
 pub enum Command {
     /// Send a message. Answer: [`Reply::Queued`] or [`Reply::QueuedBare`], once it is stored.
     Send(Box<Outgoing>),
+    /// Hand a message to whoever is connected at this moment. It is kept nowhere and tried once;
+    /// [`Outgoing::expires_in`] means nothing. Answer: [`Reply::Reached`], once the broker has
+    /// answered.
+    SendOnline(Box<Outgoing>),
     /// Who is here? Answer: [`Reply::Peers`].
     ListPeers,
     /// Get the newest log. Answer: [`Reply::Done`].
@@ -293,6 +297,8 @@ pub enum Reply {
     /// The message is in the outbox under this id, unprotected: as bare text for a member without a
     /// log entry, or in plain for a channel of the existing system.
     QueuedBare(MessageId),
+    /// The broker has handed the message to so many connections, one or more.
+    Reached(u32),
     /// Who is here.
     Peers(Box<WhoIsHere>),
     /// Sessions whose addresses are known, hold now, and are of verified members.
@@ -582,6 +588,25 @@ pub enum SessionError {
         /// What it said.
         message: String,
     },
+    /// An online-only message reached nobody.
+    #[error("nobody was reached: {0}")]
+    NotReached(NotReached),
+    /// No answer to an online-only message came, or the connection broke before it.
+    #[error(
+        "the broker did not answer: whether anybody was reached is not known, and what is for those \
+         who are online is not sent again"
+    )]
+    OnlineUnknown,
+    /// The broker serves no online-only messages.
+    #[error("this broker serves no online-only messages; nothing was sent")]
+    OnlineUnserved,
+    /// Too many online-only messages wait for their answers.
+    #[error("256 online-only messages wait for their answers; wait for some of them")]
+    OnlineFull,
+    /// The key for a channel is being fetched or made. What can wait is sent without being
+    /// online-only.
+    #[error("the key of {0} is on its way; try again in a moment")]
+    KeyUnderWay(ChannelName),
     /// The log does not allow it.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -595,6 +620,32 @@ pub enum SessionError {
     /// The store did not keep it.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why an online-only message reached nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotReached {
+    /// No recipient is connected.
+    NotOnline,
+    /// Who is connected is busy, and takes only what is more urgent.
+    Gated,
+    /// Who is connected reads too slowly.
+    Slow,
+}
+
+impl std::fmt::Display for NotReached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NotOnline => {
+                "no recipient is connected; send it without online-only to have it kept"
+            }
+            Self::Gated => {
+                "who is connected is busy; give it a higher priority, or send it to be kept"
+            }
+            Self::Slow => "who is connected reads too slowly; try again in a moment",
+        })
+    }
 }
 
 /// Why a member's word for a session, as the broker shows it, is not believed.

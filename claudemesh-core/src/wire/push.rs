@@ -71,7 +71,7 @@ pub struct Push {
     /// The form of what is sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<String>,
-    /// True: it is stored nowhere and wants no `client_ack`.
+    /// True: the broker keeps nothing of it, and it wants no `client_ack`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<bool>,
     /// When it is no longer worth reading, unix milliseconds.

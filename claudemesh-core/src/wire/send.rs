@@ -212,6 +212,12 @@ pub struct Ack {
     /// How many it was not put in, by reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Map<String, Value>>,
+    /// True: the answer to an online-only message, of which nothing is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
+    /// To how many connections an online-only message was handed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached: Option<u32>,
     /// Why not, as one of [`code`](super::errors::code).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,

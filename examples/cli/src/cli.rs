@@ -308,11 +308,13 @@ Examples:
   claudemesh send bob --wait delivered 'are you there?'
   git diff | claudemesh send bob -
   claudemesh send '#deploys' 'v2 is out'
+  claudemesh send bob --online 'typing...'
 JSON: message_id, state (queued, accepted, delivered or failed), protected, to (name and pubkey, or
 channel), recipients (in how many mailboxes it is, or null), not_for (in a mesh without a membership
 log: how many of the channel cannot read it, as untrusted and legacy; else null), reach (online,
 status, wake and told, of one peer, or null), and reason if it failed. Not protected is what went as
-bare text, which takes --unverified.";
+bare text, which takes --unverified. With --online: online, to, and reached (to how many connections
+it was handed); exit code 1 if nobody was reached.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -497,6 +499,9 @@ pub(crate) struct Send {
     /// Also to a member that only the broker vouches for: as bare text, sealed but not signed
     #[arg(long)]
     pub(crate) unverified: bool,
+    /// Only to who is connected now: kept nowhere, tried once
+    #[arg(long, conflicts_with_all = ["expires", "wait", "plaintext"])]
+    pub(crate) online: bool,
     /// To a channel of the existing system, which encrypts none: readable by whoever carries it.
     /// Refused wherever channels are encrypted
     #[arg(long, conflicts_with = "unverified")]

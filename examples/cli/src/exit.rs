@@ -242,7 +242,9 @@ fn session_code(error: &SessionError) -> Code {
         SessionError::NotInChannel(_) => Code::Permission,
         SessionError::ChannelLog(error) => channel_code(error),
         SessionError::Removed => Code::Auth,
-        SessionError::NotConnected(_) | SessionError::Timeout => Code::Network,
+        SessionError::NotConnected(_) | SessionError::Timeout | SessionError::OnlineUnknown => {
+            Code::Network
+        }
         SessionError::Log(LogError::Rule { source, .. }) => rule_code(source),
         SessionError::Refused { code, .. } => refused_code(code),
         SessionError::Store(_) => Code::Io,

@@ -8,7 +8,7 @@ use claudemesh_core::peer::{
     Accepted, Connection, Outgoing, Peer, Reach, Receipt, ReceiptError, SendError, Skipped,
 };
 use claudemesh_core::store::SendState;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::channel;
 use crate::agent::replies::next_hop;
@@ -68,6 +68,9 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());
     }
+    if args.online {
+        return send_online(context, peer, &to, args, message).await;
+    }
     let receipt = match (peer.send_message(to.clone(), message).await, &to) {
         (Err(SendError::Peer(error)), Target::Channel(channel)) => {
             return Err(channel::refused(peer, channel, error));
@@ -100,6 +103,41 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         reached,
     };
     sent.tell(context, peer, &to, &args.to)
+}
+
+/// Hands a message to whoever is connected now.
+async fn send_online(
+    context: &Context,
+    peer: &Peer,
+    to: &Target,
+    args: &Send,
+    message: Outgoing,
+) -> Result<Code, Failure> {
+    let reached = match (peer.send_online(to.clone(), message).await, to) {
+        (Err(SendError::Peer(error)), Target::Channel(channel)) => {
+            return Err(channel::refused(peer, channel, error));
+        }
+        (sent, _) => sent?.connections,
+    };
+    let called = shown(peer, to).await;
+    let (name, to) = told(to, called.as_deref(), &args.to);
+    let answer = json!({ "online": true, "reached": reached, "to": to });
+    context.out.answer(&answer, || match reached {
+        1 => format!("Handed to {name} (1 connection)\n"),
+        many => format!("Handed to {name} ({many} connections)\n"),
+    })?;
+    Ok(Code::Ok)
+}
+
+/// A target for people and for programs. `called` is how it is shown, if that is known.
+fn told(to: &Target, called: Option<&str>, given: &str) -> (String, Value) {
+    match to {
+        Target::Peer(key) => {
+            let to = json!({ "name": called, "pubkey": key });
+            (clean_line(called.unwrap_or(given)), to)
+        }
+        Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
+    }
 }
 
 /// To whom: a channel by its mark, else a member.
@@ -168,13 +206,7 @@ impl Sent {
         given: &str,
     ) -> Result<Code, Failure> {
         let (id, state, reason) = (self.receipt.id(), self.state, self.receipt.reason());
-        let (name, to) = match to {
-            Target::Peer(key) => {
-                let to = json!({ "name": self.shown, "pubkey": key });
-                (clean_line(self.shown.as_deref().unwrap_or(given)), to)
-            }
-            Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
-        };
+        let (name, to) = told(to, self.shown.as_deref(), given);
         let is_channel = to.get("channel").is_some();
         let mut answer = json!({
             "message_id": id,

@@ -17,7 +17,8 @@ fn each_connection_is_handed_it_and_nothing_is_kept() {
     let mut world = World::of(2);
     let owner = world.connect(1);
     let (one, two) = (world.connect(2), world.connect(2));
-    (world.got(one), world.got(two));
+    world.got(one);
+    world.got(two);
     let ack = world.say_frame(owner, online(&hex(2), "a", "next"));
     assert_eq!(
         (&ack["queued"], &ack["online"], &ack["reached"]),

@@ -20,7 +20,6 @@ mod invite;
 mod log_entry;
 #[path = "fuzz/session.rs"]
 mod session;
-#[allow(dead_code, reason = "made for the tests of the session")]
 #[path = "support/mod.rs"]
 mod support;
 #[path = "fuzz/wire.rs"]

@@ -48,8 +48,8 @@ impl Plan {
     /// after them; the others are small, so that there can be many more of them in the same time.
     pub fn among_many(seed: u64) -> Self {
         let mut plan = Self::of(seed);
-        if seed > 2_000 && seed % 10 != 0 {
-            plan.members = Some(2 + u8::from(seed % 5 == 0));
+        if seed > 2_000 && !seed.is_multiple_of(10) {
+            plan.members = Some(2 + u8::from(seed.is_multiple_of(5)));
             plan.steps = Some(40 + seed * 7_919 % 80);
         }
         plan

@@ -183,7 +183,7 @@ impl Session {
             Asked::ChannelRepost(name) => self.channel_repost_refused(&name, &error, retry_after),
             Asked::ChannelLog(name) => self.channel_log_failed(&name, &error, retry_after),
             Asked::ChannelAppend(name) => self.channel_append_refused(&name, error),
-            Asked::Keys(name, _) => self.keys_failed(&name, &error, retry_after),
+            Asked::Keys(name, wanted) => self.keys_failed(&name, wanted, &error, retry_after),
             Asked::Publish(name) => self.publish_failed(&name, &error, retry_after),
             Asked::SaveState(write) => self.state_refused(write, error),
             Asked::StateVersion(write) => self.done(write.command(), Err(error)),

@@ -179,7 +179,8 @@ impl Session {
     fn awaits_keys(&self, name: &ChannelName) -> bool {
         self.channels.get(name).is_some_and(|held| {
             let logs = held.busy || held.log_wanted || self.log.is_syncing();
-            held.fetching || !held.missing.is_empty() || (logs && !held.later.is_empty())
+            let missing = !held.missing.is_empty() && !held.lacks_keys();
+            held.fetching || missing || (logs && !held.later.is_empty())
         })
     }
 

@@ -1,6 +1,7 @@
 //! `claudemesh mcp` with a client that is only lines of JSON, and with rmcp's.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
 
 use rmcp::ServiceExt as _;
@@ -301,9 +302,6 @@ fn what_was_not_handed_over_is_unread_still() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
     let (mut deaf, stdout) = Agent::deaf(&bob, &["--as", "api"]);
-    // A client that is gone before it read the answer.
-    drop(stdout);
-    ana.json(0, &["send", "bob", "hello", "--wait", "delivered"]);
     deaf.write(
         &json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
             "protocolVersion": "2025-06-18", "capabilities": {},
@@ -311,6 +309,11 @@ fn what_was_not_handed_over_is_unread_still() {
         }}),
     );
     deaf.write(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut String::new()).unwrap();
+    ana.json(0, &["send", "bob", "hello", "--wait", "delivered"]);
+    // A client that is gone before it read the next answer.
+    drop(stdout);
     let call = json!({ "name": "check_messages", "arguments": {} });
     deaf.write(&json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call }));
     deaf.end();

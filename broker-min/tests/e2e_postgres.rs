@@ -9,6 +9,8 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
+#[path = "support/pair.rs"]
+mod pair;
 #[path = "support/postgres.rs"]
 mod postgres;
 
@@ -24,11 +26,10 @@ use broker_min::testing::http;
 use broker_min::{Broker, BrokerHandle, operator};
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::store::SendState;
-use claudemesh_core::{Config, InviteOptions, MeshEntry, Peer, Received, Retry};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-const SOON: Duration = Duration::from_secs(60);
+use pair::{SOON, peer, send, take, texts, two};
 
 /// A PostgreSQL of one's own, to be killed.
 struct Database(PathBuf);
@@ -79,41 +80,6 @@ fn start(dir: &Path, store: &str, listen: &str) -> Program {
     let url = line.trim_end().strip_prefix("listening on ws://").unwrap();
     let addr = url.strip_suffix("/ws").unwrap().parse().unwrap();
     Program { child, addr }
-}
-
-async fn peer(entry: &MeshEntry, dir: &Path) -> Peer {
-    let builder = Peer::builder(entry).data_dir(dir).retry(Retry::Every(50));
-    builder.connect().await.unwrap()
-}
-
-async fn two(url: &BrokerUrl, slug: &str) -> (MeshEntry, MeshEntry) {
-    let mut ana = Config::in_memory();
-    let ana = ana.create(slug, url, "ana").await.unwrap().mesh;
-    let inviter = Peer::builder(&ana).in_memory().connect().await.unwrap();
-    inviter.connected_within(SOON).await.unwrap();
-    let link = inviter.invite(InviteOptions::default()).await.unwrap();
-    let link = link.issued.link();
-    inviter.close(SOON).await;
-    let bob = Config::in_memory().join(&link, "bob").await.unwrap();
-    (ana, bob)
-}
-
-async fn send(peer: &Peer, text: &str) {
-    peer.connected_within(SOON).await.unwrap();
-    let receipt = peer.send("bob", text).await.unwrap();
-    timeout(SOON, receipt.accepted()).await.unwrap().unwrap();
-}
-
-async fn take(peer: &Peer, count: usize) -> Vec<String> {
-    let mut incoming = peer.incoming().await.unwrap();
-    let mut all = Vec::new();
-    while all.len() < count {
-        let message: Received = timeout(SOON, incoming.next()).await.unwrap().unwrap();
-        if !message.again {
-            all.push(message.text());
-        }
-    }
-    all
 }
 
 async fn ready(addr: SocketAddr) -> (u16, String) {
@@ -195,7 +161,7 @@ async fn broker_and_database_killed_under_flow_lose_nothing() {
     flow.await.unwrap();
     let (all, _receiver) = taking.await.unwrap();
     let wanted: Vec<String> = (0..MESSAGES).map(|n| format!("m-{n:04}")).collect();
-    assert_eq!(all, wanted);
+    assert_eq!(texts(&all), wanted);
     let settled = async {
         loop {
             let rows = sender.outbox(false).await.unwrap();
@@ -271,7 +237,7 @@ async fn a_store_is_moved_backed_up_and_restored_and_peers_lose_nothing() {
     let running = broker(&at("data"), Some(&store), &addr).await;
     send(&sender, "into PostgreSQL").await;
     let receiver = peer(&bob, &at("bob")).await;
-    assert_eq!(take(&receiver, 1).await, ["into the file"]);
+    assert_eq!(texts(&take(&receiver, 1).await), ["into the file"]);
     receiver.close(SOON).await;
     let backup = at("backup");
     operate(
@@ -311,15 +277,15 @@ async fn a_store_is_moved_backed_up_and_restored_and_peers_lose_nothing() {
     assert_ne!(ids[0], ids[1]);
     let running = broker(&at("new"), Some(&second), &addr).await;
     let receiver = peer(&bob, &at("bob")).await;
-    let got: BTreeSet<String> = take(&receiver, 2).await.into_iter().collect();
+    let got: BTreeSet<String> = texts(&take(&receiver, 2).await).into_iter().collect();
     let wanted = ["after the backup", "into PostgreSQL"].map(str::to_owned);
     assert_eq!(got, wanted.into());
     send(&sender, "goes on").await;
-    assert_eq!(take(&receiver, 1).await, ["goes on"]);
+    assert_eq!(texts(&take(&receiver, 1).await), ["goes on"]);
     running.shutdown(SOON).await.unwrap();
     let running = broker(&at("file"), None, &addr).await;
     send(&sender, "and in the file").await;
-    assert_eq!(take(&receiver, 1).await, ["and in the file"]);
+    assert_eq!(texts(&take(&receiver, 1).await), ["and in the file"]);
     running.shutdown(SOON).await.unwrap();
 }
 

@@ -2,6 +2,9 @@
 // The helpers here are test code as well, which the lints cannot tell.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/rows.rs"]
+mod rows;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -11,51 +14,15 @@ use broker_min::audit::{self, AuditArgs, AuditRunError};
 use broker_min::store::conformance::{self, key, mesh, sample};
 use broker_min::store::{
     AuditFault, BrokerStore, Delivery, Durability, MemoryStore, Op, Outcome, Query, Rows,
-    SqliteStore, StoreError, StoreInfo, verify_audit, verify_audit_pinned,
+    SqliteStore, StoreError, verify_audit, verify_audit_pinned,
 };
 use claudemesh_core::id::Priority;
 use tempfile::TempDir;
 
+use rows::{accept, info, settle, waiting};
+
 fn open(dir: &Path) -> SqliteStore {
     SqliteStore::open(dir, Durability::Process).unwrap()
-}
-
-fn accept(store: &mut dyn BrokerStore, id: &str) -> u64 {
-    match store.commit(&[Op::Accept(sample(id, "text"))]).unwrap()[0] {
-        Outcome::Accepted { seq, .. } => seq,
-        ref other => panic!("not accepted: {other:?}"),
-    }
-}
-
-fn settle(seq: u64) -> Op {
-    Op::Settle(Delivery {
-        mesh: mesh("one"),
-        address: key(2),
-        class: Priority::Next,
-        seq,
-    })
-}
-
-fn waiting(store: &dyn BrokerStore) -> Vec<u64> {
-    let query = Query::Page {
-        mesh: mesh("one"),
-        address: key(2),
-        class: Priority::Next,
-        after: 0,
-        limit: 100_000,
-        now: 0,
-    };
-    match store.reader().unwrap().load(&query).unwrap() {
-        Rows::Page(rows) => rows.iter().map(|row| row.seq).collect(),
-        other => panic!("not a page: {other:?}"),
-    }
-}
-
-fn info(store: &dyn BrokerStore) -> StoreInfo {
-    match store.reader().unwrap().load(&Query::Info).unwrap() {
-        Rows::Info(info) => info,
-        other => panic!("not the store's info: {other:?}"),
-    }
 }
 
 #[test]

@@ -5,54 +5,18 @@
 
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "support/rows.rs"]
+mod rows;
 
-use broker_min::store::conformance::{self, key, mesh, sample};
+use broker_min::store::conformance::{self, sample};
 use broker_min::store::{
-    BrokerStore, Delivery, Durability, Op, Outcome, PostgresStore, PostgresUrl, Query, Rows,
-    StoreError, StoreInfo,
+    BrokerStore, Durability, Op, Outcome, PostgresStore, PostgresUrl, StoreError,
 };
-use claudemesh_core::id::Priority;
+
+use rows::{accept, info, settle, waiting};
 
 fn open(url: &PostgresUrl) -> PostgresStore {
     PostgresStore::open(url, Durability::Power).unwrap()
-}
-
-fn accept(store: &mut dyn BrokerStore, id: &str) -> u64 {
-    match store.commit(&[Op::Accept(sample(id, "text"))]).unwrap()[0] {
-        Outcome::Accepted { seq, .. } => seq,
-        ref other => panic!("not accepted: {other:?}"),
-    }
-}
-
-fn settle(seq: u64) -> Op {
-    Op::Settle(Delivery {
-        mesh: mesh("one"),
-        address: key(2),
-        class: Priority::Next,
-        seq,
-    })
-}
-
-fn waiting(store: &dyn BrokerStore) -> Vec<u64> {
-    let query = Query::Page {
-        mesh: mesh("one"),
-        address: key(2),
-        class: Priority::Next,
-        after: 0,
-        limit: 100_000,
-        now: 0,
-    };
-    match store.reader().unwrap().load(&query).unwrap() {
-        Rows::Page(rows) => rows.iter().map(|row| row.seq).collect(),
-        other => panic!("not a page: {other:?}"),
-    }
-}
-
-fn info(store: &dyn BrokerStore) -> StoreInfo {
-    match store.reader().unwrap().load(&Query::Info).unwrap() {
-        Rows::Info(info) => info,
-        other => panic!("not the store's info: {other:?}"),
-    }
 }
 
 #[test]

@@ -158,7 +158,7 @@ pub enum Command {
     Taken(Vec<String>),
     /// Take over the outbox of a process that is gone. Answer: [`Reply::Done`].
     Adopt(u32),
-    /// Look up how far messages have come; an [`Event::Sent`] follows for each. Answer:
+    /// Look up how far messages have come; an [`Event::Sent`](super::Event::Sent) follows for each. Answer:
     /// [`Reply::Done`].
     Refresh(Vec<MessageId>),
     /// Tell when nothing is under way any more: no send without its answer, nothing received

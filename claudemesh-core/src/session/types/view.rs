@@ -87,7 +87,7 @@ pub struct SessionHere {
     /// verified, as above.
     pub address: Option<SessionAddress>,
     /// In a mesh without a log: the name is known with another member key, and nobody has said
-    /// that this one is fine ([`Command::Trust`]).
+    /// that this one is fine ([`Command::Trust`](super::Command::Trust)).
     pub key_changed: bool,
     /// In a mesh without a log: what is held of its key.
     pub trust: Option<crate::session::KeyTrust>,

@@ -251,6 +251,7 @@ impl Router {
             self.close(old, CloseCode::NORMAL, reason::SESSION_REPLACED);
         }
         self.seen(shared, &verified.member);
+        self.take_told_status(id);
         if let Some(key) = announce {
             self.announce(shared, key);
         }

@@ -28,6 +28,7 @@ mod requests;
 mod standing;
 mod statements;
 mod types;
+mod unserved;
 mod values;
 
 pub use addresses::OwnSession;
@@ -130,6 +131,7 @@ pub struct Session {
     addresses: addresses::Addresses,
     first_use: first_use::FirstUse,
     existing: existing::Existing,
+    unserved: unserved::Unserved,
     requests: requests::Requests,
     keep: keep::Keep,
     channels: channels::Channels,
@@ -167,6 +169,7 @@ impl Session {
             addresses: addresses::Addresses::default(),
             first_use: first_use::FirstUse::default(),
             existing: existing::Existing::default(),
+            unserved: unserved::Unserved::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             channels: channels::Channels::default(),
@@ -302,6 +305,7 @@ impl Session {
             BrokerFrame::ScheduledList(list) => self.scheduled_list(list),
             BrokerFrame::CancelScheduledAck(ack) => self.schedule_cancelled(&ack),
             BrokerFrame::ScheduleDue(due) => self.schedule_due(&due),
+            frame if self.unserved(frame.kind()) => {}
             frame => self.existing_frame(&frame),
         }
     }
@@ -513,8 +517,8 @@ impl Session {
     /// As [`Self::direct_key`], for what is sealed for the session that this peer is.
     fn session_direct_key(&mut self, theirs: &PublicKey) -> Result<&DirectKey, KeyError> {
         if !self.session_keys.contains_key(theirs) {
-            let own = self.addresses.own.as_ref().ok_or(KeyError::Weak)?;
-            let key = DirectKey::agree(&own.secret, theirs)?;
+            let own = self.session_secret().ok_or(KeyError::Weak)?;
+            let key = DirectKey::agree(own, theirs)?;
             if self.session_keys.len() >= MAX_DIRECT_KEYS {
                 self.session_keys.clear();
             }

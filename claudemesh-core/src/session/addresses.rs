@@ -302,7 +302,14 @@ impl Session {
         let renew_at = self.now.mono.saturating_add(RENEW_MS);
         let own = self.addresses.own.as_mut()?;
         own.renew_at = Some(renew_at);
-        let key = &own.session.key;
+        let key = Arc::clone(&own.session.key);
+        let mut hello = self.hello_of_session(&key, wall);
+        hello.address = address;
+        Some(hello)
+    }
+
+    /// As [`Self::session_hello`], by a key that has no address.
+    pub(super) fn hello_of_session(&self, key: &KeyPair, wall: u64) -> SessionHello {
         let member = self.config.key.public().to_hex();
         let session = key.public().to_hex();
         let expires_at = wall.saturating_add(ATTESTATION_TTL_MS);
@@ -319,8 +326,7 @@ impl Session {
         let signature = key.sign(signed.as_bytes()).to_hex();
         let mut hello = SessionHello::new(mesh, member, session, attestation, wall, signature);
         hello.parent_member_id = Some(self.config.member_id.as_str().to_owned());
-        hello.address = address;
-        Some(hello)
+        hello
     }
 
     /// A connection stands: who else is called so is asked, and the name given up if need be.

@@ -202,7 +202,12 @@ impl Session {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         self.link.ahead = signed(wall).saturating_sub(signed(self.now.wall));
         self.link.address_wanted = false;
-        let text = match self.session_hello(wall) {
+        let shown = self.greets_as(challenge.is_some());
+        let session = match shown {
+            Some(key) => Some(self.hello_of_session(&key, wall)),
+            None => self.session_hello(wall),
+        };
+        let text = match session {
             Some(hello) => self.filled_session_hello(hello, wall),
             None => self.hello(wall),
         };
@@ -438,6 +443,7 @@ impl Session {
         self.statements.connection_closed();
         self.addresses.connection_closed();
         self.existing.connection_closed();
+        self.unserved.connection_closed();
         self.fail_requests(reason);
         self.online_lost();
         self.values_connection_lost();

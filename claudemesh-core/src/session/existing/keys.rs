@@ -9,7 +9,7 @@ use crate::channel::{
     BroughtKey, ExpectedInChannel, Missing, Root, SignedKeyStatement, open_brought,
     open_in_channel, read_without_log,
 };
-use crate::crypto::SecretKey;
+use crate::crypto::{DirectKey, KeyError, SecretKey};
 use crate::id::{ChannelName, Hash, KeyId, PublicKey};
 use crate::message::SealedText;
 use crate::session::channels::{Unopened, key_of};
@@ -220,11 +220,17 @@ impl Session {
             nonce: push.nonce.clone(),
             ciphertext: push.ciphertext.clone(),
         };
-        let opens = self.direct_key(&sender).is_ok_and(|key| {
-            let opened = crate::message::open_bare(key, &sealed);
-            !matches!(opened, Err(crate::message::MessageError::Box(_)))
-        });
-        !opens
+        let box_of = |key: Result<&DirectKey, KeyError>| {
+            key.is_ok_and(|key| {
+                let opened = crate::message::open_bare(key, &sealed);
+                !matches!(opened, Err(crate::message::MessageError::Box(_)))
+            })
+        };
+        let senders = [Some(sender), self.named_member(push)];
+        let mut senders = senders.into_iter().flatten();
+        !senders.any(|sender| {
+            box_of(self.direct_key(&sender)) || box_of(self.session_direct_key(&sender))
+        })
     }
 
     /// Opens a message to a channel under a key that its author brought.
@@ -236,6 +242,7 @@ impl Session {
     ) -> Result<NewInbox, Unopened> {
         let claimed = push.sender_member_pubkey.as_deref();
         let claimed = PublicKey::from_hex(claimed.unwrap_or(&push.sender_pubkey)).ok();
+        let claimed = self.named_member(push).or(claimed);
         let locked = |channel: ChannelName, why| Unopened::Locked {
             channel,
             key_id,

@@ -182,6 +182,7 @@ impl Session {
             .map_err(|_| SessionError::NotAMember(to))?;
         let sealed = seal_direct(&mesh, &pair, &to, head, content, key, nonce)?;
         let frame = send_frame(&to.to_hex(), &id, framing, FORM, sealed, content.body.len())?;
+        let frame = self.name_member(frame);
         Ok(NewOutbox {
             id,
             to: Target::Peer(to),

@@ -27,7 +27,7 @@ pub use sqlite::{
 };
 pub(crate) use values::json_len;
 pub use values::{
-    Fire, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
+    Fire, ItemRow, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
 };
 
 use claudemesh_core::id::{KeyId, MeshId, Priority, PublicKey};

@@ -54,7 +54,7 @@ pub struct MeshInfo {
     pub history: u64,
     /// Bytes of them.
     pub history_bytes: u64,
-    /// Keys of state, memories and schedules.
+    /// Keys of state, memories, schedules, and what existing clients keep.
     pub values: u64,
 }
 
@@ -124,6 +124,7 @@ fn infos(conn: &Connection) -> rusqlite::Result<Vec<MeshInfo>> {
             (SELECT count(*) FROM state WHERE mesh = m.id)
                 + (SELECT count(*) FROM memory WHERE mesh = m.id)
                 + (SELECT count(*) FROM schedule WHERE mesh = m.id)
+                + (SELECT count(*) FROM item WHERE mesh = m.id)
          FROM mesh m ORDER BY m.created_at, m.name",
     )?
     .query_map([], |row| {
@@ -176,7 +177,7 @@ pub(super) fn delete(conn: &Connection, meshes: &[MeshId]) -> rusqlite::Result<u
 }
 
 /// Rows that point at others go before those.
-const DELETE: [&str; 20] = [
+const DELETE: [&str; 21] = [
     "DELETE FROM channel_copy WHERE key IN (SELECT k.id FROM channel_key k
         JOIN channel c ON c.id = k.channel WHERE c.mesh = ?)",
     "DELETE FROM channel_key WHERE channel IN (SELECT id FROM channel WHERE mesh = ?)",
@@ -195,6 +196,7 @@ const DELETE: [&str; 20] = [
     "DELETE FROM state WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM memory WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM schedule WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
+    "DELETE FROM item WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM log WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM invite WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM member WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
@@ -249,7 +251,7 @@ pub fn gc(dir: &Path, rules: &Rules, now: u64) -> Result<GcReport, StoreError> {
 }
 
 /// Each table, and which of its rows are of a mesh.
-const TABLES: [(&str, &str); 14] = [
+const TABLES: [(&str, &str); 15] = [
     ("mesh", "SELECT * FROM mesh WHERE name = ?"),
     (
         "member",
@@ -293,6 +295,10 @@ const TABLES: [(&str, &str); 14] = [
     (
         "schedule",
         "SELECT t.* FROM schedule t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
+    ),
+    (
+        "item",
+        "SELECT t.* FROM item t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
     ),
     ("audit_chain", "SELECT * FROM audit_chain WHERE mesh = ?"),
     (

@@ -30,3 +30,7 @@ bench:
 # The crates' documentation, with every broken link an error
 doc:
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+# The packages for Swift, Kotlin and Python, and their tests; says what cannot run here
+bindings *parts:
+    bindings/check {{parts}}

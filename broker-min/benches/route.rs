@@ -139,6 +139,7 @@ impl Shell {
             member: key,
             session: None,
             session_proven: false,
+            address: None,
             proven: true,
             session_form: false,
             frame: ClientFrame::from(hello),

@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::router::{HttpCall, HttpReply};
 use crate::rules::RulesError;
-use crate::store::StoreError;
+use crate::store::{PostgresUrlError, StoreError};
 use crate::tls::TlsError;
 use crate::writer::{Commits, Loads, Writing};
 use counted::PerAddress;
@@ -49,6 +49,15 @@ pub enum BrokerError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What shall be the store's URL is none.
+    #[error(transparent)]
+    StoreUrl(#[from] PostgresUrlError),
+    /// This broker was built without PostgreSQL.
+    #[error(
+        "--store: this broker was built without PostgreSQL; build it with the feature `postgres`, \
+         or leave --store out"
+    )]
+    NoPostgres,
     /// Neither a store nor a folder for one was given.
     #[error("a broker needs a store: give it a data folder")]
     NoStore,

@@ -14,12 +14,14 @@ use crate::config::LimitFlags;
 use crate::create::{CreatePolicy, Tokens};
 use crate::limits::Limits;
 use crate::proxied::Cidr;
-use crate::store::{Durability, StoreError};
+use crate::store::{Durability, StoreError, StoreText};
 use crate::tls::TlsFiles;
 
 /// For how long a port or folder that is still held is waited for: a broker that is restarted
 /// meets the end of the one before.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For how long a database that cannot be reached is waited for at the start.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that may wait to be accepted. After a restart all peers come back at once; who does
 /// not fit is dropped by the system and tries again a second later.
 const BACKLOG: u32 = 4_096;
@@ -43,7 +45,8 @@ Other commands, each with its own --help:
   mesh             list, show, suspend, resume, delete and export meshes; their quota
   gc               delete what is no longer needed, and give the room back
   backup, restore  copy the store while the broker runs; put a copy in its place
-  audit verify     check the audit table of a stopped broker
+  move             move the store from the folder into PostgreSQL
+  audit verify     check the audit table, also against what peers were told
 
 Each flag is also a variable (--hello-ms is CLAUDEMESH_BROKER_HELLO_MS; commas part many values)
 and a line in the file of --config (hello-ms = 10000). A flag goes before the variable, the variable
@@ -67,6 +70,15 @@ pub struct Args {
     /// Folder for everything that is kept; made if it is not there
     #[arg(long, value_name = "DIR", env = "CLAUDEMESH_BROKER_DATA")]
     pub data: PathBuf,
+    /// Keep meshes and messages in PostgreSQL: postgres://USER@HOST/DATABASE. Without it, in a file
+    /// of the folder. Tokens and what is said of single meshes stay in the folder
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLAUDEMESH_BROKER_STORE",
+        hide_env_values = true
+    )]
+    pub store: Option<StoreText>,
     /// Address by which peers dial this broker, such as wss://broker.example/ws; may be repeated
     #[arg(long = "public-url", value_name = "URL")]
     pub public_urls: Vec<BrokerUrl>,
@@ -246,18 +258,30 @@ pub async fn run(args: Args) -> Result<(), RunError> {
 
 /// Starts, waiting a little for a port or a folder that another one still holds.
 async fn start(args: &Args) -> Result<BrokerHandle, RunError> {
-    let until = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let mut told = false;
     loop {
         let result = try_start(args).await;
-        let held = matches!(
-            result,
-            Err(RunError::PortInUse { .. }
-                | RunError::Broker(BrokerError::Store(StoreError::InUse { .. })))
-        );
-        if !held || Instant::now() >= until {
+        let (patience, pause) = match &result {
+            Err(
+                RunError::PortInUse { .. }
+                | RunError::Broker(BrokerError::Store(
+                    StoreError::InUse { .. } | StoreError::Held { .. },
+                )),
+            ) => (PATIENCE, 50),
+            Err(RunError::Broker(BrokerError::Store(error @ StoreError::Away { .. }))) => {
+                if !told {
+                    tracing::warn!(%error, "waiting for the store");
+                    told = true;
+                }
+                (DATABASE_PATIENCE, 500)
+            }
+            _ => return result,
+        };
+        if begun.elapsed() >= patience {
             return result;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
@@ -287,6 +311,9 @@ async fn try_start(args: &Args) -> Result<BrokerHandle, RunError> {
         WhoCreates::Token => CreatePolicy::Token(Tokens::new(&args.data)),
         WhoCreates::Closed => CreatePolicy::Closed,
     });
+    if let Some(store) = &args.store {
+        builder = builder.postgres(store.url().map_err(BrokerError::from)?);
+    }
     if let Some(files) = args.tls() {
         builder = builder.tls(files);
     }

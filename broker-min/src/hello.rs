@@ -3,15 +3,17 @@
 //! Implements docs/protocol.md, section "Hello". The order of the checks, the codes and the texts
 //! are those of the existing broker, because its clients show them.
 
+use std::sync::Arc;
+
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::identity::{
     ProofError, check_skew, hello_bytes, session_hello_bytes, split_proof, verify_attestation,
     verify_hello_proof, verify_text,
 };
 use claudemesh_core::wire::errors::{self, code};
-use claudemesh_core::wire::{Attestation, ClientFrame, Hello, SessionHello};
+use claudemesh_core::wire::{Attestation, ClientFrame, Hello, SessionHello, SignedBlob};
 
-use crate::router::Verified;
+use crate::router::{Address, Verified};
 
 /// Why a hello is refused: what the `error` frame says. The code is also the close reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,7 @@ pub fn verify(
     let proven = match checked.proof {
         None => false,
         Some(_) => {
+            // By the session key where the member key vouches for it.
             let key = checked.session.filter(|_| checked.attested);
             let key = key.unwrap_or(checked.member);
             check_proof(text, challenge, hosts, &key)?;
@@ -76,11 +79,17 @@ pub fn verify(
     // A mesh id that cannot exist is answered as one that does not.
     let mesh = MeshId::new(checked.mesh)
         .map_err(|_| HelloError::new(code::UNAUTHORIZED, errors::UNAUTHORIZED))?;
+    let session_proven = checked.session_form || (checked.attested && proven);
+    let address = checked.address.map(|shown| {
+        let session = checked.session.filter(|_| session_proven);
+        check_address(shown, &mesh, &checked.member, session.as_ref(), wall_ms)
+    });
     Ok(Verified {
         mesh,
         member: checked.member,
         session: checked.session,
-        session_proven: checked.session_form || (checked.attested && proven),
+        session_proven,
+        address: address.transpose()?,
         proven,
         session_form: checked.session_form,
         frame: frame.clone(),
@@ -95,6 +104,7 @@ struct Checked<'a> {
     attested: bool,
     session_form: bool,
     proof: Option<&'a str>,
+    address: Option<&'a SignedBlob>,
 }
 
 fn by_member(hello: &Hello, now: u64) -> Result<Checked<'_>, HelloError> {
@@ -125,6 +135,7 @@ fn by_member(hello: &Hello, now: u64) -> Result<Checked<'_>, HelloError> {
         attested,
         session_form: false,
         proof: hello.proof.as_deref(),
+        address: hello.address.as_ref(),
     })
 }
 
@@ -147,6 +158,7 @@ fn by_session(hello: &SessionHello, now: u64) -> Result<Checked<'_>, HelloError>
         attested: true,
         session_form: true,
         proof: hello.proof.as_deref(),
+        address: hello.address.as_ref(),
     })
 }
 
@@ -168,6 +180,26 @@ fn check_attestation(
     verify_attestation(now, member, session, expires_at, &word.signature)
         .map_err(HelloError::attestation)?;
     Ok(())
+}
+
+/// The address that a session shows must be its own, and hold now.
+fn check_address(
+    shown: &SignedBlob,
+    mesh: &MeshId,
+    member: &PublicKey,
+    session: Option<&PublicKey>,
+    now: u64,
+) -> Result<Arc<Address>, HelloError> {
+    let refused = |why: String| {
+        let message = format!("hello rejected: {why}");
+        HelloError::new(code::MALFORMED, message)
+    };
+    let address = Address::open(shown, mesh, now).map_err(|error| refused(error.to_string()))?;
+    if address.member == *member && session == Some(&address.session) {
+        Ok(Arc::new(address))
+    } else {
+        Err(refused("the session's address is another's".to_owned()))
+    }
 }
 
 fn check_proof(

@@ -8,10 +8,8 @@ use broker_min::cli::{Args, run};
 use broker_min::{operator, settings};
 use clap::{CommandFactory as _, Parser as _};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let result = begin(std::env::args_os().skip(1).collect()).await;
-    match result {
+fn main() -> ExitCode {
+    match begin(std::env::args_os().skip(1).collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "broker-min: {error}");
@@ -20,7 +18,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn begin(arguments: Vec<OsString>) -> Result<(), String> {
+fn begin(arguments: Vec<OsString>) -> Result<(), String> {
     if operator::is_verb(arguments.first()) {
         let done = operator::run(arguments, None, &mut std::io::stdout());
         return done.map_err(|error| error.to_string());
@@ -29,5 +27,11 @@ async fn begin(arguments: Vec<OsString>) -> Result<(), String> {
     let arguments = arguments.map_err(|error| error.to_string())?;
     let name = OsString::from("broker-min");
     let args = Args::parse_from(std::iter::once(name).chain(arguments));
-    run(args).await.map_err(|error| error.to_string())
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    runtime
+        .block_on(run(args))
+        .map_err(|error| error.to_string())
 }

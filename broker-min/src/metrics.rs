@@ -210,6 +210,7 @@ impl Metrics {
                     StoreError::Full { .. } => "disk_full",
                     StoreError::ReadOnly { .. } => "read_only",
                     StoreError::Unknown { .. } => "unknown",
+                    StoreError::Away { .. } => "away",
                     _ => "io",
                 };
                 let label = Label("reason", reason);

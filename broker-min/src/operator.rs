@@ -1,8 +1,10 @@
-//! What an operator does to a broker's folder, besides running it: `check`, `token`, `mesh`, `gc`,
-//! `backup`, `restore`, `audit`.
+//! What an operator does to a broker's folder and store, besides running it: `check`, `token`,
+//! `mesh`, `gc`, `backup`, `restore`, `move`, `audit`.
 
 mod check;
+mod keep;
 mod mesh;
+mod place;
 mod token;
 
 use std::ffi::OsString;
@@ -17,10 +19,14 @@ use crate::cli::Args;
 use crate::create::TokenError;
 use crate::rules::RulesError;
 use crate::settings::{self, SettingsError};
-use crate::store::StoreError;
+use crate::store::{PostgresUrlError, StoreError, StoreText};
+
+pub(crate) use place::Place;
 
 /// The commands, as they stand first on the command line.
-const VERBS: [&str; 7] = ["audit", "backup", "check", "gc", "mesh", "restore", "token"];
+const VERBS: [&str; 8] = [
+    "audit", "backup", "check", "gc", "mesh", "move", "restore", "token",
+];
 
 /// Run a claudemesh broker, and look after it
 #[derive(Debug, Parser)]
@@ -32,7 +38,7 @@ struct Operator {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// The audit table of a broker that is stopped
+    /// Check the audit table
     Audit(AuditArgs),
     /// Say what is wrong with the settings, and change nothing
     #[command(after_help = CHECK_HELP)]
@@ -46,13 +52,23 @@ enum Verb {
     /// Delete what is marked as deleted or is older than its mesh keeps it, and give the room back
     /// to the system; the broker must be stopped
     Gc(mesh::Gc),
-    /// Copy the broker's folder while the broker runs
+    /// Copy the broker's folder and store while the broker runs
     #[command(after_help = BACKUP_HELP)]
-    Backup(mesh::Backup),
-    /// Put a backup in place as the folder of a broker that is stopped
+    Backup(keep::Backup),
+    /// Put a backup in place for a broker that is stopped
     #[command(after_help = BACKUP_HELP)]
-    Restore(mesh::Restore),
+    Restore(keep::Restore),
+    /// Move the store of a stopped broker from its folder into PostgreSQL
+    #[command(after_help = MOVE_HELP)]
+    Move(keep::Move),
 }
+
+const MOVE_HELP: &str = "\
+Meshes, members, messages and the store's own id stay what they are: peers notice nothing. The file
+stays in the folder as broker.db.moved. The way back is a backup of the new store, restored into a
+folder.
+Example:
+  broker-min move --data /var/lib/claudemesh --store postgres://claudemesh@db.example/claudemesh";
 
 const MESH_HELP: &str = "\
 All of them work beside a running broker.
@@ -64,10 +80,13 @@ Examples:
 const BACKUP_HELP: &str = "\
 A backup is of one moment. Nothing that was accepted before it is lost: peers notice a restored
 store by its new id and send again what they sent since; what arrives twice is taken once. Who
-joined after the backup must join again.
-Example:
+joined after the backup must join again. A backup of a store in PostgreSQL is the same kind of
+folder: either kind of store is restored from either. After PostgreSQL's own tools put a database
+back, `restore --renew` gives its store a new id.
+Examples:
   broker-min backup --data /var/lib/claudemesh --to /backup/2026-11-23
-  broker-min restore --from /backup/2026-11-23 --data /var/lib/claudemesh-new";
+  broker-min restore --from /backup/2026-11-23 --data /var/lib/claudemesh-new
+  broker-min restore --renew --data /var/lib/claudemesh --store postgres://claudemesh@db.example/new";
 
 const CHECK_HELP: &str = "\
 Takes the flags, variables and file that the broker takes. Exit code 1 if the broker could not run
@@ -88,6 +107,22 @@ struct DataArg {
     /// The broker's folder
     #[arg(long, value_name = "DIR", env = "CLAUDEMESH_BROKER_DATA")]
     data: PathBuf,
+}
+
+/// The folder and the store that a command is about.
+#[derive(Debug, Clone, clap::Args)]
+struct StoreArg {
+    /// The broker's folder
+    #[arg(long, value_name = "DIR", env = "CLAUDEMESH_BROKER_DATA")]
+    data: PathBuf,
+    /// The broker's store, if that is in PostgreSQL
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLAUDEMESH_BROKER_STORE",
+        hide_env_values = true
+    )]
+    store: Option<StoreText>,
 }
 
 /// Why a command ended badly. Its text says what to do.
@@ -118,6 +153,15 @@ pub enum OperatorError {
     /// The store cannot be read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What shall be the store's URL is none.
+    #[error(transparent)]
+    StoreUrl(#[from] PostgresUrlError),
+    /// This program was built without PostgreSQL.
+    #[error(
+        "--store: this broker-min was built without PostgreSQL; build it with the feature \
+         `postgres`"
+    )]
+    NoPostgres,
     /// The answer could not be written.
     #[error("cannot write the answer: {0}")]
     Write(#[from] std::io::Error),
@@ -138,6 +182,7 @@ pub fn run(
     data: Option<PathBuf>,
     out: &mut dyn Write,
 ) -> Result<(), OperatorError> {
+    settings::no_password(&arguments)?;
     if arguments.first().is_some_and(|verb| verb == "check") {
         let flags = arguments.split_off(1);
         arguments.extend(settings::expand_from_env(&Args::command(), flags)?);
@@ -161,8 +206,9 @@ pub fn run(
         Verb::Token(token) => token::run(&token, out),
         Verb::Mesh(args) => mesh::run(args, out),
         Verb::Gc(args) => mesh::gc(&args, out),
-        Verb::Backup(args) => mesh::backup(&args, out),
-        Verb::Restore(args) => mesh::restore(&args, out),
+        Verb::Backup(args) => keep::backup(&args, out),
+        Verb::Restore(args) => keep::restore(&args, out),
+        Verb::Move(args) => keep::move_in(&args, out),
     }
 }
 

@@ -27,6 +27,7 @@ mod load;
 mod log;
 mod mesh;
 mod multicast;
+mod online;
 mod presence;
 mod push;
 mod repost;
@@ -57,7 +58,8 @@ use conn::Conn;
 use load::Asked;
 use mesh::{Mesh, Slot};
 pub use types::{
-    ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo, Now, Out, RouterConfig, Verified,
+    Address, ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo, Now, Out, RouterConfig,
+    Verified,
 };
 use writer::Writer;
 
@@ -98,6 +100,8 @@ pub struct Router {
     audit_key: KeyPair,
     rules: Arc<Rules>,
     stopping: bool,
+    /// Counts how often everything was taken that was to be put out.
+    turn: u64,
 }
 
 impl std::fmt::Debug for Router {
@@ -149,6 +153,7 @@ impl Router {
             audit_key: KeyPair::from_seed(&store.audit_seed),
             rules: Arc::default(),
             stopping: false,
+            turn: 0,
         }
     }
 
@@ -182,11 +187,13 @@ impl Router {
     )]
     pub fn next(&mut self) -> Option<Out> {
         // The commit comes last: what several inputs left is one batch.
-        self.outs.pop_front().or_else(|| {
+        let out = self.outs.pop_front().or_else(|| {
             self.writer
                 .take()
                 .map(|(batch, ops)| Out::Commit { batch, ops })
-        })
+        });
+        self.turn += u64::from(out.is_none());
+        out
     }
 
     /// When [`In::Tick`] is due, in ms of [`Now::mono`]. The first is due at once: schedules may be

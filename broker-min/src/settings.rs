@@ -10,6 +10,8 @@ use std::path::Path;
 
 use clap::{ArgAction, Command};
 
+use crate::store::PostgresUrl;
+
 /// What the variables' names begin with.
 pub const PREFIX: &str = "CLAUDEMESH_BROKER_";
 /// Bytes of a file at most.
@@ -37,6 +39,13 @@ pub enum SettingsError {
         /// What is wrong.
         why: String,
     },
+    /// A password stands where every user of the machine can read it.
+    #[error(
+        "--store holds a password, which everybody on this machine can read in the list of \
+         processes; put the URL into the variable CLAUDEMESH_BROKER_STORE or the file of --config, \
+         or the password into a passfile"
+    )]
+    Password,
     /// A variable is not UTF-8.
     #[error("{0} is not UTF-8")]
     Variable(String),
@@ -90,6 +99,7 @@ pub fn expand(
     given: Vec<OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Vec<OsString>, SettingsError> {
+    no_password(&given)?;
     let settings = all(command);
     let said = |name: &str| given.iter().any(|argument| flag(argument) == Some(name));
     let mut values: Vec<(String, String)> = Vec::new();
@@ -138,6 +148,18 @@ pub fn expand_from_env(
     given: Vec<OsString>,
 ) -> Result<Vec<OsString>, SettingsError> {
     expand(command, given, |name| std::env::var_os(name))
+}
+
+/// Refuses a password among the arguments of this process.
+///
+/// # Errors
+/// [`SettingsError::Password`].
+pub fn no_password(given: &[OsString]) -> Result<(), SettingsError> {
+    let holds = |text: OsString| PostgresUrl::holds_password(&text.to_string_lossy());
+    match value_of(given, "store") {
+        Some(text) if holds(text.clone()) => Err(SettingsError::Password),
+        _ => Ok(()),
+    }
 }
 
 fn flag(argument: &OsString) -> Option<&str> {

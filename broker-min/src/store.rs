@@ -4,31 +4,43 @@
 //! metadata; its types cannot express a key or a text. Every implementation passes the one suite
 //! in [`conformance`].
 
+mod cache;
+mod chains;
 mod channels;
 pub mod conformance;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod postgres_url;
 mod rows;
 mod sqlite;
+mod tables;
 mod values;
+mod verify;
 
 pub(crate) use channels::is_topic;
 pub use channels::{
     ChannelOp, ChannelQuery, ChannelRow, HistoryRow, HistoryRows, KeyCopy, KeyRow, Many,
 };
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::admin as postgres_admin;
+pub use postgres_url::{PostgresUrl, PostgresUrlError, StoreText, StoreTls};
 pub use rows::{
     Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
     MeshRows, PageRow, SendOutcome, StoreInfo,
 };
 pub(crate) use sqlite::format_of_file;
 pub use sqlite::{
-    AuditFault, AuditReport, Durability, GcReport, MeshInfo, SqliteStore, backup, export, gc,
-    inspect, restore, verify_audit,
+    Durability, GcReport, MeshInfo, SqliteStore, backup, export, gc, inspect, restore,
 };
 pub(crate) use values::json_len;
 pub use values::{
     Fire, ItemRow, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
 };
+pub use verify::{AuditFault, AuditReport, verify_audit, verify_audit_pinned};
 
 use claudemesh_core::id::{KeyId, MeshId, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
@@ -88,6 +100,22 @@ pub enum StoreError {
     ReadOnly {
         /// The store's file.
         path: String,
+    },
+    /// Another broker uses the schema of a database.
+    #[error(
+        "{path} is in use by another broker; stop it, or choose another schema with ?schema=NAME"
+    )]
+    Held {
+        /// Where it is.
+        path: String,
+    },
+    /// The database cannot be reached. Nothing of the call is kept.
+    #[error("{path} cannot be reached ({why}); the broker goes on by itself when it is back")]
+    Away {
+        /// Where it should be.
+        path: String,
+        /// What was said of it.
+        why: String,
     },
     /// Whether the transaction was kept is not known: nothing may be acknowledged.
     #[error("{path}: it is not known whether the last write was kept: {why}")]
@@ -352,6 +380,12 @@ pub trait BrokerStore: Send + 'static {
     /// [`StoreError`].
     fn probe(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Whether it can be used after a [`StoreError::Unknown`]: its next commit begins from what was
+    /// kept, whatever that is.
+    fn goes_on(&self) -> bool {
+        false
     }
 
     /// Moves what the write-ahead log holds into the file, where there is one. The store does so

@@ -39,7 +39,7 @@ pub use http::{HttpAnswer, http};
 use crate::broker::{Broker, BrokerError, BrokerHandle};
 use crate::clock::Clock;
 use crate::limits::Limits;
-use crate::store::{Durability, StoreError};
+use crate::store::{Durability, PostgresUrl, StoreError};
 
 /// Why a test mesh could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,8 @@ pub struct TestMesh {
     limits: Limits,
     owner: OwnerKey,
     first: SignedEntry,
+    /// Where the store is, if not in the folder.
+    store: Option<PostgresUrl>,
 }
 
 /// Keys have no Debug; this one says whose it is.
@@ -118,7 +120,8 @@ impl TestMesh {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
         let clock = Clock::system();
-        let broker = serve(dir.path(), listener, &limits, &clock).await?;
+        let store = store_for_tests()?;
+        let broker = serve(dir.path(), store.as_ref(), listener, &limits, &clock).await?;
         let owner = KeyPair::from_seed(&random()?);
         let first = first_entry(&owner, clock.now().wall)?;
         let mesh = Self {
@@ -131,6 +134,7 @@ impl TestMesh {
             limits,
             owner: OwnerKey(owner),
             first,
+            store,
         };
         mesh.create().await?;
         Ok(mesh)
@@ -223,7 +227,9 @@ impl TestMesh {
             let held = matches!(
                 result,
                 Err(TestError::Io(_)
-                    | TestError::Broker(BrokerError::Store(StoreError::InUse { .. })))
+                    | TestError::Broker(BrokerError::Store(
+                        StoreError::InUse { .. } | StoreError::Held { .. }
+                    )))
             );
             if !held || tries == 100 {
                 break result?;
@@ -236,7 +242,8 @@ impl TestMesh {
 
     async fn try_start(&self) -> Result<BrokerHandle, TestError> {
         let listener = TcpListener::bind(self.addr).await?;
-        Ok(serve(self.dir.path(), listener, &self.limits, &self.clock).await?)
+        let (dir, store) = (self.dir.path(), self.store.as_ref());
+        Ok(serve(dir, store, listener, &self.limits, &self.clock).await?)
     }
 
     /// Cuts every connection without a close frame, as a broken network does.
@@ -272,14 +279,34 @@ impl TestMesh {
     }
 }
 
+/// The PostgreSQL that `CLAUDEMESH_TEST_STORE` names, with a schema of its own; none: the folder.
+fn store_for_tests() -> Result<Option<PostgresUrl>, TestError> {
+    let Some(url) = std::env::var("CLAUDEMESH_TEST_STORE")
+        .ok()
+        .filter(|url| !url.is_empty())
+    else {
+        return Ok(None);
+    };
+    let name = claudemesh_core::encoding::hex(&random()?);
+    let name = name.get(..16).unwrap_or_default();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{sign}schema=m{name}").parse();
+    url.map(Some)
+        .map_err(|_| TestError::Unexpected("CLAUDEMESH_TEST_STORE is no URL of PostgreSQL"))
+}
+
 async fn serve(
     dir: &Path,
+    store: Option<&PostgresUrl>,
     listener: TcpListener,
     limits: &Limits,
     clock: &Clock,
 ) -> Result<BrokerHandle, BrokerError> {
-    Broker::builder()
-        .data_dir(dir)
+    let mut builder = Broker::builder().data_dir(dir);
+    if let Some(store) = store {
+        builder = builder.postgres(store.clone());
+    }
+    builder
         // What is tested ends processes, not machines.
         .durability(Durability::Process)
         .limits(limits.clone())

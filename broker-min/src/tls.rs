@@ -186,6 +186,9 @@ impl Tls {
 /// so that one that is slow holds up nobody else.
 pub(crate) enum Stream {
     Plain(TcpStream),
+    /// Of a simulated network.
+    #[cfg(feature = "testing")]
+    Given(Box<dyn claudemesh_core::ByteStream>),
     Handshake(Box<Accept<TcpStream>>),
     Tls(Box<TlsStream<TcpStream>>),
     /// The handshake failed.
@@ -228,6 +231,8 @@ impl AsyncRead for Stream {
         ready!(self.poll_handshake(cx))?;
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "testing")]
+            Self::Given(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
             Self::Handshake(_) | Self::Failed => failed(),
         }
@@ -243,6 +248,8 @@ impl AsyncWrite for Stream {
         ready!(self.poll_handshake(cx))?;
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "testing")]
+            Self::Given(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
             Self::Handshake(_) | Self::Failed => failed(),
         }
@@ -256,6 +263,8 @@ impl AsyncWrite for Stream {
         ready!(self.poll_handshake(cx))?;
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(feature = "testing")]
+            Self::Given(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
             Self::Handshake(_) | Self::Failed => failed(),
         }
@@ -264,6 +273,8 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "testing")]
+            Self::Given(stream) => stream.is_write_vectored(),
             // What TlsStream answers; asked before the handshake, too.
             _ => true,
         }
@@ -272,6 +283,8 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "testing")]
+            Self::Given(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
             // Nothing was written yet.
             Self::Handshake(_) => Poll::Ready(Ok(())),
@@ -282,6 +295,8 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "testing")]
+            Self::Given(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             Self::Handshake(_) | Self::Failed => Poll::Ready(Ok(())),
         }

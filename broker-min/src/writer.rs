@@ -108,6 +108,7 @@ impl Writing {
         let trouble = error.map(|error| match error {
             StoreError::Full { .. } => "disk_full",
             StoreError::ReadOnly { .. } => "store_read_only",
+            StoreError::Away { .. } => "db_down",
             _ => "store_failed",
         });
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
@@ -337,7 +338,7 @@ impl Writer {
             Ok(outcomes) => self.answer(batches, outcomes),
             Err(error) => {
                 tracing::error!(%error, ops = ops.len(), "the store did not write");
-                if matches!(error, StoreError::Unknown { .. }) {
+                if matches!(error, StoreError::Unknown { .. }) && !self.store.goes_on() {
                     self.failed.store(true, Ordering::Release);
                 }
                 for (batch, _) in batches {

@@ -55,6 +55,36 @@ fn the_first_settings_that_are_installed_can_be_read() {
     assert!(args.tls().is_some());
 }
 
+/// Whatever sets a variable of the broker sets one that there is, to what it takes.
+#[test]
+fn the_images_and_the_service_set_variables_that_are_there() {
+    let known: BTreeSet<String> = settings::all(&Args::command())
+        .into_iter()
+        .map(|setting| setting.variable)
+        .collect();
+    for file in [
+        "Dockerfile",
+        "compose.yaml",
+        "compose.postgres.yaml",
+        "deploy/claudemesh-broker.service",
+    ] {
+        let text = document(file);
+        let mut named = 0;
+        for rest in text.split(settings::PREFIX).skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            let variable = format!("{}{name}", settings::PREFIX);
+            assert!(known.contains(&variable), "{file}: {variable}");
+            named += 1;
+        }
+        assert!(named > 0, "{file}");
+    }
+    let compose = document("compose.postgres.yaml");
+    let url = compose.split("${CLAUDEMESH_STORE:-").nth(1).unwrap();
+    let url: broker_min::store::PostgresUrl = url.split('}').next().unwrap().parse().unwrap();
+    assert!(!url.is_remote());
+}
+
 #[test]
 fn each_limit_stands_in_its_table() {
     let limits = document("docs/limits.md");

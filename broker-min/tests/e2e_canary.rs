@@ -17,10 +17,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use broker_min::testing::http;
+use claudemesh_core::config::SessionIdentity;
+use claudemesh_core::crypto::KeyPair;
 use claudemesh_core::encoding::{base64, hex};
-use claudemesh_core::id::{ChannelName, Name};
+use claudemesh_core::id::{ChannelName, Name, Target};
 use claudemesh_core::membership::Role;
-use claudemesh_core::{Config, InviteOptions, Outgoing, Peer, Priority, Status};
+use claudemesh_core::{
+    Config, InviteOptions, Outgoing, Peer, Priority, Rule, SessionId, SessionName, Status, Wake,
+    Who,
+};
 use lying::{LyingBroker, SOON};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -107,6 +112,49 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
+/// A session with an address of its own, and whose messages it wants.
+async fn sessions(liar: &LyingBroker, owner: &Peer, done: &mut BTreeSet<String>) {
+    let session = SessionIdentity::new(
+        SessionId::from_random([7; 16]),
+        Arc::new(KeyPair::from_seed(&[7; 32])),
+        SessionName::new(OPEN).unwrap(),
+        1,
+    );
+    let bob = Peer::builder(&liar.member("bob").await).as_session(session);
+    let bob = bob.connect().await.unwrap();
+    bob.connected_within(SOON).await.unwrap();
+    assert!(call!(done, bob.session()).is_some());
+    let own = call!(done, bob.address());
+    call!(done, bob.set_wake(Wake::Hook)).await.unwrap();
+    assert_eq!(call!(done, owner.sessions()).await.unwrap().len(), 1);
+    let name = format!("bob/{OPEN}");
+    let found = call!(done, owner.resolve_session(&name)).await.unwrap();
+    assert_eq!(found.key, own);
+    let target = Target::Peer(own);
+    let reach = call!(done, owner.reach(&target)).await.unwrap();
+    assert!(reach.unwrap().online);
+    let sender = owner.key();
+    let who = Who::Peer(sender);
+    call!(done, bob.set_rule(who, Some(Rule::Ask)))
+        .await
+        .unwrap();
+    assert_eq!(call!(done, bob.rules()).await.unwrap().len(), 1);
+    let rule = call!(done, bob.rule_for(&sender)).await.unwrap();
+    assert_eq!(rule, Rule::Ask);
+    let sent = owner.send(own, CANARY).await.unwrap();
+    soon(sent.delivered()).await.unwrap();
+    let waiting = call!(done, bob.requests()).await.unwrap();
+    assert_eq!(waiting[0].text(), CANARY);
+    let answer = call!(done, bob.answer_request(&waiting[0], true));
+    assert!(answer.await.unwrap());
+    let mut incoming = bob.incoming().await.unwrap();
+    let message = soon(incoming.next()).await.unwrap();
+    assert_eq!(message.text(), CANARY);
+    let answer = message.reply_automatically(CANARY, 1).await.unwrap();
+    soon(answer.accepted()).await.unwrap();
+    bob.close(SOON).await;
+}
+
 /// Everything that can be said, by every method there is.
 async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     let owner_entry = liar.member("owner").await;
@@ -127,6 +175,11 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     call!(done, owner.resolve("ana")).await.unwrap();
     call!(done, owner.target("#none")).await.unwrap();
     call!(done, owner.pinned()).await.unwrap();
+    // Here the log says whom to trust.
+    call!(done, owner.trust(ana.key())).await.unwrap_err();
+    call!(done, owner.distrust(ana.key())).await.unwrap_err();
+    let known = call!(done, owner.known_keys()).await.unwrap();
+    assert!(known.is_empty());
     call!(done, owner.set_status(Status::Idle)).await.unwrap();
 
     // Messages, with everything that can stand in one.
@@ -137,6 +190,9 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
         .priority(Priority::Now);
     let whole = call!(done, owner.send_message("ana", whole)).await.unwrap();
     soon(whole.accepted()).await.unwrap();
+    let quick = Outgoing::text(CANARY).priority(Priority::Now);
+    let quick = call!(done, owner.send_online("ana", quick)).await.unwrap();
+    assert_eq!(quick.connections, 1);
     let mut incoming = call!(done, ana.incoming()).await.unwrap();
     let first = soon(incoming.next()).await.unwrap();
     assert_eq!(first.text(), CANARY);
@@ -148,6 +204,8 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     let unread = call!(done, ana.unread(10)).await.unwrap();
     call!(done, ana.take(&unread)).await.unwrap();
     call!(done, ana.history(10)).await.unwrap();
+
+    sessions(liar, &owner, done).await;
 
     // Channels.
     let topic = ChannelName::new(format!("#{OPEN}")).unwrap();

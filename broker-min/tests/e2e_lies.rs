@@ -13,6 +13,11 @@
 //! | a statement shown twice | one session counts |
 //! | a statement of a session that is gone, within its 24 h | *limit*: it counts as here, as presence is the broker's word |
 //! | a stripped statement of one who has no log entry | who was seen to understand envelopes gets nothing else |
+//! | an address of a session with another key or name, by others than its member and itself | not believed: nobody writes to it, it is not shown |
+//! | an address beside another session's record | each session is known by its own; neither counts as here |
+//! | an earlier address of a session | the newest one that was seen counts. *Limit*: not for who has seen none |
+//! | an address is withheld | *limit*: who has never seen it cannot write to that session, and to its member as before |
+//! | a message for one session, handed to another | `Rejected` |
 //! | entries are withheld, and another's statement names them | `LogWithheld`, before anybody writes |
 //! | a removed member is let in, with its old key or by a link that is closed | `BadStatement` or `BadEntry`; its messages are set apart, or shown as not verified |
 //! | a ghost, or a removal, in the log by a forged entry | `BadEntry`; the log stays as it is |
@@ -101,6 +106,8 @@ mod log;
 mod messages;
 #[path = "lying/removed.rs"]
 mod removed;
+#[path = "lying/sessions.rs"]
+mod sessions;
 #[path = "lying/statements.rs"]
 mod statements;
 #[path = "lying/values.rs"]

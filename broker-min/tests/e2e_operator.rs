@@ -7,6 +7,9 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
+#[path = "support/pair.rs"]
+mod pair;
+
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
@@ -15,11 +18,10 @@ use std::time::Duration;
 use broker_min::limits::Limits;
 use broker_min::{Broker, BrokerHandle, operator};
 use claudemesh_core::store::SendState;
-use claudemesh_core::{Config, InviteOptions, MeshEntry, Peer, Received, Retry};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-const SOON: Duration = Duration::from_secs(20);
+use pair::{SOON, peer, send, take, texts, two};
 
 async fn broker(data: &Path, addr: &str) -> BrokerHandle {
     let listener = TcpListener::bind(addr).await.unwrap();
@@ -36,46 +38,6 @@ fn operate(arguments: &[&str], data: &Path) -> Result<String, String> {
     Ok(String::from_utf8(out).unwrap())
 }
 
-async fn peer(entry: &MeshEntry, dir: &Path) -> Peer {
-    let builder = Peer::builder(entry).data_dir(dir).retry(Retry::Every(50));
-    builder.connect().await.unwrap()
-}
-
-async fn two(broker: &BrokerHandle, slug: &str) -> (MeshEntry, MeshEntry) {
-    let mut ana = Config::in_memory();
-    let ana = ana.create(slug, &broker.url(), "ana").await.unwrap().mesh;
-    let inviter = Peer::builder(&ana).in_memory().connect().await.unwrap();
-    inviter.connected_within(SOON).await.unwrap();
-    let link = inviter.invite(InviteOptions::default()).await.unwrap();
-    let link = link.issued.link();
-    inviter.close(SOON).await;
-    let bob = Config::in_memory().join(&link, "bob").await.unwrap();
-    (ana, bob)
-}
-
-async fn send(peer: &Peer, text: &str) {
-    peer.connected_within(SOON).await.unwrap();
-    let receipt = peer.send("bob", text).await.unwrap();
-    timeout(SOON, receipt.accepted()).await.unwrap().unwrap();
-}
-
-async fn take(peer: &Peer, count: usize) -> Vec<Received> {
-    let mut incoming = peer.incoming().await.unwrap();
-    let mut all = Vec::new();
-    while all.len() < count {
-        let message = timeout(SOON, incoming.next()).await.unwrap().unwrap();
-        // The last one that an earlier reader was shown and did not finish.
-        if !message.again {
-            all.push(message);
-        }
-    }
-    all
-}
-
-fn texts(messages: &[Received]) -> Vec<String> {
-    messages.iter().map(|m| m.text()).collect()
-}
-
 /// The drill: a backup of a running broker is put in place of it elsewhere, and serves the same
 /// peers. What was accepted before the backup is there; what was accepted after it is sent again;
 /// what had arrived already is not taken twice.
@@ -85,7 +47,7 @@ async fn a_restored_broker_serves_the_same_peers_and_nothing_is_lost() {
     let at = |name: &str| dir.path().join(name);
     let first = broker(&at("first"), "127.0.0.1:0").await;
     let addr = first.local_addr().to_string();
-    let (ana, bob) = two(&first, "team").await;
+    let (ana, bob) = two(&first.url(), "team").await;
     let sender = peer(&ana, &at("ana")).await;
 
     send(&sender, "taken before").await;
@@ -145,7 +107,7 @@ async fn a_restore_overwrites_nothing_unasked_and_a_backup_that_was_cut_off_is_n
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let running = broker(&at("data"), "127.0.0.1:0").await;
-    two(&running, "team").await;
+    two(&running.url(), "team").await;
     let backup = at("backup");
     let to = backup.to_str().unwrap();
     // What a backup that was cut off leaves.
@@ -173,7 +135,7 @@ async fn sigkill_while_backing_up_leaves_a_whole_backup_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let running = broker(&data, "127.0.0.1:0").await;
-    let (ana, _) = two(&running, "team").await;
+    let (ana, _) = two(&running.url(), "team").await;
     let sender = peer(&ana, &dir.path().join("ana")).await;
     for n in 0..50 {
         send(&sender, &format!("{n} {}", "x".repeat(20_000))).await;
@@ -205,8 +167,8 @@ async fn a_suspended_mesh_is_turned_away_and_comes_back_with_what_waited() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let running = broker(&data, "127.0.0.1:0").await;
-    let (ana, bob) = two(&running, "team").await;
-    let (other, _) = two(&running, "other").await;
+    let (ana, bob) = two(&running.url(), "team").await;
+    let (other, _) = two(&running.url(), "other").await;
     let sender = peer(&ana, &dir.path().join("ana")).await;
     let beside = peer(&other, &dir.path().join("other")).await;
     beside.connected_within(SOON).await.unwrap();
@@ -240,8 +202,8 @@ async fn a_deleted_mesh_is_gone_and_others_stay() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let running = broker(&data, "127.0.0.1:0").await;
-    let (ana, _) = two(&running, "team").await;
-    let (other, bob) = two(&running, "other").await;
+    let (ana, _) = two(&running.url(), "team").await;
+    let (other, bob) = two(&running.url(), "other").await;
     send(&peer(&ana, &dir.path().join("ana")).await, "goes").await;
     send(&peer(&other, &dir.path().join("other")).await, "stays").await;
 
@@ -312,7 +274,7 @@ async fn a_quota_of_one_mesh_is_held_to() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let running = broker(&data, "127.0.0.1:0").await;
-    let (ana, _) = two(&running, "team").await;
+    let (ana, _) = two(&running.url(), "team").await;
     let sender = peer(&ana, &dir.path().join("ana")).await;
     operate(
         &["mesh", "quota", "team", "--rows", "2", "--retention", "1d"],

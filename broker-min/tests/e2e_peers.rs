@@ -13,8 +13,8 @@ use claudemesh_core::store::{
     Kind, Outcome, PeerOp, PeerStore, Query, Rows, SqliteStore, StoreError,
 };
 use claudemesh_core::{
-    Config, Event, Incoming, InviteOptions, JoinError, Outgoing, Peer, PeerError, Priority,
-    ReceiptError, Received, SendError, SendState, Status,
+    Config, Event, Incoming, InviteOptions, JoinError, NotReached, Outgoing, Peer, PeerError,
+    Priority, ReceiptError, Received, SendError, SendState, Status, session::SessionError,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -63,6 +63,81 @@ async fn first_contact_both_ways() {
     assert_eq!(answer.text(), "hello ana");
     assert_eq!(answer.reply_to.as_ref(), Some(receipt.id()));
     assert_eq!(ana.safety_number(&bob.key()), bob.safety_number(&ana.key()));
+}
+
+#[tokio::test]
+async fn what_is_for_those_who_are_online_reaches_them_alone_and_is_kept_nowhere() {
+    let mesh = TestMesh::start().await.unwrap();
+    let (ana, bob) = (
+        mesh.peer("ana").await.unwrap(),
+        mesh.peer("bob").await.unwrap(),
+    );
+    let mut incoming = bob.incoming().await.unwrap();
+    bob.connected_within(SOON).await.unwrap();
+    let reached = soon(ana.send_online("bob", Outgoing::text("quick")));
+    assert_eq!(reached.await.unwrap().connections, 1);
+    let message = next(&mut incoming).await;
+    assert_eq!(message.text(), "quick");
+    assert!(message.from.verified);
+    message.taken().await.unwrap();
+    assert!(ana.outbox(true).await.unwrap().is_empty());
+    // To everyone, by a key that has to be made first.
+    let everyone = claudemesh_core::id::ChannelName::everyone();
+    let reached = soon(ana.send_online(everyone, Outgoing::text("all")));
+    assert_eq!(reached.await.unwrap().connections, 1);
+    assert_eq!(next(&mut incoming).await.text(), "all");
+
+    bob.set_status(Status::Working).await.unwrap();
+    let why = |result: Result<_, SendError>| match result {
+        Err(SendError::Peer(PeerError::Session(SessionError::NotReached(why)))) => why,
+        other => panic!("{other:?}"),
+    };
+    let gated = async {
+        loop {
+            match ana.send_online("bob", Outgoing::text("late")).await {
+                // The broker hears of the status a moment later.
+                Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                refused => return why(refused),
+            }
+        }
+    };
+    assert_eq!(soon(gated).await, NotReached::Gated);
+    let urgent = Outgoing::text("urgent").priority(Priority::Now);
+    assert_eq!(
+        soon(ana.send_online("bob", urgent))
+            .await
+            .unwrap()
+            .connections,
+        1
+    );
+    let away = bob.mesh().clone();
+    bob.close(SOON).await;
+    let gone = async {
+        loop {
+            match ana.send_online("bob", Outgoing::text("gone")).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                refused => match why(refused) {
+                    NotReached::NotOnline => return,
+                    other => panic!("{other:?}"),
+                },
+            }
+        }
+    };
+    soon(gone).await;
+    // What was missed is missed: the next thing that comes was kept.
+    let receipt = ana.send("bob", "kept").await.unwrap();
+    soon(receipt.accepted()).await.unwrap();
+    let bob = Peer::connect(&away).await.unwrap();
+    let mut incoming = bob.incoming().await.unwrap();
+    loop {
+        let text = next(&mut incoming).await.text();
+        // A new process of his begins anew: what it did not take before is offered.
+        match text.as_str() {
+            "kept" => break,
+            "all" | "late" | "urgent" | "gone" => {}
+            other => panic!("{other}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -439,11 +514,11 @@ async fn links_that_cannot_be_used() {
 
     // Expired, at the broker and in the link itself.
     let brief = InviteOptions {
-        expires_in: Duration::from_secs(1),
+        expires_in: Duration::from_secs(5),
         ..InviteOptions::default()
     };
     let link = mesh.invite(brief).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    tokio::time::sleep(Duration::from_millis(6_100)).await;
     let error = join(&link, "late").await.unwrap_err();
     assert!(error.to_string().contains("expired"), "{error}");
 

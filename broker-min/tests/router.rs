@@ -35,6 +35,8 @@ mod legacy;
 mod log;
 #[path = "router/multicast.rs"]
 mod multicast;
+#[path = "router/online.rs"]
+mod online;
 #[path = "router/presence.rs"]
 mod presence;
 #[path = "router/repost.rs"]
@@ -43,5 +45,7 @@ mod repost;
 mod schedule;
 #[path = "router/sending.rs"]
 mod sending;
+#[path = "router/sessions.rs"]
+mod sessions;
 #[path = "router/values.rs"]
 mod values;

@@ -2,6 +2,9 @@
 // The helpers here are test code as well, which the lints cannot tell.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/rows.rs"]
+mod rows;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -11,51 +14,15 @@ use broker_min::audit::{self, AuditArgs, AuditRunError};
 use broker_min::store::conformance::{self, key, mesh, sample};
 use broker_min::store::{
     AuditFault, BrokerStore, Delivery, Durability, MemoryStore, Op, Outcome, Query, Rows,
-    SqliteStore, StoreError, StoreInfo, verify_audit,
+    SqliteStore, StoreError, verify_audit, verify_audit_pinned,
 };
 use claudemesh_core::id::Priority;
 use tempfile::TempDir;
 
+use rows::{accept, info, settle, waiting};
+
 fn open(dir: &Path) -> SqliteStore {
     SqliteStore::open(dir, Durability::Process).unwrap()
-}
-
-fn accept(store: &mut dyn BrokerStore, id: &str) -> u64 {
-    match store.commit(&[Op::Accept(sample(id, "text"))]).unwrap()[0] {
-        Outcome::Accepted { seq, .. } => seq,
-        ref other => panic!("not accepted: {other:?}"),
-    }
-}
-
-fn settle(seq: u64) -> Op {
-    Op::Settle(Delivery {
-        mesh: mesh("one"),
-        address: key(2),
-        class: Priority::Next,
-        seq,
-    })
-}
-
-fn waiting(store: &dyn BrokerStore) -> Vec<u64> {
-    let query = Query::Page {
-        mesh: mesh("one"),
-        address: key(2),
-        class: Priority::Next,
-        after: 0,
-        limit: 100_000,
-        now: 0,
-    };
-    match store.reader().unwrap().load(&query).unwrap() {
-        Rows::Page(rows) => rows.iter().map(|row| row.seq).collect(),
-        other => panic!("not a page: {other:?}"),
-    }
-}
-
-fn info(store: &dyn BrokerStore) -> StoreInfo {
-    match store.reader().unwrap().load(&Query::Info).unwrap() {
-        Rows::Info(info) => info,
-        other => panic!("not the store's info: {other:?}"),
-    }
 }
 
 #[test]
@@ -462,6 +429,122 @@ fn an_audit_table_that_was_altered_by_hand_is_found_out() {
     for (sql, fault) in cases {
         assert_eq!(after(sql), fault, "{sql}");
     }
+}
+
+/// A chain that was made anew by hand fits itself: what peers were told finds it out.
+#[test]
+fn rows_that_were_rewritten_or_taken_away_are_found_out_by_what_peers_were_told() {
+    use claudemesh_core::audit::Place;
+    let dir = audited();
+    let one = mesh("one");
+    let place = |dir: &TempDir, n: u64| {
+        let store = open(dir.path());
+        let reader = store.reader().unwrap();
+        let query = Query::Audit {
+            mesh: mesh("one"),
+            from: 0,
+            bytes: 1 << 20,
+        };
+        let Rows::Audit(page) = reader.load(&query).unwrap() else {
+            panic!("no audit rows")
+        };
+        let rows = page.rows.iter().take(usize::try_from(n).unwrap());
+        rows.fold(page.base, |place, row| place.after(&mesh("one"), row))
+    };
+    let told: Vec<(_, Place)> = [2, 4, 6].map(|n| (one.clone(), place(&dir, n))).into();
+    let reports = verify_audit_pinned(dir.path(), Some(&one), &told).unwrap();
+    assert_eq!((reports[0].pinned, &reports[0].fault), (3, &None));
+
+    // A store in which the same was said by other means: whole, and another.
+    let other = TempDir::new().unwrap();
+    let mut store = open(other.path());
+    for n in 0..6 {
+        accept(&mut store, &format!("m{n}"));
+    }
+    drop(store);
+    let reports = verify_audit_pinned(other.path(), Some(&one), &told).unwrap();
+    assert_eq!(verify_audit(other.path(), None).unwrap()[0].fault, None);
+    assert_eq!(reports[0].fault, Some(AuditFault::Rewritten { n: 2 }));
+
+    // The newest rows taken away, and the end of the chain with them.
+    let end = place(&dir, 4);
+    let conn = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
+    conn.execute("DELETE FROM audit_log WHERE meshId = 'one' AND n > 4", [])
+        .unwrap();
+    conn.execute(
+        "UPDATE audit_chain SET n = 4, hash = ? WHERE mesh = 'one'",
+        [end.hash.as_bytes()],
+    )
+    .unwrap();
+    drop(conn);
+    assert_eq!(verify_audit(dir.path(), Some(&one)).unwrap()[0].fault, None);
+    let reports = verify_audit_pinned(dir.path(), Some(&one), &told).unwrap();
+    let behind = AuditFault::Behind { told: 6, n: 4 };
+    assert_eq!((reports[0].pinned, &reports[0].fault), (2, &Some(behind)));
+}
+
+#[test]
+fn the_command_takes_what_peers_were_told() {
+    use clap::Parser;
+    let dir = audited();
+    let head = {
+        let reports = verify_audit(dir.path(), Some(&mesh("one"))).unwrap();
+        reports[0].head
+    };
+    let data = dir.path().to_str().unwrap();
+    let run = |more: &[&str]| {
+        let args = ["audit", "verify", "--data", data];
+        let mut out = Vec::new();
+        let args = AuditArgs::try_parse_from(args.iter().chain(more));
+        let result = audit::run(&args.unwrap(), &mut out);
+        (
+            result.map_err(|error| error.to_string()),
+            String::from_utf8(out).unwrap(),
+        )
+    };
+    let good = format!("{}:{}", head.n, head.hash);
+    let (result, out) = run(&["--mesh", "one", "--head", &good]);
+    result.unwrap();
+    assert!(
+        out.contains("1 places that peers were told of are in it"),
+        "{out}"
+    );
+    let bad = format!("5:{}", head.hash);
+    let (result, out) = run(&["--mesh", "one", "--head", &bad, "--head", &good]);
+    assert!(result.unwrap_err().contains("altered"));
+    assert!(out.contains("up to place 5 are not those"), "{out}");
+
+    let file = dir.path().join("heads.json");
+    let said = |holds: bool, n: u64| {
+        let zero = claudemesh_core::id::Hash::ZERO;
+        serde_json::json!({
+            "mesh": "team", "mesh_id": "one", "holds": holds, "from": 0, "from_hash": zero,
+            "to": n, "hash": head.hash, "rows": [],
+        })
+    };
+    let file_name = file.to_str().unwrap();
+    // Two peers; the second one found something wrong, so its end is not held against the store.
+    fs::write(&file, format!("{}\n{}\n", said(true, 6), said(false, 5))).unwrap();
+    let (result, out) = run(&["--heads", file_name]);
+    result.unwrap();
+    assert!(out.contains("one: 3 places"), "{out}");
+    fs::write(&file, said(true, 7).to_string()).unwrap();
+    let (result, out) = run(&["--heads", file_name]);
+    assert!(result.is_err());
+    assert!(
+        out.contains("a peer was told of place 7, but the chain ends at 6"),
+        "{out}"
+    );
+    for (text, part) in [("", "empty"), ("x", "not JSON"), ("{}", "mesh_id")] {
+        fs::write(&file, text).unwrap();
+        let error = run(&["--heads", file_name]).0.unwrap_err();
+        assert!(
+            error.contains(part) && error.contains("audit --json"),
+            "{error}"
+        );
+    }
+    let (result, _) = run(&["--heads", "/no/such/file"]);
+    assert!(result.unwrap_err().contains("/no/such/file"));
 }
 
 #[test]

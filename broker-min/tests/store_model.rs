@@ -1,4 +1,4 @@
-//! Random operations on both stores: SQLite does what the plain one in memory does.
+//! Random operations on all stores: SQLite and PostgreSQL do what the plain one in memory does.
 // The helpers here are test code as well, which the lints cannot tell.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,6 +10,10 @@ use broker_min::store::{
 use claudemesh_core::id::{ChannelName, MessageId, Priority};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+#[cfg(feature = "postgres")]
+#[path = "support/postgres.rs"]
+mod postgres;
 
 const DAY: u64 = 86_400_000;
 
@@ -155,4 +159,43 @@ proptest! {
             }
         }
     }
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn postgres_does_what_memory_does() {
+    use broker_min::store::PostgresStore;
+    use proptest::test_runner::TestRunner;
+    let Some(server) = postgres::server("postgres_does_what_memory_does") else {
+        return;
+    };
+    let config = ProptestConfig {
+        cases: 24,
+        ..ProptestConfig::default()
+    };
+    let commits = vec((vec(op(), 0..24), any::<bool>(), time()), 1..12);
+    TestRunner::new(config)
+        .run(&commits, |commits| {
+            let schema = server.schema();
+            let open = || PostgresStore::open(schema.url(), Durability::Power).unwrap();
+            let mut model = MemoryStore::new([1; 32]);
+            let mut store = Some(open());
+            for (ops, reopen, now) in commits {
+                let store_now = store.as_mut().unwrap();
+                let (expected, found) =
+                    (model.commit(&ops).unwrap(), store_now.commit(&ops).unwrap());
+                prop_assert_eq!(sorted(found), sorted(expected));
+                same(
+                    &*store_now.reader().unwrap(),
+                    &*model.reader().unwrap(),
+                    now,
+                )?;
+                if reopen {
+                    drop(store.take());
+                    store = Some(open());
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
 }

@@ -14,6 +14,7 @@ mod root;
 mod rotation;
 mod sealed_value;
 mod value;
+mod without_log;
 
 pub use key::{KeyStatement, SignedKeyStatement, StatementError, audience, audience_hash};
 pub use keyring::{Keyring, Missing, Taken};
@@ -24,4 +25,7 @@ pub use sealed_value::SealedValue;
 pub use value::{
     ExpectedValue, MAX_VALUE_BODY, MAX_VALUE_VERSION, OpenedValue, Value, ValueError, Verdict,
     What, newer, open_value, seal_value,
+};
+pub use without_log::{
+    BroughtKey, CHANNEL_KEY, key_for_reader, open_brought, read_without_log, state_without_log,
 };

@@ -25,6 +25,7 @@ mod disk;
 mod error;
 mod fields;
 mod format;
+mod session_keys;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ use std::path::{Path, PathBuf};
 pub use data::{ConfigData, MeshEntry};
 pub use error::{ConfigError, Place};
 pub use fields::Fields;
+pub use session_keys::{
+    SESSION_ID_ENV, SESSIONS_DIR_ENV, SessionIdentity, SessionKeyError, SessionKeys,
+};
 
 use crate::crypto::ExposedBytes;
 
@@ -236,7 +240,9 @@ impl Config {
     /// since names of meshes change and come from others.
     fn place_entries(&mut self) {
         let peers = self.dir.as_ref().map(|dir| dir.join("peers"));
+        let sessions = self.dir.as_ref().map(|dir| dir.join("sessions"));
         for entry in &mut self.data.meshes {
+            entry.sessions_dir.clone_from(&sessions);
             entry.data_dir = peers
                 .as_ref()
                 .map(|peers| peers.join(entry.pubkey().to_hex()));

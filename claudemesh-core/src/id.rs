@@ -1,5 +1,9 @@
 //! The identifiers of a mesh as validated types: a value that exists is well-formed.
 
+mod session;
+
+pub use session::{SessionId, SessionName, Wake};
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,7 +21,7 @@ pub struct IdError {
 }
 
 impl IdError {
-    const fn new(what: &'static str, why: &'static str) -> Self {
+    pub(crate) const fn new(what: &'static str, why: &'static str) -> Self {
         Self { what, why }
     }
 }
@@ -294,18 +298,39 @@ text_id!(
     /// A channel, with its mark: `*` (everybody), `@` and a group's name, `#` and a topic's name,
     /// or `$state`. Names are 1–64 lower-case letters, digits, `.`, `_` or `-` after the mark,
     /// beginning with a letter or digit; `@all` is written `*`.
+    ///
+    /// A topic of the existing system is named by its broker's id there: 32 letters, also
+    /// upper-case ones, and digits. No membership log has such a name.
     ChannelName,
     "channel",
     "must be '*', or '@' or '#' and 1–64 lower-case letters, digits, '.', '_' or '-'",
     |text| match text.split_at_checked(1) {
         Some(("*", "")) | Some(("$", "state")) => true,
         Some(("@", "all")) => false,
-        Some(("@" | "#", name)) => MeshSlug::new(name).is_ok(),
+        Some(("#", name)) => MeshSlug::new(name).is_ok() || is_topic_id(name),
+        Some(("@", name)) => MeshSlug::new(name).is_ok(),
         _ => false,
     }
 );
 
+/// Whether a text has the form of the ids by which the existing broker knows its topics.
+fn is_topic_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
 impl ChannelName {
+    /// As [`ChannelName::new`], for the name of a channel that has, or is to have, a log.
+    ///
+    /// # Errors
+    /// [`IdError`] also for a topic's id of the existing system that is no name here.
+    pub fn logged(text: impl AsRef<str>) -> Result<Self, IdError> {
+        let name = Self::new(text)?;
+        match name.as_str().strip_prefix('#') {
+            Some(topic) => MeshSlug::new(topic).map(|_| name),
+            None => Ok(name),
+        }
+    }
+
     /// `*`: all verified members.
     pub fn everyone() -> Self {
         Self("*".into())

@@ -1,9 +1,14 @@
 //! Who signs what: the strings and encodings that a member key or a session key vouches for.
 //!
-//! Implements docs/protocol.md, sections "Hello", "Session statements" and "Safety numbers".
+//! Implements docs/protocol.md, sections "Hello", "Session statements", "Addresses of
+//! sessions" and "Safety numbers".
 
+mod address;
+mod profile;
 mod statement;
 
+pub use address::{ADDRESS_MAX_TTL_MS, AddressError, SessionAddress, SignedAddress};
+pub use profile::{PROFILE_STATEMENT, statement_of_profile, statement_to_profile};
 pub use statement::{
     MAX_CAPABILITIES, MAX_CAPABILITY, STATEMENT_MAX_TTL_MS, SessionStatement,
     SessionStatementError, SignedSession,

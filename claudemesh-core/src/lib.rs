@@ -75,6 +75,7 @@ pub mod membership;
 pub mod message;
 #[cfg(feature = "client")]
 pub mod peer;
+pub mod replies;
 pub mod session;
 pub mod store;
 pub mod time;
@@ -84,19 +85,20 @@ pub mod wire;
 
 pub use broker_url::BrokerUrl;
 #[cfg(feature = "config")]
-pub use config::{Config, ConfigError, MeshEntry};
+pub use config::{Config, ConfigError, MeshEntry, SessionIdentity, SessionKeys};
 #[cfg(feature = "client")]
 pub use enroll::{
     CreateToken, CreateTokenError, Created, JoinError, Preview, RecoveryKey, preview, preview_over,
 };
-pub use id::{MeshId, MessageId, Name, Priority, PublicKey, Status};
+pub use id::{MeshId, MessageId, Name, Priority, PublicKey, SessionId, SessionName, Status, Wake};
 #[cfg(feature = "client")]
 pub use peer::{
-    Connection, Events, Incoming, InviteOptions, MemberInfo, NewInvite, Outgoing, Peer,
-    PeerBuilder, PeerError, PeerInfo, Receipt, ReceiptError, Received, Recipient, ResolveError,
-    SendError,
+    Connection, Events, Incoming, InviteOptions, MemberInfo, MessageRequest, NewInvite, Outgoing,
+    Peer, PeerBuilder, PeerError, PeerInfo, Reach, Reached, Receipt, ReceiptError, Received,
+    Recipient, ResolveError, SendError, SessionInfo,
 };
-pub use session::{Event, Lie, Protection, Retry};
-pub use store::SendState;
+pub use replies::{NoReply, ReplyGuard, ReplyLimits};
+pub use session::{Event, KeyTrust, KnownKey, Lie, NotReached, Protection, Retry, Trust};
+pub use store::{Rule, SendState, Who};
 #[cfg(feature = "client")]
-pub use transport::{Network, TransportError};
+pub use transport::{ByteStream, Network, TransportError};

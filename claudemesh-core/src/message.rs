@@ -4,8 +4,13 @@
 //! sender, id and time, so a message cannot be moved to another mesh or recipient, replayed, or
 //! given to another sender, whatever the broker says around it.
 
+pub(crate) mod attributes;
 pub(crate) mod envelope;
 pub(crate) mod padding;
+
+pub use attributes::{
+    DEFAULT_HOP_LIMIT, MAX_HOPS, SenderSession, expects_reply, hops, sender_session,
+};
 
 use crate::crypto::{BoxError, DirectKey, KeyPair, NONCE_LEN};
 use crate::encoding::{DecodeError, base64, unbase64};
@@ -65,6 +70,13 @@ pub enum MessageError {
     /// Sent in the future, or too long ago.
     #[error("the message's time is out of bounds (10 minutes ahead, 31 days back)")]
     Time,
+}
+
+impl MessageError {
+    /// Whether a box that was to hold bare text holds an envelope.
+    pub(crate) const fn is_envelope(&self) -> bool {
+        matches!(self, Self::Malformed(DecodeError::WrongName))
+    }
 }
 
 /// What is said.

@@ -17,8 +17,11 @@ mod lanes;
 mod lies;
 mod membership;
 mod message;
+mod online;
+mod policy;
 mod reading;
 mod receipt;
+mod sessions;
 mod shared;
 mod store_thread;
 mod trust;
@@ -38,7 +41,10 @@ pub use info::{MemberInfo, PeerInfo, ResolveError};
 pub use lies::Caught;
 pub use membership::{InviteOptions, NewInvite};
 pub use message::{Outgoing, Recipient};
-pub use receipt::{Accepted, Receipt, ReceiptError};
+pub use online::Reached;
+pub use policy::MessageRequest;
+pub use receipt::{Accepted, Receipt, ReceiptError, Skipped};
+pub use sessions::{Reach, SessionInfo};
 pub use trust::Pinned;
 
 use crate::broker_url::BrokerUrl;
@@ -47,7 +53,7 @@ use crate::crypto::KeyPair;
 use crate::id::{ChannelName, IdError, MessageId, PublicKey, Status, Target};
 use crate::identity::safety_number;
 use crate::membership::Log;
-use crate::session::{Command, Reply, SessionError};
+use crate::session::{self, Command, Reply, SessionError};
 use crate::store::{OutboxRow, PeerStore, Query, ReaderName, Rows, StoreError};
 use driver::Request;
 pub use shared::Connection;
@@ -114,6 +120,10 @@ struct Inner {
     network: crate::transport::Network,
     key: Arc<KeyPair>,
     reader: ReaderName,
+    /// The key of the session that this peer is.
+    session_key: Option<PublicKey>,
+    /// Held while the mesh sees this session by this process.
+    _present: Option<std::fs::File>,
     resume: bool,
     lanes: Option<lanes::Lanes>,
     durable: bool,
@@ -188,7 +198,25 @@ impl Peer {
         to: impl Into<Recipient>,
         message: Outgoing,
     ) -> Result<Receipt, SendError> {
-        let to = self.recipient(to.into()).await?;
+        let outgoing = self.addressed(to.into(), message).await?;
+        let reply = self
+            .submit(|| Command::Send(Box::new(outgoing.clone())))
+            .await;
+        let receipts = &self.inner.shared.receipts;
+        match reply? {
+            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
+            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
+            _ => Err(PeerError::Closed.into()),
+        }
+    }
+
+    /// A message and to whom it goes.
+    async fn addressed(
+        &self,
+        to: Recipient,
+        message: Outgoing,
+    ) -> Result<session::Outgoing, SendError> {
+        let to = self.recipient(to).await?;
         if let (true, Target::Peer(key)) = (message.may_go_to_unverified(), &to)
             && !self.is_in_log(key)
         {
@@ -197,8 +225,13 @@ impl Peer {
             self.sync().await?;
             self.command(Command::ListPeers).await?;
         }
-        let outgoing = message.to(to);
-        let send = || self.command(Command::Send(Box::new(outgoing.clone())));
+        Ok(message.to(to))
+    }
+
+    /// Gives a command that sends, and once more after a look at who is there if its recipient is
+    /// not known.
+    async fn submit(&self, command: impl Fn() -> Command) -> Result<Reply, PeerError> {
+        let send = || self.command(command());
         let mut reply = send().await;
         // Who is not in the log as held may be in what was added since.
         let unknown = matches!(
@@ -215,12 +248,7 @@ impl Peer {
         if unlogged && self.command(Command::ListPeers).await.is_ok() {
             reply = send().await;
         }
-        let receipts = &self.inner.shared.receipts;
-        match reply? {
-            Reply::Queued(id, _) => Ok(receipts.take(id, true)),
-            Reply::QueuedBare(id) => Ok(receipts.take(id, false)),
-            _ => Err(PeerError::Closed.into()),
-        }
+        reply
     }
 
     async fn recipient(&self, to: Recipient) -> Result<Target, SendError> {
@@ -262,7 +290,8 @@ impl Peer {
     }
 
     /// To whom a text sends: a channel, if it begins with `#`, `@` or is `*` (`@all` is `*`), else who
-    /// is called so, as [`Peer::resolve`] finds it.
+    /// is called so, as [`Peer::resolve`] finds it, or the session that is written so, as
+    /// [`Peer::resolve_session`] does. A device of a member goes before a session of its name.
     ///
     /// # Errors
     /// As [`Peer::resolve`]; [`SendError::Channel`] if it is no name of a channel.
@@ -274,7 +303,24 @@ impl Peer {
         if text.starts_with(['#', '@', '*', '$']) {
             return Ok(Target::Channel(ChannelName::new(text)?));
         }
-        self.resolve(text).await.map(Target::Peer)
+        let held = self.inner.shared.log();
+        let held = held.map(|log| info::resolve(log.roster(), text));
+        let unheld = matches!(held, None | Some(Err(ResolveError::Unknown { .. })));
+        if unheld && let Some(session) = self.known_session(text).await? {
+            return Ok(Target::Peer(session));
+        }
+        match self.resolve(text).await {
+            Err(SendError::Resolve(unknown @ ResolveError::Unknown { .. })) => {
+                match self.resolve_session(text).await {
+                    Ok(session) => Ok(Target::Peer(session.key)),
+                    Err(ambiguous @ SendError::Resolve(ResolveError::AmbiguousSession { .. })) => {
+                        Err(ambiguous)
+                    }
+                    Err(_) => Err(unknown.into()),
+                }
+            }
+            found => found.map(Target::Peer),
+        }
     }
 
     /// The key of who is called so: a name, a key, or an unambiguous prefix of a key (four digits
@@ -491,6 +537,10 @@ impl Peer {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
+    }
+
+    fn session_key(&self) -> Option<PublicKey> {
+        self.inner.session_key
     }
 
     fn is_durable(&self) -> bool {

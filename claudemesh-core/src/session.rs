@@ -8,10 +8,12 @@
 //! What needs durability is not put out before the store has answered: a message is handed to the
 //! network after it is in the outbox, and acknowledged to the broker after it is in the inbox.
 
+mod addresses;
 mod answers;
 mod audit;
 mod bare;
 mod channels;
+mod existing;
 mod first_use;
 mod gossip;
 mod inbox;
@@ -19,6 +21,7 @@ mod keep;
 mod legacy;
 mod link;
 mod log;
+mod online;
 mod outbox;
 mod repost;
 mod requests;
@@ -27,13 +30,15 @@ mod statements;
 mod types;
 mod values;
 
+pub use addresses::OwnSession;
+pub use existing::{KeyTrust, KnownKey, Trust};
 pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 #[cfg(feature = "client")]
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
-    About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, Now, Out, Outgoing,
-    Protection, Reply, Retry, Said, Scheduled, SessionConfig, SessionError, SessionHere,
-    StatementFault, StoreToken, WhoIsHere,
+    About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, NotReached, Now,
+    Out, Outgoing, Protection, Reply, Retry, Said, Scheduled, SessionConfig, SessionError,
+    SessionHere, StatementFault, StoreToken, WhoIsHere,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
@@ -73,6 +78,8 @@ enum StoreWork {
     /// What a schedule of this peer's own has sent.
     Due(outbox::Enqueued, ScheduleTaken),
     Answered(CommandId, Reply),
+    /// A key that this peer made for a channel, without a log.
+    RoomKey(crate::id::ChannelName, KeyId),
     /// Must be kept in the end: tried again if it fails.
     Kept(Vec<PeerOp>),
 }
@@ -87,6 +94,9 @@ enum LoadWork {
     Refresh(CommandId),
     /// Locked messages under this key; none: all, whose keys are to be asked for.
     Locked(Option<KeyId>),
+    /// What another process of this peer trusts, and the keys that it got.
+    Pins,
+    RoomKeys,
     /// Entries of the log that the broker has lost.
     Repost(u64),
     /// Entries of channels' logs that it has lost.
@@ -104,17 +114,22 @@ pub struct Session {
     storing: HashMap<StoreToken, StoreWork>,
     loading: HashMap<StoreToken, LoadWork>,
     keys: HashMap<PublicKey, DirectKey>,
+    /// As `keys`, with the session's own secret.
+    session_keys: HashMap<PublicKey, DirectKey>,
     pins: HashMap<String, String>,
     status: Status,
     link: link::Link,
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
+    online: online::Online,
     log: log::LogSync,
     repost: repost::Repost,
     audit: audit::Audit,
     gossip: gossip::Gossip,
     statements: statements::Statements,
+    addresses: addresses::Addresses,
     first_use: first_use::FirstUse,
+    existing: existing::Existing,
     requests: requests::Requests,
     keep: keep::Keep,
     channels: channels::Channels,
@@ -128,7 +143,7 @@ impl Session {
     pub fn new(config: SessionConfig, seed: [u8; 32], log: Option<Log>, pins: Vec<Pin>) -> Self {
         let secret = X25519Secret::of(&config.key);
         let status = config.status;
-        Self {
+        let mut session = Self {
             secret,
             status,
             rng: Drbg::new(seed),
@@ -138,23 +153,29 @@ impl Session {
             storing: HashMap::new(),
             loading: HashMap::new(),
             keys: HashMap::new(),
+            session_keys: HashMap::new(),
             pins: pins.into_iter().map(|pin| (pin.name, pin.value)).collect(),
             link: link::Link::default(),
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
+            online: online::Online::default(),
             log: log::LogSync::new(log),
             repost: repost::Repost::default(),
             audit: audit::Audit::default(),
             gossip: gossip::Gossip::default(),
             statements: statements::Statements::default(),
+            addresses: addresses::Addresses::default(),
             first_use: first_use::FirstUse::default(),
+            existing: existing::Existing::default(),
             requests: requests::Requests::default(),
             keep: keep::Keep::default(),
             channels: channels::Channels::default(),
             values: values::Values::default(),
             settling: VecDeque::new(),
             config,
-        }
+        };
+        session.restore_addresses();
+        session
     }
 
     /// Takes one input.
@@ -173,7 +194,10 @@ impl Session {
             In::Stored(token, result) => self.stored(token, result),
             In::Loaded(token, result) => self.loaded(token, result),
             In::Command(id, command) => self.command(id, command),
-            In::Changed => self.outbox.rescan(),
+            In::Changed => {
+                self.outbox.rescan();
+                self.look_soon();
+            }
             In::Tick => {}
         }
         self.tick();
@@ -191,15 +215,18 @@ impl Session {
     pub fn deadline(&self) -> Option<u64> {
         [
             self.link.deadline(),
+            self.addresses.deadline(self.link.is_ready()),
             self.outbox.deadline(self.link.is_ready()),
             self.inbox.deadline(),
             self.requests.deadline(),
+            self.online.deadline(),
             self.gossip.deadline(),
             self.repost.deadline(),
             self.audit.deadline(),
             self.keep.deadline(),
             self.channels.deadline(),
             self.values.deadline(),
+            self.existing.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -225,13 +252,16 @@ impl Session {
 
     fn tick(&mut self) {
         self.tick_link();
+        self.tick_addresses();
         self.tick_requests();
+        self.tick_online();
         self.tick_gossip();
         self.tick_repost();
         self.tick_audit();
         self.tick_keep();
         self.tick_channels();
         self.tick_values();
+        self.tick_existing();
         self.tick_outbox();
     }
 
@@ -272,14 +302,14 @@ impl Session {
             BrokerFrame::ScheduledList(list) => self.scheduled_list(list),
             BrokerFrame::CancelScheduledAck(ack) => self.schedule_cancelled(&ack),
             BrokerFrame::ScheduleDue(due) => self.schedule_due(&due),
-            // What was not asked for changes nothing.
-            _ => {}
+            frame => self.existing_frame(&frame),
         }
     }
 
     fn command(&mut self, id: CommandId, command: Command) {
         match command {
             Command::Send(message) => self.send(id, &message),
+            Command::SendOnline(message) => self.send_online(id, &message),
             Command::ListPeers => self.list_peers(id),
             Command::SyncLog => self.sync_log(Some(id)),
             Command::Append { body, invite_token } => self.append(id, body, invite_token),
@@ -308,7 +338,20 @@ impl Session {
             Command::Audit { all } => self.read_audit(id, all),
             Command::AcceptAudit => self.accept_audit(id),
             Command::Trust(key) => self.trust(id, key),
+            Command::Distrust(key) => self.distrust(id, key),
+            Command::KnownKeys => {
+                let known = self.known_keys();
+                self.done(id, Ok(Reply::KnownKeys(known)));
+            }
             Command::SetStatus(status) => self.set_status(id, status),
+            Command::SetWake(wake) => {
+                self.set_wake(wake);
+                self.done(id, Ok(Reply::Done));
+            }
+            Command::KnownSessions => {
+                let known = self.known_sessions();
+                self.done(id, Ok(Reply::Sessions(known)));
+            }
             Command::Cancel(message) => {
                 let op = PeerOp::Cancel {
                     id: message.clone(),
@@ -371,6 +414,7 @@ impl Session {
             StoreWork::Answered(command, reply) => {
                 self.done(command, result.map(|_| reply).map_err(Into::into));
             }
+            StoreWork::RoomKey(name, key_id) => self.room_key_kept(&name, key_id, result),
             StoreWork::Kept(ops) => self.kept(ops, result),
         }
     }
@@ -384,6 +428,8 @@ impl Session {
             (LoadWork::Marked(page), result) => self.marked_rows(&page, result),
             (LoadWork::Accepted(asking), result) => self.accepted_rows(asking, result),
             (LoadWork::Locked(key_id), result) => self.locked_rows(key_id, result),
+            (LoadWork::Pins, result) => self.pins_loaded(result),
+            (LoadWork::RoomKeys, result) => self.room_keys_loaded(result),
             (LoadWork::Repost(number), result) => self.repost_loaded(number, result),
             (LoadWork::ChannelReposts, result) => self.channel_reposts_loaded(result),
             (LoadWork::Tell, Ok(Rows::Outbox(rows))) => self.tell_rows(&rows),
@@ -425,9 +471,15 @@ impl Session {
         };
         match push.event.as_deref() {
             Some("peer_joined" | "peer_returned") => {
+                self.presence_changed();
                 let (key, told) = (text("pubkey"), text("name"));
                 let shown = push.event_data.as_ref().and_then(|d| d.get("statement"));
                 let shown = shown.and_then(|value| SignedBlob::deserialize(value).ok());
+                let address = push.event_data.as_ref().and_then(|d| d.get("address"));
+                let address = address.and_then(|value| SignedBlob::deserialize(value).ok());
+                if let Some(address) = address {
+                    self.learn_address(&address);
+                }
                 let (name, verified) = self.judge_arrival(&key, told, shown.as_ref());
                 self.event(Event::PeerOnline {
                     key,
@@ -436,6 +488,7 @@ impl Session {
                 });
             }
             Some("peer_left") => {
+                self.presence_changed();
                 self.event(Event::PeerOffline {
                     key: text("pubkey"),
                     name: text("name"),
@@ -455,6 +508,19 @@ impl Session {
                 .insert(*theirs, DirectKey::agree(&self.secret, theirs)?);
         }
         self.keys.get(theirs).ok_or(KeyError::Weak)
+    }
+
+    /// As [`Self::direct_key`], for what is sealed for the session that this peer is.
+    fn session_direct_key(&mut self, theirs: &PublicKey) -> Result<&DirectKey, KeyError> {
+        if !self.session_keys.contains_key(theirs) {
+            let own = self.addresses.own.as_ref().ok_or(KeyError::Weak)?;
+            let key = DirectKey::agree(&own.secret, theirs)?;
+            if self.session_keys.len() >= MAX_DIRECT_KEYS {
+                self.session_keys.clear();
+            }
+            self.session_keys.insert(*theirs, key);
+        }
+        self.session_keys.get(theirs).ok_or(KeyError::Weak)
     }
 
     fn settle(&mut self, id: CommandId) {

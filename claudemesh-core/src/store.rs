@@ -6,11 +6,13 @@
 
 pub mod conformance;
 mod memory;
+mod policy;
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 pub use memory::MemoryStore;
+pub use policy::{KeptRule, MAX_HELD, MAX_HELD_OF_ONE, MAX_RULES, Rule, Who};
 pub use rows::{
     Delivery, InboxRow, KeptRoot, Kind, LockedRow, NewInbox, NewLocked, NewOutbox, OutboxRow, Pin,
     ReaderName, ReaderStart, SeenValue, SendState, StoredChannelEntry, StoredEntry, StoredKey,
@@ -18,7 +20,7 @@ pub use rows::{
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
-use crate::id::{KeyId, MessageId, Priority, Target};
+use crate::id::{KeyId, MessageId, Priority, PublicKey, Target};
 
 /// How long settled rows are kept: as long as a broker may deliver a message again.
 const KEEP_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
@@ -30,6 +32,8 @@ const PRUNE_STEP: u64 = 10_000;
 const MAX_NUMBER: u64 = i64::MAX.unsigned_abs();
 /// Why a cancelled message failed.
 const CANCELLED: &str = "cancelled";
+/// Why a message that was held is rejected.
+const DENIED: &str = "refused by this peer's owner";
 /// Locked messages that are kept at most.
 const MAX_LOCKED: u64 = 10_000;
 
@@ -144,9 +148,28 @@ pub enum PeerOp {
         /// The lane of this process.
         to: u32,
     },
-    /// A message that was received. Outcome: [`Outcome::Row`], or [`Outcome::Duplicate`] if one
-    /// with the same sender and dedupe key is there.
+    /// A message that was received. The rules that are kept say how: see [`Rule`]. Outcome:
+    /// [`Outcome::Row`], [`Outcome::Muted`], [`Outcome::Held`] or [`Outcome::Dropped`] (by a rule,
+    /// or because too many wait for an answer), or [`Outcome::Duplicate`] if one with the same
+    /// sender and dedupe key is there.
     Insert(Box<NewInbox>),
+    /// The owner has answered about a message that is held: it becomes unread as if it came now, or
+    /// it is rejected. Outcome: [`Outcome::Row`] or [`Outcome::Done`]; [`Outcome::NotThere`] if none
+    /// is held at this place.
+    Answer {
+        /// Its place.
+        seq: u64,
+        /// Whether it is let through.
+        accept: bool,
+    },
+    /// Sets a rule, or takes it back. Outcome: [`Outcome::Done`], or [`Outcome::NotThere`] if 10,000
+    /// are kept already, or there was none to take back.
+    SetRule {
+        /// Whom it is about.
+        who: Who,
+        /// The rule; none: the general one counts again.
+        rule: Option<Rule>,
+    },
     /// A message to a channel that cannot be opened yet. Outcome: [`Outcome::Row`],
     /// [`Outcome::Duplicate`] if one with the same broker's id is there, or [`Outcome::NotThere`] if
     /// 10,000 are there, or there is no room for more: then it is not kept.
@@ -193,14 +216,19 @@ pub enum PeerOp {
     /// A verified statement of a channel's key. One that is there is not changed, save that a root
     /// is added where there was none. Outcome: [`Outcome::Done`].
     ChannelKey(Box<StoredKey>),
+    /// Forgets a channel's key: newer ones of its author have taken its place. Outcome:
+    /// [`Outcome::Done`], or [`Outcome::NotThere`].
+    DropChannelKey(KeyId),
     /// The newest version of a value that was seen; replaces what is kept for it. Outcome:
     /// [`Outcome::Done`].
     Value(Box<SeenValue>),
     /// Remembers a fact under a name. Outcome: [`Outcome::Done`].
     Pin(Pin),
+    /// Forgets the fact of this name. Outcome: [`Outcome::Done`] or [`Outcome::NotThere`].
+    Unpin(String),
     /// Forgets what is no longer needed, 10,000 rows at most: outbox rows final for 31 days, inbox
-    /// rows received 31 days ago that every reader has passed, rejected and locked ones of that
-    /// age. What no reader has taken is never forgotten. Outcome: [`Outcome::Count`] of these rows;
+    /// rows received 31 days ago that every reader has passed, rejected, held and locked ones of
+    /// that age. What no reader has taken is never forgotten. Outcome: [`Outcome::Count`] of these rows;
     /// 10,000 means that there may be more.
     ///
     /// A reader that was neither opened, offered anything nor took anything for 31 days (as seen
@@ -220,6 +248,12 @@ pub enum Outcome {
     Done,
     /// It was stored at this place.
     Row(u64),
+    /// It was stored at this place, and wakes nobody.
+    Muted(u64),
+    /// It was stored at this place, and waits for the owner's answer.
+    Held(u64),
+    /// A rule says that it is not kept. It was counted.
+    Dropped,
     /// It was there already.
     Duplicate,
     /// There was nothing to change.
@@ -269,6 +303,24 @@ pub enum Query {
         /// Rows at most.
         limit: u32,
     },
+    /// As [`Query::Unread`], which shows what is for the member and for channels.
+    UnreadOf {
+        /// Whose position.
+        reader: ReaderName,
+        /// The session that reads: it is shown what is for it, too.
+        session: Option<PublicKey>,
+        /// Nothing at all, unless there is something among it that is not muted.
+        waking: bool,
+        /// Rows at most.
+        limit: u32,
+    },
+    /// Messages that wait for the owner's answer, in the order they came.
+    Held {
+        /// Rows at most.
+        limit: u32,
+    },
+    /// The rules, by whom they are about.
+    Rules,
     /// The newest received messages in the order they came, rejected ones too.
     Inbox {
         /// Rows at most (the newest).
@@ -321,6 +373,8 @@ pub enum Rows {
     Values(Vec<SeenValue>),
     /// Facts.
     Pins(Vec<Pin>),
+    /// Rules.
+    Rules(Vec<KeptRule>),
 }
 
 /// Where a peer keeps what must not be lost. Used from one thread at a time.

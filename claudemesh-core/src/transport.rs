@@ -76,36 +76,42 @@ pub enum TransportError {
     },
 }
 
-/// A stream of bytes, encrypted or not.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+/// A stream of bytes in both directions, encrypted or not.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// An open WebSocket, and what its upgrade said.
 pub(crate) struct Upgraded {
-    pub(crate) socket: WebSocketStream<Box<dyn Stream>>,
+    pub(crate) socket: WebSocketStream<Box<dyn ByteStream>>,
     /// The broker's challenge.
     pub(crate) challenge: Option<[u8; 32]>,
     /// The broker's clock, unix ms.
     pub(crate) date: Option<u64>,
 }
 
-async fn open(url: &BrokerUrl, network: &Network) -> Result<Box<dyn Stream>, TransportError> {
+async fn open(url: &BrokerUrl, network: &Network) -> Result<Box<dyn ByteStream>, TransportError> {
     let address = url.authority();
     let connect = |why: String| TransportError::Connect {
         address: address.clone(),
         why,
     };
-    let tcp = match network.proxy(url)? {
-        Some(proxy) => proxy.connect(url).await?,
-        None => TcpStream::connect((url.host(), url.port()))
-            .await
-            .map_err(|error| connect(error.to_string()))?,
+    let failed = |error: std::io::Error| connect(error.to_string());
+    let stream: Box<dyn ByteStream> = if let Some(dialer) = network.dials_by() {
+        let dialled = dialer.dial(url.host(), url.port()).await;
+        dialled.map_err(failed)?
+    } else {
+        let tcp = match network.proxy(url)? {
+            Some(proxy) => proxy.connect(url).await?,
+            None => TcpStream::connect((url.host(), url.port()))
+                .await
+                .map_err(failed)?,
+        };
+        // Frames are small and wait for an answer: they are not to wait for each other.
+        tcp.set_nodelay(true).map_err(failed)?;
+        Box::new(tcp)
     };
-    // Frames are small and wait for an answer: they are not to wait for each other.
-    tcp.set_nodelay(true)
-        .map_err(|error| connect(error.to_string()))?;
     if !url.is_tls() {
-        return Ok(Box::new(tcp));
+        return Ok(stream);
     }
     let tls = |why: String| TransportError::Tls {
         address: address.clone(),
@@ -116,7 +122,7 @@ async fn open(url: &BrokerUrl, network: &Network) -> Result<Box<dyn Stream>, Tra
     let name = rustls::pki_types::ServerName::try_from(url.host().to_owned())
         .map_err(|error| tls(error.to_string()))?;
     let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
+        .connect(name, stream)
         .await
         .map_err(|error| tls(trust::explain(&error, authorities.as_deref())))?;
     Ok(Box::new(stream))

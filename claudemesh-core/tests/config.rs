@@ -515,3 +515,6 @@ fn debug_shows_no_secret() {
         assert!(!text.contains(secret), "{text}");
     }
 }
+
+#[path = "config/session_keys.rs"]
+mod session_keys;

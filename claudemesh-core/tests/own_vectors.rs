@@ -16,6 +16,10 @@
 mod channels;
 #[path = "own_vectors/kept.rs"]
 mod kept;
+#[path = "own_vectors/sessions.rs"]
+mod sessions;
+#[path = "own_vectors/without_log.rs"]
+mod without_log;
 
 use std::path::PathBuf;
 
@@ -655,8 +659,12 @@ fn make() -> Value {
         "channel_log": channels::channel_log_cases(),
         "channel_key": channels::channel_key_cases(),
         "channel_message": channels::channel_message_cases(),
+        "channel_key_message": without_log::brought_cases(),
+        "profile_statement": without_log::profile_cases(),
         "sealed_value": kept::value_cases(),
         "session_statement": kept::session_cases(),
+        "session_address": sessions::address_cases(),
+        "attributes": sessions::attribute_cases(),
         "message": message_cases(),
         "hello_proof": hello_cases(),
         "log_read_proof": log_read_cases(),

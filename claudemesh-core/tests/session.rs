@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail as tests do.
 
+#[path = "session/channel_keys.rs"]
+mod channel_keys;
 #[path = "session/kinds.rs"]
 mod kinds;
 #[path = "session/legacy.rs"]
@@ -10,6 +12,8 @@ mod legacy;
 mod links;
 #[path = "session/logs.rs"]
 mod logs;
+#[path = "session/online.rs"]
+mod online;
 #[path = "session/receiving.rs"]
 mod receiving;
 #[path = "session/sending.rs"]
@@ -21,3 +25,5 @@ mod summaries;
 mod support;
 #[path = "session/unverified.rs"]
 mod unverified;
+#[path = "session/without_log.rs"]
+mod without_log;

@@ -107,6 +107,7 @@ frame!(hello() -> Hello {
     protocol_version: of(number()),
     capabilities: of(vec(text(), 0..3)),
     statement: of(signed_blob()),
+    address: of(signed_blob()),
     durable: of(any::<bool>()),
     receive: of(any::<bool>()),
     presence: of(any::<bool>()),
@@ -134,6 +135,7 @@ frame!(session_hello() -> SessionHello {
     role: of(text()),
     capabilities: of(vec(text(), 0..3)),
     statement: of(signed_blob()),
+    address: of(signed_blob()),
     durable: of(any::<bool>()),
     receive: of(any::<bool>()),
     presence: of(any::<bool>()),
@@ -226,6 +228,7 @@ frame!(send() -> Send {
     expires_at: of(any::<u64>()),
     form: of(text()),
     online: of(any::<bool>()),
+    address: of(signed_blob()),
 });
 
 frame!(ack() -> Ack {
@@ -238,6 +241,8 @@ frame!(ack() -> Ack {
     duplicate: of(any::<bool>()),
     recipients: of(any::<u32>()),
     skipped: of(map()),
+    online: of(any::<bool>()),
+    reached: of(any::<u32>()),
     code: of(text()),
     retry_after_ms: of(any::<u64>()),
     limit: of(any::<u64>()),
@@ -271,12 +276,14 @@ frame!(push() -> Push {
     plain: of(any::<bool>()),
     body_version: of(any::<u64>()),
     expires_at: of(any::<u64>()),
+    address: of(signed_blob()),
     extra: extra(),
 });
 
 frame!(set_status() -> SetStatus {
     status: text(),
     ttl_ms: of(any::<u64>()),
+    address: of(signed_blob()),
 });
 
 frame!(list_peers() -> ListPeers {
@@ -286,6 +293,7 @@ frame!(list_peers() -> ListPeers {
 frame!(peers_list() -> PeersList {
     peers: vec(peer_record(), 0..3),
     members: of(vec(member_record(), 0..3)),
+    away: of(vec(signed_blob(), 0..3)),
     req_id: of(text()),
     extra: extra(),
 });
@@ -309,6 +317,8 @@ frame!(peer_record() -> PeerRecord {
     visible: of(any::<bool>()),
     profile: of(value()),
     statement: of(signed_blob()),
+    address: of(signed_blob()),
+    leased: of(any::<bool>()),
     extra: map(),
 });
 

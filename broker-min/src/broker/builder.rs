@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::counted::PerAddress;
-use super::door::{Door, DoorListener};
+use super::door::{Door, DoorListener, Source};
 use super::handle::{BrokerHandle, Running};
 use super::shell::{Input, Shell, State};
 use super::{BrokerError, Shared};
@@ -25,7 +25,9 @@ use crate::metrics::Metrics;
 use crate::proxied::Cidr;
 use crate::router::{In, Router, RouterConfig};
 use crate::rules::{MeshState, Rules, RulesFile};
-use crate::store::{BrokerStore, Durability, Query, Rows, SqliteStore, StoreError, StoreInfo};
+use crate::store::{
+    BrokerStore, Durability, PostgresUrl, Query, Rows, SqliteStore, StoreError, StoreInfo,
+};
 use crate::tls::{Tls, TlsFiles};
 use crate::writer::StoreThreads;
 
@@ -43,6 +45,7 @@ const SILENT: Duration = Duration::from_secs(90);
 pub struct BrokerBuilder {
     store: Option<Box<dyn BrokerStore>>,
     data_dir: Option<PathBuf>,
+    postgres: Option<PostgresUrl>,
     durability: Durability,
     limits: Limits,
     public_urls: Vec<BrokerUrl>,
@@ -57,6 +60,7 @@ impl std::fmt::Debug for BrokerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BrokerBuilder")
             .field("data_dir", &self.data_dir)
+            .field("postgres", &self.postgres)
             .field("durability", &self.durability)
             .field("limits", &self.limits)
             .field("public_urls", &self.public_urls)
@@ -69,6 +73,7 @@ impl BrokerBuilder {
         Self {
             store: None,
             data_dir: None,
+            postgres: None,
             durability: Durability::default(),
             limits: Limits::default(),
             public_urls: Vec::new(),
@@ -92,7 +97,15 @@ impl BrokerBuilder {
         self
     }
 
-    /// What an accepted message survives, in the folder of [`BrokerBuilder::data_dir`].
+    /// Keeps meshes and messages in PostgreSQL. What is said of single meshes stays in the folder of
+    /// [`BrokerBuilder::data_dir`], if there is one. Needs the feature `postgres`.
+    pub fn postgres(mut self, url: PostgresUrl) -> Self {
+        self.postgres = Some(url);
+        self
+    }
+
+    /// What an accepted message survives, in the folder of [`BrokerBuilder::data_dir`]
+    /// or in PostgreSQL.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
@@ -147,10 +160,32 @@ impl BrokerBuilder {
     ///
     /// # Errors
     /// [`BrokerError`]: the store cannot be used, or the system refused something.
-    pub async fn serve(mut self, listener: TcpListener) -> Result<BrokerHandle, BrokerError> {
+    pub async fn serve(self, listener: TcpListener) -> Result<BrokerHandle, BrokerError> {
         let local_addr = listener
             .local_addr()
             .map_err(io("the address of the listener"))?;
+        self.serve_from(Source::Tcp(listener), local_addr).await
+    }
+
+    /// The same over connections of a simulated network, as if it listened at `local_addr`. There
+    /// is no TLS.
+    ///
+    /// # Errors
+    /// As [`BrokerBuilder::serve`].
+    #[cfg(feature = "testing")]
+    pub async fn serve_streams(
+        self,
+        streams: mpsc::Receiver<(Box<dyn claudemesh_core::ByteStream>, SocketAddr)>,
+        local_addr: SocketAddr,
+    ) -> Result<BrokerHandle, BrokerError> {
+        self.serve_from(Source::Given(streams), local_addr).await
+    }
+
+    async fn serve_from(
+        mut self,
+        source: Source,
+        local_addr: SocketAddr,
+    ) -> Result<BrokerHandle, BrokerError> {
         let url = match self.public_urls.first() {
             Some(url) => url.clone(),
             None => listening_on(local_addr, self.tls.is_some())?,
@@ -163,9 +198,18 @@ impl BrokerBuilder {
             .map(|(mesh, _)| mesh.clone())
             .collect();
         // Opening waits for the disk, and for a folder that another one still holds.
-        let (store, dir, durability) = (self.store.take(), self.data_dir.take(), self.durability);
-        let opening =
-            tokio::task::spawn_blocking(move || open_store(store, dir, durability, &gone));
+        let durability = self.durability;
+        let place = match (
+            self.store.take(),
+            self.postgres.take(),
+            self.data_dir.take(),
+        ) {
+            (Some(store), _, _) => Place::Given(store),
+            (None, Some(url), dir) => Place::Postgres(url, dir),
+            (None, None, Some(dir)) => Place::Folder(dir),
+            (None, None, None) => return Err(BrokerError::NoStore),
+        };
+        let opening = tokio::task::spawn_blocking(move || open_store(place, durability, &gone));
         let (store, info) = opening
             .await
             .map_err(|error| io("opening the store")(std::io::Error::other(error)))??;
@@ -225,7 +269,7 @@ impl BrokerBuilder {
         });
         let service = http::service(shared.clone());
         let entrance = DoorListener {
-            tcp: listener,
+            source,
             door: door.clone(),
             tls: tls.clone(),
             metrics: shared.metrics.clone(),
@@ -285,20 +329,51 @@ async fn follow(file: RulesFile, inputs: mpsc::Sender<Input>) {
     }
 }
 
-fn open_store(
-    store: Option<Box<dyn BrokerStore>>,
+/// Where everything is kept.
+enum Place {
+    Given(Box<dyn BrokerStore>),
+    Folder(PathBuf),
+    Postgres(PostgresUrl, Option<PathBuf>),
+}
+
+#[cfg(feature = "postgres")]
+fn open_postgres(
+    url: &PostgresUrl,
     dir: Option<PathBuf>,
     durability: Durability,
     gone: &[MeshId],
+) -> Result<Box<dyn BrokerStore>, BrokerError> {
+    if let Some(dir) = dir {
+        crate::files::private_dir(&dir).map_err(io("the broker's folder"))?;
+    }
+    let mut store = crate::store::PostgresStore::open(url, durability)?;
+    store.delete_meshes(gone)?;
+    Ok(Box::new(store))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn open_postgres(
+    _: &PostgresUrl,
+    _: Option<PathBuf>,
+    _: Durability,
+    _: &[MeshId],
+) -> Result<Box<dyn BrokerStore>, BrokerError> {
+    Err(BrokerError::NoPostgres)
+}
+
+fn open_store(
+    place: Place,
+    durability: Durability,
+    gone: &[MeshId],
 ) -> Result<(Box<dyn BrokerStore>, StoreInfo), BrokerError> {
-    let store = match (store, dir) {
-        (Some(store), _) => store,
-        (None, Some(dir)) => {
+    let store = match place {
+        Place::Given(store) => store,
+        Place::Folder(dir) => {
             let store = SqliteStore::open(&dir, durability)?;
             store.delete_meshes(gone)?;
             Box::new(store)
         }
-        (None, None) => return Err(BrokerError::NoStore),
+        Place::Postgres(url, dir) => open_postgres(&url, dir, durability, gone)?,
     };
     match store.reader()?.load(&Query::Info)? {
         Rows::Info(info) => Ok((store, info)),

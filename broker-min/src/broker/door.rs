@@ -297,9 +297,36 @@ fn unpend(table: &mut Table, entry: &Entry) {
     less(&mut table.pending, entry.client());
 }
 
-/// A TCP listener that lets connections in through a [`Door`].
+/// Where connections come from.
+pub(crate) enum Source {
+    Tcp(TcpListener),
+    /// A simulated network.
+    #[cfg(feature = "testing")]
+    Given(mpsc::Receiver<(Box<dyn claudemesh_core::ByteStream>, SocketAddr)>),
+}
+
+impl Source {
+    async fn accept(&mut self, tls: Option<&Tls>) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(tcp) => {
+                let (stream, addr) = TcpListener::accept(tcp).await?;
+                // Frames are small and written whole; waiting for more only adds delay.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::new(stream, tls), addr))
+            }
+            #[cfg(feature = "testing")]
+            Self::Given(arrivals) => match arrivals.recv().await {
+                Some((stream, addr)) => Ok((Stream::Given(stream), addr)),
+                // Nobody comes any more.
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// A listener that lets connections in through a [`Door`].
 pub(crate) struct DoorListener {
-    pub(crate) tcp: TcpListener,
+    pub(crate) source: Source,
     pub(crate) door: Arc<Door>,
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) metrics: Metrics,
@@ -311,16 +338,14 @@ impl Listener for DoorListener {
 
     async fn accept(&mut self) -> (Io, Arc<Entry>) {
         loop {
-            match self.tcp.accept().await {
+            match self.source.accept(self.tls.as_deref()).await {
                 Ok((stream, addr)) => {
                     let Some(entry) = self.door.enter(addr) else {
                         self.metrics.refused("connections");
                         continue;
                     };
-                    // Frames are small and written whole; waiting for more only adds delay.
-                    let _ = stream.set_nodelay(true);
                     let io = Io {
-                        stream: Stream::new(stream, self.tls.as_deref()),
+                        stream,
                         entry: entry.clone(),
                         door: self.door.clone(),
                     };

@@ -1,5 +1,6 @@
 use claudemesh_core::crypto::KeyPair;
-use claudemesh_core::identity::{attestation_bytes, prove_hello};
+use claudemesh_core::id::{SessionName, Wake};
+use claudemesh_core::identity::{SessionAddress, attestation_bytes, prove_hello};
 use serde_json::{Value, json};
 
 use super::*;
@@ -206,4 +207,65 @@ fn a_mesh_id_that_cannot_be_is_an_unknown_mesh() {
         check(&text.to_string(), None, NOW).unwrap_err().code,
         "unauthorized"
     );
+}
+
+#[test]
+fn an_address_is_that_of_the_session_which_proves_its_key() {
+    let address = |by: &KeyPair, of: &KeyPair, mesh: &str, made_at: u64| {
+        let address = SessionAddress {
+            mesh: MeshId::new(mesh).unwrap(),
+            member: by.public(),
+            session: of.public(),
+            name: SessionName::new("api").unwrap(),
+            wake: Wake::Hook,
+            since: 1,
+            made_at,
+            expires_at: made_at + 1_000,
+        };
+        json!(SignedBlob::from(&address.make(by, of).unwrap()))
+    };
+    let good = address(&member(), &session(), "mesh", NOW);
+    let check = |hello: &Value| check(&hello.to_string(), None, NOW);
+    let shown = check(&with(session_hello(), "address", good.clone())).unwrap();
+    let shown = shown.address.unwrap();
+    assert_eq!(shown.member, member().public());
+    assert_eq!(shown.session, session().public());
+    assert_eq!(json!(shown.blob), good);
+    let stranger = KeyPair::from_seed(&[3; 32]);
+    let mut altered = good.clone();
+    altered["cosig"] = altered["sig"].clone();
+    for (what, other) in [
+        (
+            "another session's",
+            address(&member(), &stranger, "mesh", NOW),
+        ),
+        (
+            "another member's",
+            address(&stranger, &session(), "mesh", NOW),
+        ),
+        (
+            "another mesh's",
+            address(&member(), &session(), "other", NOW),
+        ),
+        ("over", address(&member(), &session(), "mesh", NOW - 1_000)),
+        (
+            "not yet",
+            address(&member(), &session(), "mesh", NOW + 600_001),
+        ),
+        ("altered", altered),
+    ] {
+        let error = check(&with(session_hello(), "address", other)).unwrap_err();
+        assert_eq!(error.code, "malformed", "{what}: {error}");
+    }
+    // A hello that names the key proves nothing of it; one that is attested and proven does.
+    let named = with(hello(), "sessionPubkey", session().public().to_hex());
+    let named = with(named, "address", good);
+    assert_eq!(check(&named).unwrap_err().code, "malformed");
+    let attested = with(named, "parentAttestation", attestation(&member()));
+    assert_eq!(check(&attested).unwrap_err().code, "malformed");
+    let text = proven(&attested, &session());
+    let frame = ClientFrame::decode(&text).unwrap();
+    let hosts = [HOST.to_owned()];
+    let shown = verify(&text, &frame, Some(&[9; 32]), &hosts, NOW).unwrap();
+    assert!(shown.session_proven && shown.address.is_some());
 }

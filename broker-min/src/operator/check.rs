@@ -42,7 +42,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), OperatorError>
     urls(args, &mut report)?;
     proxies(args, &mut report)?;
     creation(args, &mut report)?;
-    folder(&args.data, &mut report)?;
+    folder(args, &mut report)?;
+    database(args, &mut report)?;
     if report.wrong {
         Err(OperatorError::Unsound)
     } else {
@@ -162,7 +163,8 @@ fn creation(args: &Args, report: &mut Report<'_>) -> std::io::Result<()> {
     report.say(Level::Ok, what)
 }
 
-fn folder(dir: &Path, report: &mut Report<'_>) -> std::io::Result<()> {
+fn folder(args: &Args, report: &mut Report<'_>) -> std::io::Result<()> {
+    let dir: &Path = &args.data;
     let shown = dir.display();
     match std::fs::metadata(dir) {
         Ok(meta) if !meta.is_dir() => {
@@ -184,6 +186,16 @@ fn folder(dir: &Path, report: &mut Report<'_>) -> std::io::Result<()> {
             &format!("{shown} cannot be written: {error}; give it to the broker's user"),
         )?,
     }
+    if args.store.is_some() {
+        if dir.join("broker.db").exists() {
+            let what = format!(
+                "{shown} holds a store of its own, which is not used with --store; `broker-min move` \
+                 brings it over"
+            );
+            report.say(Level::Warning, &what)?;
+        }
+        return Ok(());
+    }
     match format_of_file(dir) {
         Ok(None) => report.say(Level::Ok, "there is no store yet"),
         Ok(Some((found, newest))) if found < newest => report.say(
@@ -194,6 +206,48 @@ fn folder(dir: &Path, report: &mut Report<'_>) -> std::io::Result<()> {
             ),
         ),
         Ok(Some((found, _))) => report.say(Level::Ok, &format!("the store has format {found}")),
+        Err(error) => report.say(Level::Wrong, &error.to_string()),
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+fn database(args: &Args, report: &mut Report<'_>) -> std::io::Result<()> {
+    match &args.store {
+        None => Ok(()),
+        Some(_) => report.say(Level::Wrong, &OperatorError::NoPostgres.to_string()),
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn database(args: &Args, report: &mut Report<'_>) -> std::io::Result<()> {
+    use crate::store::StoreTls;
+    let Some(text) = &args.store else {
+        return Ok(());
+    };
+    let url = match text.url() {
+        Ok(url) => url,
+        Err(error) => return report.say(Level::Wrong, &error.to_string()),
+    };
+    let weak = matches!(
+        url.tls(),
+        StoreTls::Disable | StoreTls::Prefer | StoreTls::Require
+    );
+    if url.is_remote() && weak {
+        let what = format!(
+            "sslmode={}: whoever stands between this machine and the database can read and change \
+             all that is kept; use verify-full",
+            url.tls().as_str()
+        );
+        report.say(Level::Warning, &what)?;
+    }
+    match crate::store::postgres_admin::survey(&url) {
+        Ok(said) => {
+            for (doubtful, what) in said {
+                let level = if doubtful { Level::Warning } else { Level::Ok };
+                report.say(level, &what)?;
+            }
+            Ok(())
+        }
         Err(error) => report.say(Level::Wrong, &error.to_string()),
     }
 }

@@ -1,22 +1,22 @@
-//! `mesh`, `gc`, `backup`, `restore`: what is done to meshes and to the store.
+//! `mesh`, `gc`: what is done to meshes.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use claudemesh_core::id::MeshId;
 
-use super::{DataArg, OperatorError, duration, now, when};
+use super::place::Place;
+use super::{OperatorError, StoreArg, duration, now, when};
 use crate::rules::{MeshState, RulesFile};
-use crate::store::{self, MeshInfo};
+use crate::store::MeshInfo;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Mesh {
     /// List all meshes
     List {
         #[command(flatten)]
-        data: DataArg,
+        data: StoreArg,
     },
     /// Show what is kept for a mesh, in numbers
     Show(One),
@@ -45,7 +45,7 @@ pub(super) struct One {
     /// The mesh's id, the first digits of it, or its name if only one has it
     mesh: String,
     #[command(flatten)]
-    data: DataArg,
+    data: StoreArg,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -67,30 +67,9 @@ pub(super) struct Quota {
 }
 
 #[derive(Debug, Clone, Args)]
-pub(super) struct Backup {
-    /// The folder to make; it must not be there
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
-    #[command(flatten)]
-    data: DataArg,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Restore {
-    /// The folder that `backup` made
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
-    /// Set a store that is there aside, as broker.db.before-restore
-    #[arg(long)]
-    replace: bool,
-    #[command(flatten)]
-    data: DataArg,
-}
-
-#[derive(Debug, Clone, Args)]
 pub(super) struct Gc {
     #[command(flatten)]
-    data: DataArg,
+    data: StoreArg,
 }
 
 pub(super) fn run(mesh: Mesh, out: &mut dyn Write) -> Result<(), OperatorError> {
@@ -102,16 +81,16 @@ pub(super) fn run(mesh: Mesh, out: &mut dyn Write) -> Result<(), OperatorError> 
         Mesh::Delete { one, yes } => delete(&one, yes, out),
         Mesh::Export(one) => {
             let mesh = find(&one)?.mesh;
-            store::export(&one.data.data, &mesh, out)?;
+            Place::of(&one.data)?.export(&mesh, out)?;
             Ok(())
         }
         Mesh::Quota(args) => quota(&args, out),
     }
 }
 
-fn list(data: &DataArg, out: &mut dyn Write) -> Result<(), OperatorError> {
+fn list(data: &StoreArg, out: &mut dyn Write) -> Result<(), OperatorError> {
     let rules = RulesFile::new(&data.data).read()?;
-    for info in store::inspect(&data.data)? {
+    for info in Place::of(data)?.inspect()? {
         let state = state_text(rules.state(&info.mesh));
         writeln!(
             out,
@@ -226,40 +205,19 @@ fn quota(args: &Quota, out: &mut dyn Write) -> Result<(), OperatorError> {
 pub(super) fn gc(args: &Gc, out: &mut dyn Write) -> Result<(), OperatorError> {
     let dir = &args.data.data;
     let rules = RulesFile::new(dir).read()?;
-    let report = store::gc(dir, &rules, now())?;
+    let report = Place::of(&args.data)?.gc(&rules, now())?;
     let [before, after] = report.bytes;
     writeln!(
         out,
-        "deleted {} meshes and {} messages of topics; the file had {before} bytes and has {after}",
+        "deleted {} meshes and {} messages of topics; the store had {before} bytes and has {after}",
         report.meshes, report.history
-    )?;
-    Ok(())
-}
-
-pub(super) fn backup(args: &Backup, out: &mut dyn Write) -> Result<(), OperatorError> {
-    let bytes = store::backup(&args.data.data, &args.to)?;
-    writeln!(
-        out,
-        "backed up to {} ({bytes} bytes); keep it as safe as the broker's folder",
-        args.to.display()
-    )?;
-    Ok(())
-}
-
-pub(super) fn restore(args: &Restore, out: &mut dyn Write) -> Result<(), OperatorError> {
-    let store = store::restore(&args.from, &args.data.data, args.replace)?;
-    writeln!(
-        out,
-        "restored to {} as store {store}; start the broker there, and peers send again what it \
-         may lack",
-        args.data.data.display()
     )?;
     Ok(())
 }
 
 /// The mesh that is meant.
 fn find(one: &One) -> Result<MeshInfo, OperatorError> {
-    let all = store::inspect(&one.data.data)?;
+    let all = Place::of(&one.data)?.inspect()?;
     let wanted = one.mesh.as_str();
     if let Ok(id) = MeshId::new(wanted)
         && let Some(info) = all.iter().find(|info| info.mesh == id)

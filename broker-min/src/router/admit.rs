@@ -112,8 +112,12 @@ impl Router {
             let owner = SessionKey {
                 member: verified.member,
                 proven: proven || verified.session_proven,
+                address: None,
             };
             mesh.own_session(key, owner);
+            if let Some(address) = &verified.address {
+                mesh.address_shown(address);
+            }
         }
         let mut old_conn = None;
         let mut announce = None;
@@ -137,6 +141,7 @@ impl Router {
                 model: short(told.model, 64),
                 pid: told.pid,
                 statement: text::statement(told.statement),
+                address: verified.address.clone(),
                 connected_at: now.wall,
                 conn: Some(id),
                 leased_until: 0,
@@ -187,11 +192,11 @@ impl Router {
         }
         let mut drains = Vec::new();
         if told.receive {
-            drains.push(Drain::new(verified.member, 0));
+            drains.push(Drain::new(verified.member, 0, true));
             if let Some(key) = session {
                 // Who only names a key gets what comes from now on, not what waits for another.
                 let after = if verified.session_proven { 0 } else { head };
-                drains.push(Drain::new(key, after));
+                drains.push(Drain::new(key, after, verified.session_proven));
             }
         }
         let modern = has(CAP_DELIVERY);
@@ -204,6 +209,7 @@ impl Router {
             member_id,
             name,
             session,
+            address: verified.address.clone(),
             presence: presence_key,
             modern,
             envelope: has(CAP_ENVELOPE),
@@ -236,6 +242,7 @@ impl Router {
             ),
             pong_at: now.mono,
             unwritten: 0,
+            online_bytes: (0, 0),
             progress_at: now.mono,
             slow_watched: false,
             questions: Bucket::full(QUESTIONS_BURST, now.mono),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use claudemesh_core::id::MeshId;
 use claudemesh_core::wire::{CloseCode, Receipt, ReceiptState, errors::code};
 
 use super::Router;
@@ -169,6 +170,9 @@ impl Router {
                 delivery,
                 client_id,
             } => {
+                if unknown {
+                    self.start_over(&delivery.mesh);
+                }
                 let again = delivery.clone();
                 self.try_again(
                     again,
@@ -260,7 +264,7 @@ impl Router {
 
     pub(super) fn tell_sender(
         &mut self,
-        mesh: &claudemesh_core::id::MeshId,
+        mesh: &MeshId,
         sender: &claudemesh_core::id::PublicKey,
         receipt: &Receipt,
     ) {
@@ -270,6 +274,17 @@ impl Router {
         let ids: Vec<_> = ids.filter(modern).collect();
         for id in ids {
             self.reply(id, receipt.clone());
+        }
+    }
+
+    /// Closes all connections of a mesh. A settling that was kept after all finds nothing when it is
+    /// tried again, so its sender is not told; who comes back asks what became of its messages.
+    fn start_over(&mut self, mesh: &MeshId) {
+        let conns: Vec<_> = (self.mesh(mesh).into_iter())
+            .flat_map(|mesh| mesh.conns.iter().copied())
+            .collect();
+        for conn in conns {
+            self.close(conn, CloseCode::OVERLOAD, "store_unknown");
         }
     }
 }

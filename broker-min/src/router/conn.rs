@@ -10,7 +10,7 @@ use claudemesh_core::wire::Ack;
 use super::bucket::Bucket;
 use super::clock::TimerKey;
 use super::staging::Staged;
-use super::types::ConnId;
+use super::types::{Address, ConnId};
 
 /// Bytes waiting for a socket above which no message is added.
 pub(super) const SLOW_BYTES: usize = 1 << 20;
@@ -33,13 +33,15 @@ pub(super) struct Cursor {
 pub(super) struct Drain {
     /// Its address.
     pub(super) address: PublicKey,
+    /// Its key was proven; if not, only what is sealed in no form of ours is handed over.
+    pub(super) proven: bool,
     /// Per class.
     pub(super) classes: [Cursor; 3],
 }
 
 impl Drain {
     /// A mailbox from which everything after `after` is to be sent.
-    pub(super) fn new(address: PublicKey, after: u64) -> Self {
+    pub(super) fn new(address: PublicKey, after: u64, proven: bool) -> Self {
         let cursor = Cursor {
             after,
             behind: true,
@@ -47,6 +49,7 @@ impl Drain {
         };
         Self {
             address,
+            proven,
             classes: [cursor; 3],
         }
     }
@@ -91,6 +94,8 @@ pub(super) struct Conn {
     pub(super) name: String,
     /// The session key, if it has one.
     pub(super) session: Option<PublicKey>,
+    /// Where that is reached, as it said.
+    pub(super) address: Option<Arc<Address>>,
     /// Its presence in the mesh, if it has one.
     pub(super) presence: Option<u64>,
     /// Speaks delivery/1.
@@ -144,6 +149,9 @@ pub(super) struct Conn {
     pub(super) pong_at: u64,
     /// Bytes waiting for its socket, and since when there was no progress.
     pub(super) unwritten: usize,
+    /// Bytes of online-only messages that it was handed in a turn: its socket has not reported
+    /// those of the turn that is under way.
+    pub(super) online_bytes: (u64, usize),
     pub(super) progress_at: u64,
     /// A timer looks whether it is slow.
     pub(super) slow_watched: bool,
@@ -185,6 +193,12 @@ impl Conn {
             return 0;
         }
         window.saturating_sub(self.window.len())
+    }
+
+    /// Bytes of online-only messages that it was handed in the turn that is under way.
+    pub(super) fn online_in(&self, turn: u64) -> usize {
+        let (at, bytes) = self.online_bytes;
+        if at == turn { bytes } else { 0 }
     }
 
     /// Notes the answer of the send numbered `number`.

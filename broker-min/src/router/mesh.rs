@@ -1,6 +1,8 @@
 //! A loaded mesh: its roster, its log, who is here.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use claudemesh_core::id::{ChannelName, PublicKey, Signature};
 use claudemesh_core::membership::{Head, Invite, Log, SignedEntry};
@@ -12,7 +14,7 @@ use super::bucket::Bucket;
 use super::channels::{Channel, replay};
 use super::legacy::items::Items;
 use super::legacy::people::SentOpen;
-use super::types::{ConnId, In};
+use super::types::{Address, ConnId, In};
 use crate::store::{InviteRow, MemberRow, MeshRow, MeshRows};
 
 /// How long a hello's signature is remembered, ms.
@@ -21,6 +23,11 @@ const SEEN_MS: u64 = 120_000;
 const SEEN_MAX: usize = 65_536;
 /// Session keys remembered per mesh.
 const SESSIONS_MAX: usize = 65_536;
+/// Sessions of one member that are known by who writes to them, at most: nobody makes mailboxes
+/// without end by making keys.
+const SESSIONS_OF_MEMBER: usize = 256;
+/// Addresses of sessions that are away, in one list.
+const AWAY_SHOWN: usize = 256;
 
 /// A mesh that is loaded, or is about to be.
 #[derive(Debug)]
@@ -52,6 +59,8 @@ pub(super) struct Presence {
     pub(super) pid: Option<i64>,
     /// The member's word for it, as it came.
     pub(super) statement: Option<SignedBlob>,
+    /// Where it is reached, if it has a key of its own and said so.
+    pub(super) address: Option<Arc<Address>>,
     /// Unix ms.
     pub(super) connected_at: u64,
     /// Its connection; none while it is leased.
@@ -80,11 +89,13 @@ impl Presence {
 }
 
 /// Whose a session key is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct SessionKey {
     pub(super) member: PublicKey,
     /// Its holder proved it, at least by an attestation and a signature.
     pub(super) proven: bool,
+    /// Where it is reached: then messages are kept for it while it is away.
+    pub(super) address: Option<Arc<Address>>,
 }
 
 /// A mesh.
@@ -95,19 +106,19 @@ pub(super) struct Mesh {
     pub(super) log: Log,
     /// The log as the store has it.
     pub(super) entries: Vec<SignedEntry>,
-    pub(super) members: HashMap<PublicKey, MemberRow>,
+    pub(super) members: BTreeMap<PublicKey, MemberRow>,
     /// By token.
-    pub(super) invites: HashMap<String, InviteRow>,
+    pub(super) invites: BTreeMap<String, InviteRow>,
     pub(super) conns: BTreeSet<ConnId>,
-    pub(super) conns_of: HashMap<PublicKey, Vec<ConnId>>,
+    pub(super) conns_of: BTreeMap<PublicKey, Vec<ConnId>>,
     /// Which connections drain a mailbox.
-    pub(super) drains: HashMap<PublicKey, Vec<ConnId>>,
+    pub(super) drains: BTreeMap<PublicKey, Vec<ConnId>>,
     /// Oldest first.
     pub(super) presences: BTreeMap<u64, Presence>,
     pub(super) by_session: HashMap<PublicKey, u64>,
     pub(super) by_session_id: HashMap<(PublicKey, String), u64>,
     pub(super) next_presence: u64,
-    sessions: HashMap<PublicKey, SessionKey>,
+    sessions: BTreeMap<PublicKey, SessionKey>,
     sessions_order: VecDeque<PublicKey>,
     seen: HashSet<(PublicKey, Signature)>,
     seen_order: VecDeque<(u64, PublicKey, Signature)>,
@@ -145,13 +156,13 @@ impl Mesh {
                 .map(|row| (row.token.clone(), row))
                 .collect(),
             conns: BTreeSet::new(),
-            conns_of: HashMap::new(),
-            drains: HashMap::new(),
+            conns_of: BTreeMap::new(),
+            drains: BTreeMap::new(),
             presences: BTreeMap::new(),
             by_session: HashMap::new(),
             by_session_id: HashMap::new(),
             next_presence: 0,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             sessions_order: VecDeque::new(),
             seen: HashSet::new(),
             seen_order: VecDeque::new(),
@@ -227,14 +238,68 @@ impl Mesh {
 
     /// Whose a session key is or was.
     pub(super) fn session_key(&self, key: &PublicKey) -> Option<SessionKey> {
-        self.sessions.get(key).copied()
+        self.sessions.get(key).cloned()
+    }
+
+    /// The newest address of a session was shown, by itself or by who writes to it. False: there is
+    /// no room for another session of its member.
+    pub(super) fn address_shown(&mut self, address: &Arc<Address>) -> bool {
+        if let Some(known) = self.sessions.get_mut(&address.session) {
+            let older = |held: &Arc<Address>| held.made_at < address.made_at;
+            if known.address.as_ref().is_none_or(older) {
+                known.address = Some(Arc::clone(address));
+            }
+            // Both keys have signed: whoever only named it before has no right to it.
+            known.member = address.member;
+            known.proven = true;
+            return true;
+        }
+        let own = self
+            .sessions
+            .values()
+            .filter(|s| s.member == address.member);
+        if own.count() >= SESSIONS_OF_MEMBER {
+            return false;
+        }
+        let owner = SessionKey {
+            member: address.member,
+            proven: true,
+            address: Some(Arc::clone(address)),
+        };
+        self.own_session(address.session, owner);
+        true
+    }
+
+    /// Addresses of sessions that are away, newest first.
+    pub(super) fn away(&self, now: u64) -> Vec<SignedBlob> {
+        let known = self.sessions.iter();
+        let away = known.filter(|(key, _)| !self.by_session.contains_key(*key));
+        let addresses = away.filter_map(|(_, session)| session.address.as_ref());
+        let mut addresses: Vec<&Arc<Address>> = addresses
+            .filter(|address| address.expires_at > now && self.member(&address.member).is_some())
+            .collect();
+        addresses.sort_by_key(|address| (std::cmp::Reverse(address.made_at), address.session));
+        let newest = addresses.into_iter().take(AWAY_SHOWN);
+        newest.map(|address| address.blob.clone()).collect()
     }
 
     /// Notes whose a session key is. The oldest that nobody uses now is forgotten if there are
     /// very many.
     pub(super) fn own_session(&mut self, key: PublicKey, owner: SessionKey) {
-        if self.sessions.insert(key, owner).is_none() {
-            self.sessions_order.push_back(key);
+        match self.sessions.entry(key) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.proven = owner.proven;
+                // Another member's word for it goes with that member.
+                if known.member != owner.member {
+                    known.member = owner.member;
+                    known.address = None;
+                }
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(owner);
+                self.sessions_order.push_back(key);
+            }
         }
         for _ in 0..8 {
             if self.sessions_order.len() <= SESSIONS_MAX {
@@ -273,13 +338,13 @@ impl Mesh {
     }
 
     /// Adds a connection to an index.
-    pub(super) fn index(map: &mut HashMap<PublicKey, Vec<ConnId>>, key: PublicKey, conn: ConnId) {
+    pub(super) fn index(map: &mut BTreeMap<PublicKey, Vec<ConnId>>, key: PublicKey, conn: ConnId) {
         map.entry(key).or_default().push(conn);
     }
 
     /// Takes a connection out of an index.
     pub(super) fn unindex(
-        map: &mut HashMap<PublicKey, Vec<ConnId>>,
+        map: &mut BTreeMap<PublicKey, Vec<ConnId>>,
         key: &PublicKey,
         conn: ConnId,
     ) {

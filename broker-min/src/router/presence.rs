@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use claudemesh_core::id::{MeshId, PublicKey, Status};
-use claudemesh_core::wire::{MemberRecord, PeerRecord, PeersList, Push, SUBTYPE_SYSTEM, SetStatus};
+use claudemesh_core::wire::{
+    MemberRecord, PeerRecord, PeersList, Push, SUBTYPE_SYSTEM, SetStatus, SignedBlob,
+};
 use serde_json::{Value, json};
 
 use super::Router;
@@ -14,7 +16,7 @@ use super::conn::HINT_BYTES;
 use super::legacy::people::Remembered;
 use super::mesh::{Mesh, Presence};
 use super::text::iso;
-use super::types::{ConnId, Kind, Out};
+use super::types::{Address, ConnId, Kind, Out};
 use super::writer::Then;
 use crate::store::{AuditRow, Op};
 
@@ -159,6 +161,9 @@ impl Router {
         if let Some(statement) = &presence.statement {
             data["statement"] = json!(statement);
         }
+        if let Some(address) = &presence.address {
+            data["address"] = json!(address.blob);
+        }
         let event = match remembered.filter(|_| !presence.session_form) {
             Some(remembered) => {
                 remembered.returned(&mut data);
@@ -258,6 +263,9 @@ impl Router {
             self.error(id, "invalid_argument", why, None);
             return;
         };
+        if let Some(address) = &ask.address {
+            self.new_address(id, address);
+        }
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
@@ -277,6 +285,41 @@ impl Router {
             Status::Idle => self.fill(id),
             Status::Dnd => {}
         }
+    }
+
+    /// A session says its address anew: another name, or another way to wake it.
+    fn new_address(&mut self, id: ConnId, shown: &SignedBlob) {
+        if !self.may_ask(id, None) {
+            return;
+        }
+        let wall = self.now.wall;
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
+        let own = |address: &Address| {
+            address.member == conn.member && Some(address.session) == conn.session
+        };
+        let address = match Address::open(shown, &conn.mesh, wall) {
+            Ok(address) if own(&address) => Arc::new(address),
+            Ok(_) => return self.bad_address(id, "it is another session's"),
+            Err(error) => return self.bad_address(id, &error.to_string()),
+        };
+        let (shared, presence) = (Arc::clone(&conn.mesh), conn.presence);
+        if let Some(mesh) = self.mesh_mut(&shared) {
+            mesh.address_shown(&address);
+            let presence = presence.and_then(|key| mesh.presences.get_mut(&key));
+            if let Some(presence) = presence {
+                presence.address = Some(Arc::clone(&address));
+            }
+        }
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.address = Some(address);
+        }
+    }
+
+    fn bad_address(&mut self, id: ConnId, why: &str) {
+        let why = format!("the session's address is not taken: {why}");
+        self.error(id, "invalid_argument", &why, None);
     }
 
     pub(super) fn working_over(&mut self, id: ConnId) {
@@ -332,12 +375,16 @@ impl Router {
                 visible: Some(presence.visible),
                 profile: presence.profile.clone(),
                 statement: presence.statement.clone(),
+                address: presence
+                    .address
+                    .as_ref()
+                    .map(|address| address.blob.clone()),
+                leased: (conn.modern && presence.conn.is_none()).then_some(true),
                 extra: presence
                     .pid
                     .map(|pid| ("pid".to_owned(), pid.into()))
                     .into_iter()
                     .collect(),
-                ..PeerRecord::default()
             })
             .collect();
         let members = conn.modern.then(|| {
@@ -362,9 +409,11 @@ impl Router {
                 })
                 .collect()
         });
+        let away = conn.modern.then(|| mesh.away(self.now.wall));
         let list = PeersList {
             peers,
             members,
+            away: away.filter(|away| !away.is_empty()),
             req_id,
             ..PeersList::default()
         };

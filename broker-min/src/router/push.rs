@@ -51,7 +51,7 @@ pub(super) enum Needs {
 }
 
 impl Needs {
-    const fn has(self, conn: &Conn) -> bool {
+    pub(super) const fn has(self, conn: &Conn) -> bool {
         match self {
             Self::Nothing => true,
             Self::Envelope => conn.envelope,
@@ -109,7 +109,7 @@ impl Router {
                 continue;
             };
             let ready = conn.open(offer.class) && conn.room(window) > 0;
-            let skipped = !offer.needs.has(conn);
+            let able = offer.needs.has(conn);
             let Some((number, drain)) = conn
                 .drains
                 .iter_mut()
@@ -118,6 +118,7 @@ impl Router {
             else {
                 continue;
             };
+            let skipped = !able || !(drain.proven || offer.needs == Needs::Nothing);
             let cursor = drain.cursor(offer.class);
             if cursor.after >= offer.seq {
                 // A page had it already.
@@ -286,6 +287,7 @@ impl Router {
             let Some(drain) = conn.drains.get_mut(number) else {
                 break;
             };
+            let proven = drain.proven;
             let cursor = drain.cursor(class);
             if row.seq <= cursor.after {
                 continue;
@@ -294,7 +296,9 @@ impl Router {
             let text = join_push(&self.ids.mint(row.seq, &row.sender), &row.tail);
             let peek: Option<Peek<'_>> = serde_json::from_str(&text).ok();
             let needs = peek.as_ref().map_or(Needs::Nothing, Peek::needs);
-            if row.expires_at <= wall || !needs.has(conn) {
+            // What is sealed for a session key goes to who proved it, not to who names it.
+            let meant = proven || needs == Needs::Nothing;
+            if row.expires_at <= wall || !meant || !needs.has(conn) {
                 continue;
             }
             let pushed = Pushed {

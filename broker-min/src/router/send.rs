@@ -5,9 +5,10 @@ use std::sync::Arc;
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::base64url;
 use claudemesh_core::id::{ChannelName, MemberId, MeshId, MessageId, Priority, PublicKey};
+use claudemesh_core::identity::AddressError;
 use claudemesh_core::wire::{
-    Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, errors, errors::code,
-    push_tail, reason,
+    Ack, Acks, CloseCode, MAX_FRAME, MAX_IDS_PER_FRAME, Push, Send, SignedBlob, errors,
+    errors::code, push_tail, reason,
 };
 
 use serde_json::{Map, Value};
@@ -18,7 +19,7 @@ use super::mesh::Mesh;
 use super::multicast::{Recipients, key_id};
 use super::push::Needs;
 use super::text::{iso, shown};
-use super::types::{ConnId, Out};
+use super::types::{Address, ConnId, Out};
 use super::writer::Then;
 use crate::store::{Accept, Fire, Op, Outcome, StoreError, ValueOp};
 
@@ -99,6 +100,9 @@ impl Router {
             open_target: plain.then(|| shown(&send.target_spec, PASSED_ON)),
             ..self.checked(&shared, member, send, target)
         };
+        if send.online == Some(true) {
+            return self.send_online(sent, send);
+        }
         // What was taken once is acked again, also when it would be refused now.
         if sent.refusal.is_some() && sent.client_id.is_none() {
             self.answer_sent(&sent, Ok(&Outcome::Refused));
@@ -215,51 +219,66 @@ impl Router {
             return Some((row.key, row.id.clone(), row.name.as_str().to_owned()));
         }
         let conn = self.conns.get(&sent.conn)?;
-        Some((
-            conn.routing_key(),
-            conn.member_id.clone(),
-            conn.name.clone(),
-        ))
+        // By this key existing clients open what they get. A session with an address seals with
+        // its member's.
+        let key = match conn.address {
+            Some(_) => conn.member,
+            None => conn.routing_key(),
+        };
+        Some((key, conn.member_id.clone(), conn.name.clone()))
+    }
+
+    /// Where the session that sends is reached, for an answer to it alone.
+    fn sender_address(&self, sent: &Sent) -> Option<SignedBlob> {
+        let conn = self.conns.get(&sent.conn)?;
+        Some(conn.address.as_ref()?.blob.clone())
+    }
+
+    /// The push of a message, without its id.
+    pub(super) fn push_of(&self, sent: &Sent, send: &Send) -> Option<Push> {
+        let (routing_key, member_id, name) = self.speaker(sent)?;
+        let text = |text: &Option<String>| text.as_deref().map(|text| shown(text, PASSED_ON));
+        let open = sent.needs == Needs::Open;
+        Some(Push {
+            mesh_id: sent.mesh.as_str().to_owned(),
+            sender_pubkey: routing_key.to_hex(),
+            priority: sent.class.as_str().to_owned(),
+            nonce: send.nonce.clone(),
+            ciphertext: send.ciphertext.clone(),
+            created_at: iso(self.now.wall),
+            sender_member_pubkey: Some(sent.sender.to_hex()),
+            sender_member_id: Some(member_id.as_str().to_owned()),
+            sender_name: Some(name),
+            client_message_id: sent.client_id.as_deref().map(str::to_owned),
+            request_fingerprint: text(&send.request_fingerprint),
+            reply_to_id: text(&send.reply_to_id),
+            // The broker's own words are marked by the subtype; nobody else may use them.
+            subtype: text(&send.subtype).filter(|s| s != "system" && s != "webhook"),
+            target: Some(target_of(sent, send)),
+            form: text(&send.form).filter(|_| !open),
+            plain: open.then_some(true),
+            body_version: send.body_version.filter(|_| open),
+            topic: send
+                .target_spec
+                .strip_prefix('#')
+                .filter(|_| open)
+                .map(|_| topic_of(sent)),
+            expires_at: send.expires_at.map(|_| sent.expires_at),
+            address: self.sender_address(sent),
+            ..Push::default()
+        })
     }
 
     fn accept(&mut self, mut sent: Sent, send: &Send) {
-        let Some((routing_key, member_id, name)) = self.speaker(&sent) else {
+        let Some(push) = self.push_of(&sent, send) else {
             return;
         };
         let now = self.now.wall;
         let lookup_only = sent.refusal.is_some();
-        let open = sent.needs == Needs::Open;
-        let text = |text: &Option<String>| text.as_deref().map(|text| shown(text, PASSED_ON));
         let tail = if lookup_only {
             String::new()
         } else {
-            push_tail(&Push {
-                mesh_id: sent.mesh.as_str().to_owned(),
-                sender_pubkey: routing_key.to_hex(),
-                priority: sent.class.as_str().to_owned(),
-                nonce: send.nonce.clone(),
-                ciphertext: send.ciphertext.clone(),
-                created_at: iso(now),
-                sender_member_pubkey: Some(sent.sender.to_hex()),
-                sender_member_id: Some(member_id.as_str().to_owned()),
-                sender_name: Some(name),
-                client_message_id: sent.client_id.as_deref().map(str::to_owned),
-                request_fingerprint: text(&send.request_fingerprint),
-                reply_to_id: text(&send.reply_to_id),
-                // The broker's own words are marked by the subtype; nobody else may use them.
-                subtype: text(&send.subtype).filter(|s| s != "system" && s != "webhook"),
-                target: Some(target_of(&sent, send)),
-                form: text(&send.form).filter(|_| !open),
-                plain: open.then_some(true),
-                body_version: send.body_version.filter(|_| open),
-                topic: send
-                    .target_spec
-                    .strip_prefix('#')
-                    .filter(|_| open)
-                    .map(|_| topic_of(&sent)),
-                expires_at: send.expires_at.map(|_| sent.expires_at),
-                ..Push::default()
-            })
+            push_tail(&push)
         };
         let listening = self.mesh(&sent.mesh).is_some_and(|mesh| {
             sent.recipients
@@ -311,10 +330,6 @@ impl Router {
                 "invalid: a priority is now, next or low".into(),
             );
         };
-        if send.online == Some(true) {
-            let why = "unsupported: this broker does not serve online-only messages yet";
-            return refuse(code::UNSUPPORTED, why.into());
-        }
         let target = send.target_spec.as_str();
         if send
             .client_message_id
@@ -351,20 +366,73 @@ impl Router {
             let why = "invalid: a target is a key in 64 lower-case hex digits";
             return refuse(code::INVALID, why.into());
         };
-        let mesh = self.mesh(shared);
-        match mesh.map(|mesh| recipient(mesh, &key)) {
-            Some(Recipient::Mailbox) => {
-                let owner = mesh.map_or(key, |mesh| mesh.owner_of(&key));
-                if mesh.is_some_and(|mesh| !mesh.grants(&owner, &member, "dm")) {
+        let wall = self.now.wall;
+        let found = |router: &Self| {
+            let mesh = router.mesh(shared);
+            mesh.map_or(Recipient::Unknown, |mesh| recipient(mesh, &key, wall))
+        };
+        let mut known = found(self);
+        if matches!(known, Recipient::Unknown | Recipient::Gone)
+            && let Some(shown) = &send.address
+        {
+            self.address_given(shared, &key, shown)?;
+            known = found(self);
+        }
+        match known {
+            Recipient::Mailbox => {
+                let granted = |mesh: &Mesh| mesh.grants(&mesh.owner_of(&key), &member, "dm");
+                if self.mesh(shared).is_some_and(|mesh| !granted(mesh)) {
                     return refuse(code::BLOCKED, errors::BLOCKED_BY_GRANTS.into());
                 }
                 Ok((To::Peer(key), class))
             }
-            Some(Recipient::Removed) => {
+            Recipient::Gone => {
+                let why = "session_gone: this session was not there for 30 days";
+                refuse(code::SESSION_GONE, why.into())
+            }
+            Recipient::Removed => {
                 let why = "removed: this member was removed from the mesh";
                 refuse(code::REMOVED, why.into())
             }
-            _ => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
+            Recipient::Unknown => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
+        }
+    }
+
+    /// Who writes to a session that is away shows by its address that there is such a one.
+    fn address_given(
+        &mut self,
+        shared: &Arc<MeshId>,
+        target: &PublicKey,
+        shown: &SignedBlob,
+    ) -> Result<(), Box<Ack>> {
+        let refuse = |code: &str, error: String| Err(Box::new(refused(code, error)));
+        let address = match Address::open(shown, shared, self.now.wall) {
+            Ok(address) if address.session == *target => Arc::new(address),
+            Ok(_) => {
+                let why = "invalid: the address is of another session than the target";
+                return refuse(code::INVALID, why.into());
+            }
+            Err(AddressError::Expired) => {
+                let why = "session_gone: this session was not there for 30 days";
+                return refuse(code::SESSION_GONE, why.into());
+            }
+            Err(error) => return refuse(code::INVALID, format!("invalid: {error}")),
+        };
+        let Some(mesh) = self.mesh_mut(shared) else {
+            return Ok(());
+        };
+        let removed = mesh.members.get(&address.member).map(|row| row.removed_at);
+        match removed {
+            None => refuse(code::NOT_FOUND, "not_found: unknown target".into()),
+            Some(at) if at != 0 => {
+                let why = "removed: the member of this session was removed from the mesh";
+                refuse(code::REMOVED, why.into())
+            }
+            Some(_) if mesh.members.contains_key(target) || mesh.address_shown(&address) => Ok(()),
+            Some(_) => {
+                let why = "queue_full: this member has too many sessions that are away";
+                refuse(code::QUEUE_FULL, why.into())
+            }
         }
     }
 
@@ -516,15 +584,24 @@ fn target_of(sent: &Sent, send: &Send) -> String {
 enum Recipient {
     Mailbox,
     Removed,
+    /// A session whose time is over.
+    Gone,
     Unknown,
 }
 
-fn recipient(mesh: &Mesh, key: &PublicKey) -> Recipient {
+fn recipient(mesh: &Mesh, key: &PublicKey, now: u64) -> Recipient {
     match mesh.members.get(key) {
-        Some(row) if row.removed_at == 0 => Recipient::Mailbox,
-        Some(_) => Recipient::Removed,
-        None if mesh.by_session.contains_key(key) => Recipient::Mailbox,
+        Some(row) if row.removed_at == 0 => return Recipient::Mailbox,
+        Some(_) => return Recipient::Removed,
+        None if mesh.by_session.contains_key(key) => return Recipient::Mailbox,
+        None => {}
+    }
+    let address = mesh.session_key(key).and_then(|session| session.address);
+    match address {
         None => Recipient::Unknown,
+        Some(address) if mesh.member(&address.member).is_none() => Recipient::Removed,
+        Some(address) if address.expires_at <= now => Recipient::Gone,
+        Some(_) => Recipient::Mailbox,
     }
 }
 

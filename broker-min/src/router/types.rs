@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use claudemesh_core::id::{MeshId, PublicKey};
+use claudemesh_core::identity::{AddressError, SessionAddress, SignedAddress};
 use claudemesh_core::membership::{Head, SignedEntry};
-use claudemesh_core::wire::{ClientFrame, CloseCode};
+use claudemesh_core::wire::{ClientFrame, CloseCode, SignedBlob};
 
 use crate::limits::Limits;
 use crate::rules::Rules;
@@ -49,12 +50,48 @@ pub struct Verified {
     /// Whether the session key is proven (attested and signed with, or by the hello proof), not
     /// only claimed.
     pub session_proven: bool,
+    /// Where the session is reached, if it showed that; its own.
+    pub address: Option<Arc<Address>>,
     /// Whether the hello carried a proof over this socket's challenge.
     pub proven: bool,
     /// Whether it came as `session_hello`.
     pub session_form: bool,
     /// The frame, for what is shown of the peer and what it can do.
     pub frame: ClientFrame,
+}
+
+/// A session's address whose signatures hold, with the text to pass on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Whose session.
+    pub member: PublicKey,
+    /// Its key.
+    pub session: PublicKey,
+    /// When it was said, unix ms.
+    pub made_at: u64,
+    /// It holds before this unix ms.
+    pub expires_at: u64,
+    /// As it came.
+    pub blob: SignedBlob,
+}
+
+impl Address {
+    /// Reads an address of `mesh` and verifies it at `now` (unix ms). Whether its member is one is
+    /// for the router to say.
+    ///
+    /// # Errors
+    /// [`AddressError`].
+    pub fn open(blob: &SignedBlob, mesh: &MeshId, now: u64) -> Result<Self, AddressError> {
+        let signed = SignedAddress::try_from(blob)?;
+        let address = SessionAddress::open(&signed, mesh, now)?;
+        Ok(Self {
+            member: address.member,
+            session: address.session,
+            made_at: address.made_at,
+            expires_at: address.expires_at,
+            blob: blob.clone(),
+        })
+    }
 }
 
 /// An input.

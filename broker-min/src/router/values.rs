@@ -671,10 +671,8 @@ impl Router {
             (Ask::Info { conn, keys, req_id }, Some(ValueRows::Memory(rows, _))) => {
                 self.info_told(conn, keys.unwrap_or_default(), rows.len(), req_id);
             }
-            (Ask::Info { conn, req_id, .. }, _) => {
-                if self.end_asking(conn) {
-                    self.unreadable(conn, req_id);
-                }
+            (Ask::Info { conn, req_id, .. }, _) if self.end_asking(conn) => {
+                self.unreadable(conn, req_id);
             }
             _ => {}
         }

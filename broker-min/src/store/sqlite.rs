@@ -5,6 +5,8 @@ mod audit;
 mod cache;
 mod channels;
 mod commit;
+#[cfg(feature = "postgres")]
+mod copy;
 mod load;
 mod lock;
 mod meshes;
@@ -21,11 +23,13 @@ use std::time::Duration;
 use claudemesh_core::id::MeshId;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+#[cfg(feature = "postgres")]
+pub(super) use self::admin::BESIDE;
 pub use self::admin::{GcReport, MeshInfo, backup, export, gc, inspect, restore};
-use self::cache::Cache;
 pub(crate) use self::schema::format_of_file;
-pub use self::verify::{AuditFault, AuditReport, verify_audit};
+pub(super) use self::verify::verify;
 use self::wal::Checkpoints;
+use super::cache::Cache;
 use super::{BrokerStore, Op, Outcome, StoreError, StoreReader};
 
 /// What an accepted message survives.

@@ -1,5 +1,7 @@
 //! Lies about the logs of channels: who is in.
 
+use std::collections::BTreeMap;
+
 use claudemesh_core::id::ChannelName;
 use claudemesh_core::membership::{ChannelBody, ChannelLog, ChannelLogError, SignedEntry};
 use claudemesh_core::wire::LogHead;
@@ -86,24 +88,41 @@ async fn a_page_of_a_channels_log_that_ends_too_early_hides_nobody_for_long() {
     heard(&mut at_ben, "with ben").await;
 }
 
-/// The log of the topic, as its members have it.
+/// The log of the topic, as this peer has it: what it said itself, and what it was shown, in pages
+/// and entry by entry.
 fn topic_log(liar: &LyingBroker, peer: &Peer, name: &ChannelName) -> ChannelLog {
     let mesh = peer.log().unwrap();
     let mut log = ChannelLog::begin(&mesh, name).unwrap();
-    for page in liar.all(peer.key(), Way::ToPeer, "log_entries") {
-        if page["channel"] == name.as_str() {
-            let entries = page["entries"].as_array().unwrap();
-            let entries: Vec<SignedEntry> = entries
-                .iter()
-                .map(|entry| {
-                    let text = |name: &str| entry[name].as_str().unwrap();
-                    SignedEntry::from_text(text("e"), text("sig"), None).unwrap()
-                })
-                .collect();
-            log.merge(page["from"].as_u64().unwrap(), &entries, &mesh)
-                .unwrap();
+    let signed = |entry: &Value| {
+        let text = |name: &str| entry[name].as_str().unwrap();
+        SignedEntry::from_text(text("e"), text("sig"), None).unwrap()
+    };
+    let ours = |frame: &Value| frame["channel"] == name.as_str();
+    let mut shown = BTreeMap::new();
+    for own in liar.all(peer.key(), Way::ToBroker, "log_append") {
+        let entry = signed(&own["entry"]);
+        if let Ok(decoded) = entry.decode_channel()
+            && decoded.channel == *name
+        {
+            shown.insert(decoded.seq, entry);
         }
     }
+    for page in liar.all(peer.key(), Way::ToPeer, "log_entries") {
+        if ours(&page) {
+            let entries = page["entries"].as_array().unwrap().iter().map(signed);
+            shown.extend((page["from"].as_u64().unwrap()..).zip(entries));
+        }
+    }
+    for told in liar.all(peer.key(), Way::ToPeer, "log_appended") {
+        if ours(&told) && !told["entry"].is_null() {
+            shown.insert(
+                told["head"]["seq"].as_u64().unwrap(),
+                signed(&told["entry"]),
+            );
+        }
+    }
+    let entries: Vec<SignedEntry> = shown.into_values().collect();
+    log.merge(1, &entries, &mesh).unwrap();
     log
 }
 

@@ -126,6 +126,7 @@ async fn a_false_receipt_is_believed_and_opens_nothing() {
 /// A message that is accepted while its recipient is away, so that its outcome is open.
 async fn waiting(liar: &LyingBroker, ana: &Peer) -> claudemesh_core::Receipt {
     liar.member("bob").await;
+    ana.sync().await.unwrap();
     let receipt = ana.send("bob", "hello").await.unwrap();
     soon(receipt.accepted()).await.unwrap();
     receipt

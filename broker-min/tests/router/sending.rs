@@ -38,9 +38,6 @@ fn refusals_say_why() {
     );
     let ack = world.say(owner, &hex(2), "z", "urgent");
     assert_eq!(ack["code"], "invalid");
-    let mut online = message(&hex(2), "o", "now");
-    online["online"] = true.into();
-    assert_eq!(world.say_frame(owner, online)["code"], "unsupported");
     let mut late = message(&hex(2), "l", "now");
     late["expires_at"] = (world.now.wall - 1).into();
     assert_eq!(world.say_frame(owner, late)["code"], "expired");

@@ -302,6 +302,7 @@ impl World {
                 .as_deref()
                 .map(|key| PublicKey::from_hex(key).unwrap()),
             session_proven: false,
+            address: None,
             proven: true,
             session_form: false,
             frame: ClientFrame::Hello(hello),

@@ -20,6 +20,13 @@ pub struct Total {
     pub removed: usize,
     pub rekeyed: usize,
     pub locked: usize,
+    pub cuts: usize,
+    pub skews: usize,
+    pub hours: usize,
+    pub reached: usize,
+    pub expired: usize,
+    pub two_processes: usize,
+    pub steps: u64,
 }
 
 impl Total {
@@ -36,6 +43,13 @@ impl Total {
         self.removed += other.removed;
         self.rekeyed += other.rekeyed;
         self.locked += other.locked;
+        self.cuts += other.cuts;
+        self.skews += other.skews;
+        self.hours += other.hours;
+        self.reached += other.reached;
+        self.expired += other.expired;
+        self.two_processes += other.two_processes;
+        self.steps += other.steps;
     }
 
     /// The faults must have happened for the checks to mean something.
@@ -53,6 +67,11 @@ impl Total {
             self.removed > 50 && self.rekeyed > 1_000 && self.locked > 50,
             "{self:?}"
         );
+        assert!(
+            self.cuts > 100 && self.skews > 100 && self.hours > 50 && self.two_processes > 100,
+            "{self:?}"
+        );
+        assert!(self.reached > 100 && self.expired > 20, "{self:?}");
     }
 }
 
@@ -62,6 +81,8 @@ pub struct Said {
     pub by: usize,
     pub to: Target,
     pub text: u64,
+    /// It is worth nothing after an hour.
+    pub short: bool,
     /// In how many mailboxes the broker put it.
     pub recipients: Option<u32>,
     /// The end that the sender was told.

@@ -21,7 +21,9 @@ pub struct Broker {
     pub router: Router,
     store: MemoryStore,
     reader: Box<dyn StoreReader>,
-    jobs: VecDeque<Job>,
+    /// What the writer has before it, and what the readers have: neither waits for the other.
+    commits: VecDeque<Job>,
+    loads: VecDeque<Job>,
     pub fails: bool,
 }
 
@@ -52,7 +54,8 @@ impl Broker {
             router: Router::new(config, seed),
             store,
             reader,
-            jobs: VecDeque::new(),
+            commits: VecDeque::new(),
+            loads: VecDeque::new(),
             fails: false,
         }
     }
@@ -63,7 +66,7 @@ impl Broker {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.jobs.is_empty()
+        self.commits.is_empty() && self.loads.is_empty()
     }
 
     /// Takes an input, and gives what is to be written.
@@ -72,17 +75,27 @@ impl Broker {
         let mut outs = Vec::new();
         while let Some(out) = self.router.next() {
             match out {
-                Out::Commit { batch, ops } => self.jobs.push_back(Job::Commit(batch, ops)),
-                Out::Load { token, query } => self.jobs.push_back(Job::Load(token, query)),
+                Out::Commit { batch, ops } => self.commits.push_back(Job::Commit(batch, ops)),
+                Out::Load { token, query } => self.loads.push_back(Job::Load(token, query)),
                 other => outs.push(other),
             }
         }
         outs
     }
 
-    /// Does one piece of work: executes it, or tells its answer. They come back in order.
+    /// Does one piece of work: executes it, or tells its answer. Commits come back in order, and so
+    /// do loads.
     pub fn work(&mut self, now: Now, rng: &mut Drbg) -> Vec<Out> {
-        let Some(job) = self.jobs.pop_front() else {
+        let reads = match (self.commits.is_empty(), self.loads.is_empty()) {
+            (false, false) => rng.below(2) == 0,
+            (writes, _) => writes,
+        };
+        let queue = if reads {
+            &mut self.loads
+        } else {
+            &mut self.commits
+        };
+        let Some(job) = queue.pop_front() else {
             return Vec::new();
         };
         let answer = match job {
@@ -97,7 +110,12 @@ impl Broker {
             }
         };
         // A crash may fall between.
-        self.jobs.push_front(Job::Answer(answer));
+        let queue = if reads {
+            &mut self.loads
+        } else {
+            &mut self.commits
+        };
+        queue.push_front(Job::Answer(answer));
         Vec::new()
     }
 

@@ -1,6 +1,8 @@
 //! A peer: a session, its disk, and its link to the broker.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use broker_min::router::ConnId;
@@ -9,7 +11,8 @@ use claudemesh_core::id::{MemberId, MeshId, Status, Target};
 use claudemesh_core::membership::{Log, SignedEntry};
 use claudemesh_core::session::{About, Out, Retry, Session, SessionConfig};
 use claudemesh_core::store::{
-    MemoryStore, PeerOp, PeerStore, Query, ReaderName, ReaderStart, Rows, StoredEntry,
+    MemoryStore, Outcome, PeerOp, PeerStore, Query, ReaderName, ReaderStart, Rows, StoreError,
+    StoredEntry,
 };
 use claudemesh_core::wire::CloseCode;
 
@@ -29,10 +32,36 @@ pub struct Link {
     pub from_broker: VecDeque<FromBroker>,
 }
 
+/// A disk, which several processes of one member may share.
+#[derive(Clone)]
+pub struct Disk(Rc<RefCell<MemoryStore>>);
+
+impl Disk {
+    pub fn apply(&self, ops: &[PeerOp]) -> Result<Vec<Outcome>, StoreError> {
+        self.0.borrow_mut().apply(ops)
+    }
+
+    pub fn read(&self, query: &Query) -> Result<Rows, StoreError> {
+        self.0.borrow().read(query)
+    }
+
+    pub fn version(&self) -> u64 {
+        self.0.borrow().version().unwrap()
+    }
+}
+
 pub struct Node {
     pub member: u8,
+    /// Which of the member's processes it is: its lane and its reader.
+    pub process: u32,
     pub session: Session,
-    pub disk: MemoryStore,
+    pub disk: Disk,
+    /// The disk's version when it was looked at.
+    pub seen: u64,
+    /// How far its wall clock is off, ms.
+    pub skew: i64,
+    /// Nothing gets through to the broker, nor back.
+    pub cut: bool,
     pub jobs: VecDeque<Out>,
     pub connecting: bool,
     pub link: Option<Link>,
@@ -42,34 +71,31 @@ pub struct Node {
     /// What was shown and not taken, also by processes that crashed.
     pub offered: BTreeSet<u64>,
     pub next_command: u64,
-    /// Texts and targets of commands whose answer is awaited.
-    pub asked: HashMap<u64, (u64, Target)>,
+    /// Texts and targets of commands whose answer is awaited, and whether they expire soon.
+    pub asked: HashMap<u64, (u64, Target, bool)>,
     pub caught_up: bool,
     pub ended: bool,
 }
 
-pub fn reader() -> ReaderName {
-    ReaderName("reader".to_owned())
-}
-
 /// The disk of a peer that has just joined.
-pub fn disk(entries: &[SignedEntry]) -> MemoryStore {
+pub fn disk(entries: &[SignedEntry]) -> Disk {
     let mut disk = MemoryStore::new();
     let log = (0..).zip(entries).map(|(seq, entry)| {
         let entry = entry.clone();
         PeerOp::Log(Box::new(StoredEntry { seq, entry }))
     });
     disk.apply(&log.collect::<Vec<_>>()).unwrap();
-    disk
+    Disk(Rc::new(RefCell::new(disk)))
 }
 
 impl Node {
     /// A process that starts with what the disk has.
     pub fn start(
         member: u8,
+        process: u32,
         mesh: &MeshId,
         member_id: &MemberId,
-        mut disk: MemoryStore,
+        disk: Disk,
         rng: &mut Drbg,
     ) -> Self {
         let Ok(Rows::Pins(pins)) = disk.read(&Query::Pins) else {
@@ -91,7 +117,7 @@ impl Node {
         };
         let start = ReaderStart::Resume;
         disk.apply(&[PeerOp::OpenReader {
-            reader: reader(),
+            reader: ReaderName(format!("reader{process}")),
             start,
         }])
         .unwrap();
@@ -101,11 +127,11 @@ impl Node {
             key: Arc::new(pair(member)),
             name: None,
             broker: "ws://broker.example:7900/ws".parse().unwrap(),
-            session_id: "s".to_owned(),
+            session_id: format!("s{process}"),
             receive: true,
             presence: true,
             durable: true,
-            lane: 0,
+            lane: process,
             retry: Retry::Backoff,
             has_log: true,
             about: About::default(),
@@ -115,8 +141,12 @@ impl Node {
         session.restore_channels(logs, keys);
         Self {
             member,
+            process,
             session,
+            seen: disk.version(),
             disk,
+            skew: 0,
+            cut: false,
             jobs: VecDeque::new(),
             connecting: false,
             link: None,
@@ -129,5 +159,9 @@ impl Node {
             caught_up: false,
             ended: false,
         }
+    }
+
+    pub fn reader(&self) -> ReaderName {
+        ReaderName(format!("reader{}", self.process))
     }
 }

@@ -1,27 +1,71 @@
 //! The loop: chaos first, then a fair end, then the books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use broker_min::hello::verify;
-use broker_min::router::{In as ToRouter, Now as RouterNow, Out as FromRouter};
-use broker_min::store::{BrokerStore, Query as BrokerQuery, Rows as BrokerRows};
+use broker_min::router::{ConnId, In as ToRouter, Now as RouterNow, Out as FromRouter};
+use broker_min::store::{BrokerStore, MemoryStore, Query as BrokerQuery, Rows as BrokerRows};
 use claudemesh_core::crypto::Drbg;
 use claudemesh_core::id::{ChannelName, MemberId, MeshId, MessageId, Priority, Status, Target};
 use claudemesh_core::membership::{Body, ChannelBody, SignedEntry};
 use claudemesh_core::session::{Command, Event, In, Now, Out, Outgoing, Reply};
-use claudemesh_core::store::{Outcome, PeerOp, PeerStore, Query, Rows, SendState, StoreError};
+use claudemesh_core::store::{Outcome, PeerOp, Query, Rows, SendState, StoreError};
 use claudemesh_core::wire::ClientFrame;
 
 use crate::books::{Books, Said, Total};
 use crate::broker::Broker;
-use crate::node::{FromBroker, Link, Node, disk, reader};
+use crate::node::{Disk, FromBroker, Link, Node, disk};
+use crate::plan::{Failed, Plan};
 use crate::world::{START, World, key};
 
 const CHANNELS: [&str; 4] = ["#t0", "#t1", "@g0", "*"];
 
+/// Makes what peers say worthless.
+const HOUR: u64 = 3_600_000;
+
+/// A mesh as everyone has joined it, and its broker's store.
+struct Begun {
+    mesh: MeshId,
+    ids: Vec<MemberId>,
+    entries: Vec<SignedEntry>,
+    store: MemoryStore,
+}
+
+/// The mesh of so many members. Making it takes longer than many a run.
+fn begun(count: u8) -> &'static Begun {
+    static BEGUN: [OnceLock<Begun>; 6] = [const { OnceLock::new() }; 6];
+    BEGUN[usize::from(count)].get_or_init(|| {
+        let world = World::of(count);
+        let mesh = world.mesh();
+        let reader = world.store.reader().unwrap();
+        let Ok(BrokerRows::Mesh(Some(found))) = reader.load(&BrokerQuery::Mesh(mesh.clone()))
+        else {
+            panic!("no mesh")
+        };
+        let (_, members, _, entries, _) = *found;
+        let id_of = |n: u8| {
+            let row = members.iter().find(|row| row.key == key(n)).unwrap();
+            row.id.clone()
+        };
+        Begun {
+            ids: (1..=count).map(id_of).collect(),
+            store: world.store.fork(),
+            mesh,
+            entries,
+        }
+    })
+}
+
 pub struct Sim {
     rng: Drbg,
+    plan: Plan,
+    /// Faults that could have happened so far.
+    faults: u64,
     now: Now,
+    broker_skew: i64,
+    /// Connections that the broker holds for open, and that are gone.
+    ghosts: Vec<ConnId>,
     mesh: MeshId,
     ids: Vec<MemberId>,
     broker: Broker,
@@ -37,38 +81,45 @@ pub struct Sim {
 }
 
 impl Sim {
-    pub fn new(seed: u64, trace: bool) -> Self {
+    pub fn new(plan: &Plan, trace: bool) -> Self {
         let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        bytes[..8].copy_from_slice(&plan.seed.to_be_bytes());
         let mut rng = Drbg::new(bytes);
         let storm = [3, 12, 40, 100][usize::try_from(rng.below(4)).unwrap()];
         let count = 2 + u8::try_from(rng.below(4)).unwrap();
-        let world = World::of(count);
-        let mesh = world.mesh();
-        let reader = world.store.reader().unwrap();
-        let Ok(BrokerRows::Mesh(Some(found))) = reader.load(&BrokerQuery::Mesh(mesh.clone()))
-        else {
-            panic!("no mesh")
+        let count = plan.members.unwrap_or(count).clamp(2, 5);
+        let Begun {
+            mesh,
+            ids,
+            entries,
+            store,
+        } = begun(count);
+        let broker = Broker::new(store.fork(), rng.bytes());
+        let start = |n: u8, process: u32, disk: Disk, rng: &mut Drbg| {
+            Node::start(n, process, mesh, &ids[usize::from(n) - 1], disk, rng)
         };
-        let (_, members, _, entries, _) = *found;
-        let entries: Vec<SignedEntry> = entries;
-        let id_of = |n: u8| {
-            let row = members.iter().find(|row| row.key == key(n)).unwrap();
-            row.id.clone()
-        };
-        let ids: Vec<MemberId> = (1..=count).map(id_of).collect();
-        let broker = Broker::new(world.store.fork(), rng.bytes());
-        let nodes = (1..=count)
-            .map(|n| Node::start(n, &mesh, &ids[usize::from(n) - 1], disk(&entries), &mut rng))
+        let mut nodes: Vec<Node> = (1..=count)
+            .map(|n| start(n, 0, disk(entries), &mut rng))
             .collect();
+        let mut total = Total::default();
+        // In some runs the second member has a second process on its store.
+        if rng.below(3) == 0 {
+            let shared = nodes[1].disk.clone();
+            nodes.push(start(2, 1, shared, &mut rng));
+            total.two_processes += 1;
+        }
         Self {
             rng,
+            plan: plan.clone(),
+            faults: 0,
+            broker_skew: 0,
+            ghosts: Vec::new(),
             now: Now {
                 mono: 10_000,
                 wall: START + 60_000,
             },
-            mesh,
-            ids,
+            mesh: mesh.clone(),
+            ids: ids.clone(),
             broker,
             nodes,
             next_conn: 0,
@@ -77,7 +128,16 @@ impl Sim {
             storm,
             trace,
             books: Books::default(),
-            total: Total::default(),
+            total,
+        }
+    }
+
+    /// How far it came, for who makes a failure smaller.
+    pub fn failed(&self, why: String) -> Failed {
+        Failed {
+            steps: self.total.steps,
+            faults: self.faults,
+            why,
         }
     }
 
@@ -85,14 +145,23 @@ impl Sim {
         for node in 0..self.nodes.len() {
             self.input(node, In::Tick);
         }
-        let steps = 300 + self.rng.below(900);
-        for _ in 0..steps {
+        // Most runs are short; a fifth of them are not.
+        let (least, more) = match self.rng.below(5) {
+            0 => (300, 900),
+            _ => (100, 300),
+        };
+        let steps = least + self.rng.below(more);
+        for _ in 0..self.plan.steps.unwrap_or(steps) {
             self.step();
+            self.total.steps += 1;
         }
         self.fair = true;
         self.broker.fails = false;
+        self.broker_skew = 0;
         for node in &mut self.nodes {
             node.fails = false;
+            node.cut = false;
+            node.skew = 0;
         }
         for node in 0..self.nodes.len() {
             self.command(node, Command::SetStatus(Status::Idle));
@@ -102,6 +171,10 @@ impl Sim {
             assert!(round < 4_000, "never comes to rest: {}", self.unrest());
             for _ in 0..50 {
                 self.step();
+            }
+            // What is to expire expires, once the clock was steady for an hour.
+            if round % 40 == 20 && self.books.said.values().any(|said| said.short) {
+                self.later(HOUR);
             }
             self.insist();
             quiet = if self.unrest().is_empty() {
@@ -145,23 +218,74 @@ impl Sim {
             self.carry(node);
             return self.work_broker();
         }
-        match self.rng.below(40) {
-            0..4 => self.disconnect(node),
-            4..8 => self.crash_peer(node),
-            8..11 => self.crash_broker(),
-            11..18 => self.nodes[node].fails = self.rng.below(4) == 0,
-            18..21 => self.broker.fails = self.rng.below(4) == 0,
-            21..25 => self.input(node, In::Changed),
-            25..28 => self.remove(),
-            28 => self.jump(),
-            _ => {}
+        // What a fault draws is its own: one that is left out moves no other.
+        let draw = self.rng.below(46);
+        let mut own = Drbg::new(self.rng.bytes());
+        let fault = match draw {
+            0..4 => "disconnect",
+            4..8 => "crash",
+            8..11 => "restart",
+            11..18 => "disk",
+            18..21 => "commit",
+            21..25 => "changed",
+            25..28 => "remove",
+            28 => "wait",
+            29..33 => "cut",
+            33..35 => "skew",
+            35 => "broker-clock",
+            36 => "hour",
+            _ => return,
+        };
+        self.faults += 1;
+        if !self.plan.allows(fault, self.faults) {
+            return;
         }
+        match fault {
+            "disconnect" => self.disconnect(node),
+            "crash" => self.crash_peer(node, own.bytes()),
+            "restart" => self.crash_broker(own.bytes()),
+            "disk" => self.nodes[node].fails = own.below(4) == 0,
+            "commit" => self.broker.fails = own.below(4) == 0,
+            "changed" => self.input(node, In::Changed),
+            "remove" => self.remove(&mut own),
+            "wait" => self.jump(),
+            "cut" => {
+                self.nodes[node].cut = own.below(3) != 0;
+                self.total.cuts += usize::from(self.nodes[node].cut);
+            }
+            "skew" => {
+                // As far as clocks may be off without anybody taking it for old or new.
+                self.nodes[node].skew = i64::try_from(own.below(240_000)).unwrap() - 120_000;
+                self.total.skews += 1;
+            }
+            "broker-clock" => {
+                let hour = i64::try_from(HOUR).unwrap();
+                self.broker_skew = [-hour, 0, hour][usize::try_from(own.below(3)).unwrap()];
+                self.total.skews += 1;
+            }
+            "hour" => {
+                self.total.hours += 1;
+                self.later(HOUR);
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    fn skewed(wall: u64, skew: i64) -> u64 {
+        wall.saturating_add_signed(skew)
     }
 
     fn router_now(&self) -> RouterNow {
         RouterNow {
             mono: self.now.mono,
-            wall: self.now.wall,
+            wall: Self::skewed(self.now.wall, self.broker_skew),
+        }
+    }
+
+    fn now_at(&self, number: usize) -> Now {
+        Now {
+            mono: self.now.mono,
+            wall: Self::skewed(self.now.wall, self.nodes[number].skew),
         }
     }
 
@@ -204,11 +328,11 @@ impl Sim {
         links.into_iter().find(|link| link.conn == conn)
     }
 
-    fn crash_broker(&mut self) {
+    fn crash_broker(&mut self, seed: [u8; 32]) {
         self.total.broker_crashes += 1;
         self.say(|| "the broker crashes".into());
-        let seed = self.rng.bytes();
         self.broker.crash(seed);
+        self.ghosts.clear();
         for node in 0..self.nodes.len() {
             if self.nodes[node].link.take().is_some() {
                 let reason = "gone".to_owned();
@@ -224,7 +348,11 @@ impl Sim {
         if node.ended {
             return;
         }
-        node.session.handle(self.now, input);
+        let now = Now {
+            mono: self.now.mono,
+            wall: Self::skewed(self.now.wall, node.skew),
+        };
+        node.session.handle(now, input);
         while let Some(out) = self.nodes[number].session.poll() {
             self.output(number, out);
         }
@@ -235,7 +363,9 @@ impl Sim {
         match out {
             Out::Connect => node.connecting = true,
             Out::Transmit(text) => {
-                if let Ok(ClientFrame::Send(send)) = ClientFrame::decode(&text) {
+                if let Ok(ClientFrame::Send(send)) = ClientFrame::decode(&text)
+                    && send.online.is_none()
+                {
                     // Persisted before told: what goes out is on the disk already, as it goes out.
                     let id = MessageId::new(send.client_message_id.clone().unwrap()).unwrap();
                     let rows = node.disk.read(&Query::OutboxById(vec![id])).unwrap();
@@ -250,18 +380,21 @@ impl Sim {
             }
             Out::Close(_) => {
                 if let Some(link) = node.link.take() {
-                    let conn = link.conn;
-                    self.route(ToRouter::Closed { conn });
+                    self.unlink(number, link.conn);
                 }
                 self.nodes[number].connecting = false;
                 let reason = "closed".to_owned();
+                let now = self.now_at(number);
                 self.nodes[number]
                     .session
-                    .handle(self.now, In::Closed { code: None, reason });
+                    .handle(now, In::Closed { code: None, reason });
             }
             Out::Done(id, result) => {
                 let asked = node.asked.remove(&id);
-                if let (Some((text, to)), Ok(Reply::Queued(id, _))) = (asked, result) {
+                if let Ok(Reply::Reached(_)) = &result {
+                    self.total.reached += 1;
+                }
+                if let (Some((text, to, short)), Ok(Reply::Queued(id, _))) = (asked, result) {
                     self.total.said += 1;
                     self.total.to_channels += usize::from(to.channel().is_some());
                     self.say(|| format!("{number} queued {text} as {id} to {to}"));
@@ -269,6 +402,7 @@ impl Sim {
                         by: number,
                         to,
                         text,
+                        short,
                         recipients: None,
                         end: None,
                     };
@@ -360,14 +494,21 @@ impl Sim {
             _ => return,
         };
         if !fair && self.rng.below(400) == 0 {
-            return self.crash_peer(number);
+            let seed = self.rng.bytes();
+            self.faults += 1;
+            if self.plan.allows("crash", self.faults) {
+                return self.crash_peer(number, seed);
+            }
         }
         self.input(number, input);
     }
 
     /// One frame each way.
     fn carry(&mut self, number: usize) {
-        let wall = self.now.wall;
+        let wall = self.router_now().wall;
+        if self.nodes[number].cut {
+            return;
+        }
         let Some(link) = &mut self.nodes[number].link else {
             return;
         };
@@ -390,6 +531,12 @@ impl Sim {
                         let verified = Box::new(verified);
                         self.route(ToRouter::Hello { conn, verified });
                     }
+                    // The broker's clock jumped since it told its time.
+                    Err(error) if error.code == "timestamp_skew" => {
+                        self.nodes[number].link = None;
+                        let reason = error.message.to_owned();
+                        return self.input(number, In::Closed { code: None, reason });
+                    }
                     Err(error) => panic!("an honest hello was refused: {error:?}"),
                 }
             }
@@ -403,7 +550,8 @@ impl Sim {
                     eprintln!("{number} < {text}");
                 }
                 let twice = !self.fair && self.rng.below(30) == 0;
-                if twice {
+                self.faults += u64::from(twice);
+                if twice && self.plan.allows("twice", self.faults) {
                     self.input(number, In::Frame(text.clone()));
                 }
                 self.input(number, In::Frame(text));
@@ -423,7 +571,7 @@ impl Sim {
             return;
         }
         node.connecting = false;
-        if !self.fair && self.rng.below(5) == 0 {
+        if self.nodes[number].cut || (!self.fair && self.rng.below(5) == 0) {
             let reason = "refused".to_owned();
             return self.input(number, In::Closed { code: None, reason });
         }
@@ -442,9 +590,18 @@ impl Sim {
             number,
             In::Opened {
                 challenge,
-                date: None,
+                date: Some(self.router_now().wall),
             },
         );
+    }
+
+    /// This end of a connection is gone. Whoever is cut off cannot say so.
+    fn unlink(&mut self, number: usize, conn: ConnId) {
+        if self.nodes[number].cut {
+            self.ghosts.push(conn);
+        } else {
+            self.route(ToRouter::Closed { conn });
+        }
     }
 
     /// Frames under way are lost, in both directions; what the broker has read counts.
@@ -453,26 +610,27 @@ impl Sim {
             return;
         };
         self.total.disconnects += 1;
-        self.route(ToRouter::Closed { conn: link.conn });
+        self.unlink(number, link.conn);
         let reason = "broken".to_owned();
         self.input(number, In::Closed { code: None, reason });
     }
 
-    fn crash_peer(&mut self, number: usize) {
+    fn crash_peer(&mut self, number: usize, seed: [u8; 32]) {
         if self.nodes[number].ended {
             return;
         }
         self.total.peer_crashes += 1;
         self.say(|| format!("{number} crashes"));
         if let Some(link) = self.nodes[number].link.take() {
-            self.route(ToRouter::Closed { conn: link.conn });
+            self.unlink(number, link.conn);
         }
         let node = &mut self.nodes[number];
-        let (member, disk) = (node.member, std::mem::take(&mut node.disk));
+        let (member, process, disk) = (node.member, node.process, node.disk.clone());
         let offered = std::mem::take(&mut node.offered);
-        let id = self.ids[number].clone();
-        let mut fresh = Node::start(member, &self.mesh, &id, disk, &mut self.rng);
-        fresh.offered = offered;
+        let id = &self.ids[usize::from(member) - 1];
+        let mut rng = Drbg::new(seed);
+        let mut fresh = Node::start(member, process, &self.mesh, id, disk, &mut rng);
+        (fresh.offered, fresh.skew, fresh.cut) = (offered, node.skew, node.cut);
         self.nodes[number] = fresh;
         self.input(number, In::Tick);
     }
@@ -489,10 +647,11 @@ impl Sim {
 
     fn send(&mut self, number: usize) {
         let to = if self.rng.below(3) == 0 {
-            let others = self.nodes.len() as u64 - 1;
-            let step = 1 + self.rng.below(others);
-            let to = (number + usize::try_from(step).unwrap()) % self.nodes.len();
-            Target::Peer(key(self.nodes[to].member))
+            let others = self.ids.len() as u64 - 1;
+            let step = 1 + u8::try_from(self.rng.below(others)).unwrap();
+            let members = u8::try_from(self.ids.len()).unwrap();
+            let to = (self.nodes[number].member - 1 + step) % members + 1;
+            Target::Peer(key(to))
         } else {
             Target::Channel(self.any_channel())
         };
@@ -503,6 +662,8 @@ impl Sim {
             1 => Priority::Low,
             _ => Priority::Next,
         };
+        let short = self.rng.below(12) == 0;
+        let online = self.rng.below(12) == 0;
         let message = Outgoing {
             to: to.clone(),
             body: text.to_string().into_bytes(),
@@ -510,13 +671,17 @@ impl Sim {
             priority,
             reply_to: None,
             attributes: Vec::new(),
-            expires_in: None,
+            expires_in: short.then_some(HOUR / 2),
             to_unverified: false,
             protection: claudemesh_core::session::Protection::Sealed,
         };
+        if online {
+            self.command(number, Command::SendOnline(Box::new(message)));
+            return;
+        }
         let node = &mut self.nodes[number];
         let id = node.next_command + 1;
-        node.asked.insert(id, (text, to));
+        node.asked.insert(id, (text, to, short));
         self.command(number, Command::Send(Box::new(message)));
     }
 
@@ -558,11 +723,11 @@ impl Sim {
     }
 
     /// The owner removes somebody; rarely.
-    fn remove(&mut self) {
-        if self.rng.below(3) != 0 || self.nodes.len() < 3 {
+    fn remove(&mut self, own: &mut Drbg) {
+        if own.below(3) != 0 || self.ids.len() < 3 {
             return;
         }
-        let last = self.nodes.len() - 1;
+        let last = self.ids.len() - 1;
         if self.books.removed.insert(last) {
             let key = key(self.nodes[last].member);
             let body = Body::MemberRemoved {
@@ -612,7 +777,7 @@ impl Sim {
             }
         }
         let query = Query::Unread {
-            reader: reader(),
+            reader: node.reader(),
             limit: 1,
         };
         let Ok(Rows::Inbox(rows)) = node.disk.read(&query) else {
@@ -639,7 +804,7 @@ impl Sim {
         let node = &mut self.nodes[number];
         node.shown_text = Some(text);
         node.offered.insert(text);
-        let reader = reader();
+        let reader = node.reader();
         node.disk
             .apply(&[PeerOp::Offer {
                 reader: reader.clone(),
@@ -680,8 +845,19 @@ impl Sim {
         {
             self.route(ToRouter::Tick);
         }
+        // The broker notices in the end that somebody is gone.
+        if let Some(conn) = self.ghosts.pop() {
+            self.route(ToRouter::Closed { conn });
+        }
         for number in 0..self.nodes.len() {
-            if let Some(link) = &self.nodes[number].link {
+            // Processes look now and then what others wrote.
+            let version = self.nodes[number].disk.version();
+            if std::mem::replace(&mut self.nodes[number].seen, version) != version {
+                self.input(number, In::Changed);
+            }
+            if let Some(link) = &self.nodes[number].link
+                && !self.nodes[number].cut
+            {
                 // Both ends ping.
                 let conn = link.conn;
                 self.input(number, In::Alive);
@@ -702,7 +878,7 @@ impl Sim {
 
     /// What is not at rest yet, in words.
     fn unrest(&self) -> String {
-        if !self.broker.is_idle() {
+        if !self.broker.is_idle() || !self.ghosts.is_empty() {
             return "the broker works".into();
         }
         for (number, node) in self.nodes.iter().enumerate() {
@@ -728,7 +904,7 @@ impl Sim {
                 return format!("{number} is not connected and idle");
             }
             let query = Query::Unread {
-                reader: reader(),
+                reader: node.reader(),
                 limit: 1,
             };
             let Ok(Rows::Inbox(unread)) = node.disk.read(&query) else {
@@ -757,39 +933,50 @@ impl Sim {
             let Said { by, to, text, .. } = said;
             let gone = removed.contains(by);
             let takers = self.books.taken.get(text).cloned().unwrap_or_default();
+            let member = |node: &usize| self.nodes[*node].member;
             // The disk has the last word on the end: it may have been told before a crash.
             let state = self.state(*by, id);
             assert!(
                 gone || state.0.is_final(),
                 "{id} ({text}) has no end: {state:?}"
             );
+            let late = said.short && state.1.as_deref() == Some("expired");
             if state.0 == SendState::Failed {
                 self.total.failed += 1;
+                self.total.expired += usize::from(late);
             }
             match to {
                 Target::Peer(peer) => {
-                    let number = self
-                        .nodes
-                        .iter()
-                        .position(|n| key(n.member) == *peer)
-                        .unwrap();
-                    let out = gone || removed.contains(&number);
-                    let expected = usize::from(state.0 == SendState::Delivered);
+                    let all = 0..self.nodes.len();
+                    let processes: Vec<usize> = all
+                        .filter(|n| key(self.nodes[*n].member) == *peer)
+                        .collect();
+                    let out = gone || removed.contains(&processes[0]);
+                    // Each process reads everything. What expired may have come just before.
+                    let delivered = state.0 == SendState::Delivered;
+                    let expected = processes.len() * usize::from(delivered);
+                    let came_late = late && takers.len() == processes.len();
                     assert!(
-                        out || takers.len() == expected,
-                        "{text} to {number} is {state:?}, taken by {takers:?}"
+                        out || takers.len() == expected || came_late,
+                        "{text} to {processes:?} is {state:?}, taken by {takers:?}"
                     );
-                    assert!(takers.iter().all(|taker| *taker == number));
+                    assert!(takers.iter().all(|taker| processes.contains(taker)));
                 }
                 Target::Channel(_) => {
-                    assert!(!takers.contains(by), "{text} came back to its sender");
+                    let members: BTreeSet<u8> = takers.iter().map(member).collect();
+                    assert!(
+                        !members.contains(&member(by)),
+                        "{text} came back to its sender"
+                    );
                     // Those who are out took theirs before, or never will.
                     if let (Some(count), true, SendState::Delivered) =
                         (said.recipients, removed.is_empty(), state.0)
                     {
-                        assert_eq!(takers.len(), count as usize, "{text}: {takers:?}");
+                        assert_eq!(members.len(), count as usize, "{text}: {takers:?}");
+                        let twice = members.contains(&2) && self.nodes.last().unwrap().process > 0;
+                        assert_eq!(takers.len(), members.len() + usize::from(twice), "{text}");
                     }
-                    if state.0 == SendState::Failed && removed.is_empty() {
+                    if state.0 == SendState::Failed && removed.is_empty() && !late {
                         assert!(takers.is_empty(), "{text} failed and was taken: {state:?}");
                     }
                 }

@@ -1,6 +1,6 @@
 //! What a peer holds of one channel's keys.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::key::{KeyStatement, SignedKeyStatement, StatementError};
 use super::root::Root;
@@ -45,6 +45,11 @@ pub enum Missing {
     NotYetHere,
     /// The key needs more of a log than is held.
     LogBehind,
+    /// In a mesh without a log: who made the key, or sent the message, is not trusted.
+    Untrusted {
+        /// Who.
+        author: PublicKey,
+    },
 }
 
 pub(super) struct Held {
@@ -64,7 +69,7 @@ pub struct Keyring {
     pub(super) mesh: MeshId,
     pub(super) channel: ChannelName,
     pub(super) me: PublicKey,
-    held: HashMap<KeyId, Held>,
+    held: BTreeMap<KeyId, Held>,
     /// All that are held, by epoch; the first one of an epoch was taken first.
     epochs: BTreeMap<u64, Vec<KeyId>>,
     waiting: Vec<KeyId>,
@@ -80,7 +85,7 @@ impl Keyring {
             mesh,
             channel,
             me,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             epochs: BTreeMap::new(),
             waiting: Vec::new(),
             refused: 0,

@@ -49,6 +49,8 @@ pub struct MeshEntry {
     pub extra: Fields,
     /// Where this member's messages are kept; set by the configuration that holds the entry.
     pub(super) data_dir: Option<PathBuf>,
+    /// Where keys of sessions are kept; set as the above.
+    pub(super) sessions_dir: Option<PathBuf>,
 }
 
 impl MeshEntry {
@@ -77,6 +79,7 @@ impl MeshEntry {
             log: None,
             extra: Fields::default(),
             data_dir: None,
+            sessions_dir: None,
         }
     }
 
@@ -89,6 +92,12 @@ impl MeshEntry {
     /// not be there yet.
     pub fn data_dir(&self) -> Option<&Path> {
         self.data_dir.as_deref()
+    }
+
+    /// The folder beside the configuration's file in which the keys of sessions are kept, one folder
+    /// for each mesh; none if the configuration is kept in memory.
+    pub fn sessions_dir(&self) -> Option<&Path> {
+        self.sessions_dir.as_deref()
     }
 
     /// As [`MeshEntry::data_dir`], and makes the directory, for its owner only.

@@ -214,7 +214,8 @@ impl Body {
                 },
             },
             "channel_created" => Self::ChannelCreated {
-                channel: ChannelName::new(fields.text("channel")?).map_err(|_| bad("channel"))?,
+                channel: ChannelName::logged(fields.text("channel")?)
+                    .map_err(|_| bad("channel"))?,
                 public: flag(fields, "public")?,
             },
             "member_removed" => Self::MemberRemoved {

@@ -125,7 +125,7 @@ impl SignedEntry {
         let bad = |what| EntryError::Decode(DecodeError::Field(what));
         let (header, mut fields) = Header::decode(&self.bytes)?;
         let mesh = MeshId::new(header.mesh).map_err(|_| bad("mesh id"))?;
-        let channel = ChannelName::new(header.channel)
+        let channel = ChannelName::logged(header.channel)
             .ok()
             .filter(ChannelName::has_log)
             .ok_or(bad("channel"))?;

@@ -12,14 +12,14 @@ use super::shared::Shared;
 use super::store_thread::StoreHandle;
 use super::{Inner, Peer, PeerError, random};
 use crate::broker_url::{BrokerUrl, BrokerUrlError};
-use crate::config::{ConfigError, MeshEntry};
+use crate::config::{ConfigError, MeshEntry, SessionIdentity};
 use crate::encoding::hex;
-use crate::id::{Name, Status};
+use crate::id::{Name, Status, Wake};
 use crate::membership::{Log, LogError, SignedEntry};
-use crate::session::{About, Retry, Session, SessionConfig};
+use crate::session::{About, OwnSession, Retry, Session, SessionConfig, Trust};
 use crate::store::{
-    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, Rows, SeenValue, StoreError,
-    StoredChannelEntry, StoredKey,
+    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue,
+    StoreError, StoredChannelEntry, StoredKey,
 };
 use crate::transport::Network;
 
@@ -68,6 +68,8 @@ pub struct PeerBuilder {
     mesh: MeshEntry,
     kept: Kept,
     session: Option<String>,
+    identity: Option<SessionIdentity>,
+    wake: Wake,
     status: Status,
     receive: bool,
     presence: bool,
@@ -75,6 +77,7 @@ pub struct PeerBuilder {
     about: About,
     log_patience: Option<Duration>,
     network: Network,
+    trust: Trust,
 }
 
 impl PeerBuilder {
@@ -83,12 +86,15 @@ impl PeerBuilder {
             mesh: mesh.clone(),
             kept: Kept::Default,
             session: None,
+            identity: None,
+            wake: Wake::None,
             status: Status::Idle,
             receive: true,
             presence: true,
             retry: Retry::Backoff,
             about: About::default(),
             log_patience: None,
+            trust: Trust::default(),
             network: match mesh.ca_file() {
                 Some(file) => Network::new().ca(file),
                 None => Network::new(),
@@ -124,6 +130,25 @@ impl PeerBuilder {
         self
     }
 
+    /// Makes the peer a session of its member, with a key and an address of its own
+    /// ([`SessionKeys`](crate::config::SessionKeys) keeps them): others write to it as
+    /// `member/session`. What is sent there is for this session alone, and waits for it for up to 30
+    /// days after it was last connected. It reads what is for the member, too, from where it stopped.
+    ///
+    /// Several processes may be one session at the same time: the mesh sees the first of them, the
+    /// others receive all the same. Takes the place of [`PeerBuilder::session`].
+    pub fn as_session(mut self, session: SessionIdentity) -> Self {
+        self.identity = Some(session);
+        self
+    }
+
+    /// How a message gets the attention of whoever is behind this session: [`Wake::None`] by
+    /// default. Others are told. For a peer that is no session it says nothing.
+    pub fn wake(mut self, wake: Wake) -> Self {
+        self.wake = wake;
+        self
+    }
+
     /// How attentive the peer is at the start: [`Status::Idle`] by default.
     pub fn status(mut self, status: Status) -> Self {
         self.status = status;
@@ -151,6 +176,17 @@ impl PeerBuilder {
     /// What the mesh is told about this peer: nothing by default.
     pub fn about(mut self, about: About) -> Self {
         self.about = about;
+        self
+    }
+
+    /// Which keys are trusted in a mesh without a membership log, as those of the existing system
+    /// are: [`Trust::Named`] by default, so only those that [`Peer::trust`] named. With
+    /// [`Trust::OnFirstUse`] also every first key that the broker shows under a name: messages go
+    /// there without [`Outgoing::to_unverified`](super::Outgoing::to_unverified), and channels are
+    /// sealed for them: its broker can then read those, by inventing a member. In a mesh with a log
+    /// this changes nothing.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
         self
     }
 
@@ -191,9 +227,12 @@ impl PeerBuilder {
         {
             return Err(ConnectError::SessionName);
         }
+        let session_reader =
+            (self.identity.as_ref()).map(|session| ReaderName(format!("session:{}", session.id())));
         let open = Open {
             kept: self.kept,
             mesh: self.mesh.clone(),
+            reader: session_reader.clone(),
         };
         let opened = match tokio::task::spawn_blocking(move || open.run()).await {
             Ok(opened) => opened?,
@@ -208,15 +247,30 @@ impl PeerBuilder {
             None => None,
         };
         let number = lane.as_ref().map_or(0, |lane| lane.number);
-        let (reader, session_id, resume) = match &self.session {
-            Some(name) => (
+        let present = match (&self.identity, &opened.lanes) {
+            (Some(session), Some(lanes)) if self.receive && self.presence => {
+                let held = lanes.try_hold_reader(&format!("present:{}", session.public()));
+                Some(held.map_err(|error| PeerError::System(error.to_string()))?)
+            }
+            _ => None,
+        };
+        // Of several processes that are one session the mesh sees one: two would push each other's
+        // connection out for ever.
+        let presence = self.presence && present.as_ref().is_none_or(Option::is_some);
+        let (reader, session_id, resume) = match (&session_reader, &self.session) {
+            (Some(reader), _) => (
+                reader.0.clone(),
+                format!("{}-{}-{number}", opened.id, reader.0),
+                true,
+            ),
+            (None, Some(name)) => (
                 format!("session:{name}"),
                 // With the lane: of two processes with one session name, of which only one can
                 // read, neither is to push the other's connection out.
                 format!("{}-s-{name}-{number}", opened.id),
                 true,
             ),
-            None => (
+            (None, None) => (
                 format!("lane:{number}"),
                 format!("{}-{number}", opened.id),
                 false,
@@ -235,7 +289,7 @@ impl PeerBuilder {
             broker: broker.clone(),
             session_id,
             receive: self.receive,
-            presence: self.presence,
+            presence,
             durable,
             lane: number,
             retry: self.retry,
@@ -244,6 +298,15 @@ impl PeerBuilder {
             status: self.status,
         };
         let mut session = Session::new(config, random()?, opened.log.clone(), opened.pins);
+        if let Some(own) = &self.identity {
+            session.be_session(OwnSession {
+                key: Arc::clone(own.key_pair()),
+                name: own.name().clone(),
+                wake: self.wake,
+                made_at: own.made_at(),
+            });
+        }
+        session.trusts(self.trust);
         session.restore_channels(opened.channel_logs, opened.channel_keys);
         session.restore_values(opened.values);
         if let Some(patience) = self.log_patience {
@@ -251,7 +314,8 @@ impl PeerBuilder {
         }
         let (store, from_store) = StoreHandle::start(opened.store)
             .map_err(|error| PeerError::System(error.to_string()))?;
-        let shared = Arc::new(Shared::new(store, opened.log));
+        let session_key = self.identity.as_ref().map(SessionIdentity::public);
+        let shared = Arc::new(Shared::new(store, opened.log, self.identity));
         let (requests, queue) = mpsc::channel(QUEUE);
         let driver = Driver {
             session,
@@ -274,6 +338,8 @@ impl PeerBuilder {
             network: self.network,
             key,
             reader,
+            session_key,
+            _present: present.flatten(),
             resume,
             lanes,
             durable,
@@ -300,6 +366,8 @@ struct Opened {
 struct Open {
     kept: Kept,
     mesh: MeshEntry,
+    /// A session's reader. It is there before anything is received, so that it misses nothing.
+    reader: Option<ReaderName>,
 }
 
 impl Open {
@@ -322,9 +390,14 @@ impl Open {
             #[cfg(not(feature = "sqlite"))]
             Kept::Default => memory(),
         };
-        store.apply(&[PeerOp::Prune {
+        let mut first = vec![PeerOp::Prune {
             now: super::driver::unix_ms(),
-        }])?;
+        }];
+        first.extend(self.reader.map(|reader| PeerOp::OpenReader {
+            reader,
+            start: ReaderStart::Resume,
+        }));
+        store.apply(&first)?;
         let log = read_log(store.as_ref(), &self.mesh)?;
         let channel_logs = match store.read(&Query::ChannelLogs)? {
             Rows::ChannelLogs(entries) => entries,

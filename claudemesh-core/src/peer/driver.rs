@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -24,9 +24,9 @@ use crate::id::MessageId;
 use crate::membership::Log;
 use crate::session::{Command, CommandId, Event, In, Now, Out, Reply, Session, SessionError};
 use crate::store::{Outcome, PeerOp, Query, Rows};
-use crate::transport::{self, Network, Stream, TransportError, Upgraded};
+use crate::transport::{self, ByteStream, Network, TransportError, Upgraded};
 
-type Socket = WebSocketStream<Box<dyn Stream>>;
+type Socket = WebSocketStream<Box<dyn ByteStream>>;
 type Answer = oneshot::Sender<Result<Reply, SessionError>>;
 type Connecting = Pin<Box<dyn Future<Output = Result<Upgraded, TransportError>> + Send>>;
 
@@ -90,7 +90,7 @@ impl Writer {
 
 struct Run {
     driver: Driver,
-    start: Instant,
+    start: tokio::time::Instant,
     answers: HashMap<CommandId, Answer>,
     next_command: CommandId,
     connecting: Option<Connecting>,
@@ -106,7 +106,7 @@ impl Driver {
     pub(super) async fn run(self) {
         let mut run = Run {
             driver: self,
-            start: Instant::now(),
+            start: tokio::time::Instant::now(),
             answers: HashMap::new(),
             next_command: 0,
             connecting: None,
@@ -128,10 +128,9 @@ impl Run {
         self.input(In::Tick);
         loop {
             self.outputs();
-            let deadline = self.driver.session.deadline().and_then(|at| {
-                let at = self.start.checked_add(Duration::from_millis(at))?;
-                Some(tokio::time::Instant::from_std(at))
-            });
+            let deadline = self.driver.session.deadline();
+            let deadline =
+                deadline.and_then(|at| self.start.checked_add(Duration::from_millis(at)));
             let reads = self.driver.session.wants_frames() && self.unwritten() < MAX_UNWRITTEN;
             let waiting = self
                 .writer
@@ -355,6 +354,10 @@ impl Run {
             Event::Kicked => shared.connection_is(Connection::Kicked),
             Event::Received => shared.inbox_changed(),
             Event::CaughtUp => shared.caught_up(),
+            Event::SessionRenamed { name } => {
+                let (shared, name) = (Arc::clone(shared), name.clone());
+                tokio::task::spawn_blocking(move || shared.session_renamed(&name));
+            }
             Event::LiedTo(lie) => super::lies::keep(shared, lie),
             Event::Sent {
                 id,
@@ -366,8 +369,18 @@ impl Run {
                     state: *state,
                     reason: reason.as_ref().map(|why| named(shared, id, why)),
                     recipients: *recipients,
+                    skipped: None,
                 };
                 shared.receipts.progressed(id, progress);
+            }
+            Event::Skipped {
+                id,
+                untrusted,
+                legacy,
+            } => {
+                let (untrusted, legacy) = (*untrusted, *legacy);
+                let skipped = super::Skipped { untrusted, legacy };
+                shared.receipts.skipped(id, skipped);
             }
             _ => {}
         }

@@ -12,6 +12,8 @@ use super::shared::{Connection, Reading};
 use super::store_thread::Watch;
 use super::{Peer, PeerError, Receipt, SendError};
 use crate::id::{ChannelName, MessageId, Name, Priority, PublicKey};
+use crate::message::{SenderSession, expects_reply, hops, sender_session};
+use crate::replies::Question;
 use crate::session::{Command, LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 use crate::store::{InboxRow, Kind, PeerOp, Query, ReaderName, Rows, StoreError};
 
@@ -29,6 +31,24 @@ pub struct Sender {
     /// Whether its signature held and it is a verified member. Where this is false, the sender is
     /// only who the broker says it is.
     pub verified: bool,
+    /// The session by which the member said it, in its own signed words; none if it names none. An
+    /// answer to this message goes there.
+    pub session: Option<SenderSession>,
+}
+
+impl Sender {
+    /// How the sender is shown: `member/session` where it names a session, with the beginning of the
+    /// key where it has no name.
+    pub fn shown(&self) -> String {
+        let name = match &self.name {
+            Some(name) => name.as_str().to_owned(),
+            None => self.key.short(),
+        };
+        match &self.session {
+            Some(session) => format!("{name}/{}", session.name),
+            None => name,
+        }
+    }
 }
 
 /// A message that was received.
@@ -63,6 +83,10 @@ pub struct Received {
     pub protected: bool,
     /// It was shown before and not taken: a crash lay in between.
     pub again: bool,
+    /// A rule says that it wakes nobody: see [`Rule::Mute`](crate::store::Rule::Mute).
+    pub muted: bool,
+    /// The session that it is for; none if it is for the member or a channel.
+    pub to_session: Option<PublicKey>,
     pub(super) seq: u64,
     pub(super) broker_id: String,
     reader: ReaderName,
@@ -85,13 +109,19 @@ impl Received {
     pub(super) fn new(row: InboxRow, reader: ReaderName, peer: Peer) -> Self {
         let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
         let message = row.message;
+        let protected = message.is_protected();
+        // Where nobody signed it, a session is somebody's claim.
+        let session = sender_session(&message.attributes).filter(|_| protected);
         Self {
-            protected: message.is_protected(),
+            protected,
+            muted: row.muted,
+            to_session: message.to,
             id: message.id,
             from: Sender {
                 key: message.sender,
                 name: message.sender_name,
                 verified: message.verified,
+                session,
             },
             kind: message.kind,
             channel: message.channel,
@@ -122,10 +152,11 @@ impl Received {
         !self.protected && self.has_attribute(LEGACY_PLAINTEXT)
     }
 
-    /// Whether it came in plain under a name that is known with another key
-    /// ([`Lie::KeyChanged`](crate::session::Lie::KeyChanged)).
+    /// Whether it came under a name that is known with another key
+    /// ([`Lie::KeyChanged`](crate::session::Lie::KeyChanged)). Only in meshes without a membership
+    /// log.
     pub fn is_key_changed(&self) -> bool {
-        !self.protected && self.has_attribute(LEGACY_KEY_CHANGED)
+        !self.from.verified && self.has_attribute(LEGACY_KEY_CHANGED)
     }
 
     fn has_attribute(&self, wanted: &str) -> bool {
@@ -143,7 +174,72 @@ impl Received {
         take(&self.peer, &self.reader, &[self]).await
     }
 
+    /// How many automatic answers led to this message, 0 to 15, in its sender's signed words.
+    pub fn hops(&self) -> u8 {
+        hops(&self.attributes)
+    }
+
+    /// Whether its sender may wait for an answer.
+    pub fn expects_reply(&self) -> bool {
+        expects_reply(&self.attributes)
+    }
+
+    /// What a [`ReplyGuard`](crate::replies::ReplyGuard) is asked about this message.
+    pub fn question(&self) -> Question {
+        Question {
+            from: self.from.key,
+            hops: self.hops(),
+            expects_reply: self.expects_reply(),
+        }
+    }
+
+    /// To whom an answer goes that is for its sender alone: the session that said it, if where that
+    /// is reached is known, else its member.
+    async fn sender_target(&self) -> PublicKey {
+        let Some(session) = &self.from.session else {
+            return self.from.key;
+        };
+        match self.peer.resolve_session(&session.key.to_hex()).await {
+            Ok(found) if found.member == self.from.key => found.key,
+            _ => self.from.key,
+        }
+    }
+
+    /// Answers by a program, where it was said: counts the hop, and says so in the answer. Ask a
+    /// [`ReplyGuard`](crate::replies::ReplyGuard) before; `hops` is what it gave.
+    ///
+    /// Dropping the future: as [`Peer::send`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn reply_automatically(
+        &self,
+        text: impl Into<String>,
+        hops: u8,
+    ) -> Result<Receipt, SendError> {
+        let outgoing = super::Outgoing::text(text).reply_to(self.id.clone());
+        self.reply_with(outgoing.hops(hops)).await
+    }
+
+    /// Answers with everything that can be said about a message, where it was said: in the channel,
+    /// or to the session or member that sent it.
+    ///
+    /// Dropping the future: as [`Peer::send`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn reply_with(&self, outgoing: super::Outgoing) -> Result<Receipt, SendError> {
+        match &self.channel {
+            Some(channel) => self.peer.send_message(channel.clone(), outgoing).await,
+            None => {
+                let to = self.sender_target().await;
+                self.peer.send_message(to, outgoing).await
+            }
+        }
+    }
+
     /// Answers where it was said: in the channel, or to the sender. The answer names this message.
+    /// Where the sender named its session, the answer is for that session.
     ///
     /// Dropping the future: as [`Peer::send`].
     ///
@@ -151,10 +247,7 @@ impl Received {
     /// [`SendError`].
     pub async fn reply(&self, text: impl Into<String>) -> Result<Receipt, SendError> {
         let outgoing = super::Outgoing::text(text).reply_to(self.id.clone());
-        match &self.channel {
-            Some(channel) => self.peer.send_message(channel.clone(), outgoing).await,
-            None => self.peer.send_message(self.from.key, outgoing).await,
-        }
+        self.reply_with(outgoing).await
     }
 
     /// Answers the sender alone, also if it was said in a channel. The answer names this message.
@@ -165,7 +258,8 @@ impl Received {
     /// [`SendError`].
     pub async fn reply_directly(&self, text: impl Into<String>) -> Result<Receipt, SendError> {
         let outgoing = super::Outgoing::text(text).reply_to(self.id.clone());
-        self.peer.send_message(self.from.key, outgoing).await
+        let to = self.sender_target().await;
+        self.peer.send_message(to, outgoing).await
     }
 }
 
@@ -319,17 +413,33 @@ impl Cursor {
             self.reader.clone(),
             self.shown.as_ref().map(|m| (m.priority, m.seq)),
         );
+        let session = self.peer.session_key();
         let work = move |store: &mut dyn crate::store::PeerStore| {
-            let query = Query::Unread {
+            let mut shown = shown;
+            let unread = |waking| Query::UnreadOf {
                 reader: reader.clone(),
+                session,
+                waking,
                 limit: 2,
             };
-            let Rows::Inbox(rows) = store.read(&query)? else {
+            let Rows::Inbox(rows) = store.read(&unread(false))? else {
                 return Ok(None);
             };
-            let next = rows
+            let mut next = rows
                 .into_iter()
                 .find(|row| shown != Some((row.message.priority, row.seq)));
+            if next.as_ref().is_some_and(|row| row.muted) {
+                // It is shown only with something behind it that wakes: the one that was shown
+                // says nothing about that.
+                if let Some((class, seq)) = shown.take() {
+                    let reader = reader.clone();
+                    store.apply(&[PeerOp::Take { reader, class, seq }])?;
+                }
+                next = match store.read(&unread(true))? {
+                    Rows::Inbox(rows) => rows.into_iter().next(),
+                    _ => None,
+                };
+            }
             let mut ops = Vec::new();
             if let Some((class, seq)) = shown {
                 ops.push(PeerOp::Take {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::id::{Name, PublicKey, Status};
 use crate::membership::{Member, Role, Roster};
-use crate::session::{SUMMARY_LOCKED, SUMMARY_PROTECTED, SessionHere, WhoIsHere};
+use crate::session::{KeyTrust, SUMMARY_LOCKED, SUMMARY_PROTECTED, SessionHere, WhoIsHere};
 use crate::wire::{MemberRecord, PeerRecord};
 
 /// A member, as the membership log has it.
@@ -67,6 +67,8 @@ pub struct PeerInfo {
     /// Of how many of them the member itself has said, by a statement that holds, that they are
     /// its own. That they are here now is the broker's word all the same.
     pub verified_sessions: usize,
+    /// Those of them that have an address of their own, by name.
+    pub named: Vec<super::SessionInfo>,
     /// What these understand, for example `envelope/1`: each at least one of them, in order.
     pub capabilities: Vec<String>,
     /// What it says it does.
@@ -80,6 +82,8 @@ pub struct PeerInfo {
     /// In a mesh without a membership log: the broker shows it under a name that is known with
     /// another key, and nobody has said that this one is fine ([`Peer::trust`](super::Peer::trust)).
     pub key_changed: bool,
+    /// In a mesh without a membership log: what is held of its key.
+    pub trust: Option<KeyTrust>,
 }
 
 impl PeerInfo {
@@ -109,12 +113,16 @@ impl PeerInfo {
             status: status.filter(|_| online),
             sessions: sessions.len(),
             verified_sessions: statements().count(),
+            named: Vec::new(),
             capabilities: capabilities.into_iter().cloned().collect(),
             summary_protected: summary.as_ref().is_some_and(|(_, sealed)| *sealed),
             summary_locked: summary.is_none()
                 && (sessions.iter()).any(|s| s.record.extra.contains_key(SUMMARY_LOCKED)),
             summary: summary.map(|(text, _)| text),
             key_changed: sessions.iter().any(|s| s.key_changed),
+            trust: (sessions.iter().filter_map(|s| s.trust))
+                .find(|t| *t == KeyTrust::Changed)
+                .or(sessions.iter().find_map(|s| s.trust)),
         }
     }
 }
@@ -183,6 +191,14 @@ pub enum ResolveError {
         /// Who is meant.
         candidates: Vec<PublicKey>,
     },
+    /// More than one session is meant.
+    #[error("{wanted:?} could be {}; write the key", sessions(.candidates))]
+    AmbiguousSession {
+        /// What was looked for.
+        wanted: String,
+        /// Which are meant.
+        candidates: Vec<super::SessionInfo>,
+    },
     /// More than one is meant.
     #[error("{wanted:?} could be {}; write the key, or more of it", list(.candidates))]
     Ambiguous {
@@ -191,6 +207,14 @@ pub enum ResolveError {
         /// Who is meant.
         candidates: Vec<MemberInfo>,
     },
+}
+
+fn sessions(candidates: &[super::SessionInfo]) -> String {
+    let shown = candidates.iter().take(16);
+    let shown: Vec<String> = shown
+        .map(|session| format!("{} ({})", session.shown, session.key.short()))
+        .collect();
+    shown.join(", ")
 }
 
 fn keys(candidates: &[PublicKey]) -> String {

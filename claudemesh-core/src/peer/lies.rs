@@ -114,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_pushes_out_no_evidence() {
         let (store, _told) = StoreHandle::start(Box::new(MemoryStore::new())).unwrap();
-        let shared = Shared::new(store, None);
+        let shared = Shared::new(store, None, None);
         for seq in 0..200 {
             keep(&shared, &lie(seq));
             keep(&shared, &lie(seq));

@@ -87,6 +87,12 @@ impl Peer {
                 all.push(PeerInfo::of(&by_member, key, key.short(), None, false));
             }
         }
+        for session in self.sessions_of(Some(&here)).await? {
+            let member = all.iter_mut().find(|peer| peer.key == session.member);
+            if let Some(member) = member.filter(|_| session.online) {
+                member.named.push(session);
+            }
+        }
         Ok(all)
     }
 
@@ -136,9 +142,10 @@ impl Peer {
         if self.log().is_none() {
             self.sync().await?;
         }
-        let log = self
-            .log()
-            .ok_or(SessionError::LogUnusable("this mesh has none"))?;
+        let log = self.log().ok_or(SessionError::NoLog(
+            "links that others can check are made from one; invite with a client of the system \
+                 that made this mesh",
+        ))?;
         let slug: MeshSlug = log.roster().slug().clone();
         let offer = Offer {
             mesh: self.inner.mesh.mesh_id.clone(),

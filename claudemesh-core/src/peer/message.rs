@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
 use crate::message::TEXT;
+use crate::message::attributes::{set_expects_reply, set_hops};
 use crate::session::{self, Protection};
 
 /// To whom: a member's key, or a name, key or unambiguous prefix of a key as text.
@@ -106,10 +107,28 @@ impl Outgoing {
         self
     }
 
-    /// A `name=value` text that travels inside the message, sealed; at most 16 of them.
+    /// A `name=value` text that travels inside the message, sealed; at most 16 of them, three less
+    /// with those of a session, hops and `expects_reply`. One that begins with `session=` is not
+    /// sent: only sessions say that of themselves.
     #[must_use]
     pub fn attribute(mut self, text: impl Into<String>) -> Self {
         self.attributes.push(text.into());
+        self
+    }
+
+    /// How many automatic answers led to this message; 15 at most. Who answers by a program says
+    /// one more than the message that it answers had.
+    #[must_use]
+    pub fn hops(mut self, hops: u8) -> Self {
+        set_hops(&mut self.attributes, hops);
+        self
+    }
+
+    /// Whether an answer is awaited: true by default. Programs do not answer a message that says
+    /// no.
+    #[must_use]
+    pub fn expects_reply(mut self, expects: bool) -> Self {
+        set_expects_reply(&mut self.attributes, expects);
         self
     }
 

@@ -60,7 +60,12 @@ impl Peer {
             reader: reader.clone(),
             start,
         };
-        let query = Query::Unread { reader, limit };
+        let query = Query::UnreadOf {
+            reader,
+            session: self.inner.session_key,
+            waking: false,
+            limit,
+        };
         let rows = self
             .with_store(move |store| {
                 store.apply(&[open])?;
@@ -91,7 +96,11 @@ impl Peer {
         let rows = self
             .with_store(move |store| store.read(&Query::Inbox { limit }))
             .await?;
-        Ok(self.received(rows))
+        let mut all = self.received(rows);
+        // What another session was told is its own.
+        let own = self.inner.session_key;
+        all.retain(|message| message.to_session.is_none() || message.to_session == own);
+        Ok(all)
     }
 
     fn received(&self, rows: Rows) -> Vec<Received> {

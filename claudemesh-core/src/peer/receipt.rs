@@ -14,6 +14,7 @@ pub(super) struct Progress {
     pub(super) state: SendState,
     pub(super) reason: Option<String>,
     pub(super) recipients: Option<u32>,
+    pub(super) skipped: Option<Skipped>,
 }
 
 /// Why a message did not come as far as was waited for.
@@ -34,8 +35,22 @@ pub enum ReceiptError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accepted {
-    /// In how many mailboxes it is; none if that was not told.
+    /// In how many mailboxes it is; none if that was not told. In a mesh without a membership log,
+    /// for a channel: for how many members it is sealed.
     pub recipients: Option<u32>,
+    /// In a mesh without a membership log, for a channel: who is in it and cannot read it. None if
+    /// there is nobody.
+    pub skipped: Option<Skipped>,
+}
+
+/// How many of those in a channel a message was not sealed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// They are not trusted.
+    pub untrusted: u32,
+    /// They are trusted, and have never shown that they understand encrypted messages.
+    pub legacy: u32,
 }
 
 /// Follows one message. Dropping it changes nothing about the message.
@@ -81,6 +96,7 @@ impl Receipt {
         let progress = self.wait(|state| state != SendState::Queued).await?;
         Ok(Accepted {
             recipients: progress.recipients,
+            skipped: progress.skipped,
         })
     }
 
@@ -137,6 +153,7 @@ impl Followed {
             state: state.unwrap_or(SendState::Queued),
             reason: None,
             recipients: told.reduce(u32::saturating_add),
+            skipped: self.parts.iter().find_map(|(_, p)| p.skipped),
         }
     }
 }
@@ -151,6 +168,7 @@ impl Receipts {
             state: SendState::Queued,
             reason: None,
             recipients: None,
+            skipped: None,
         };
         let parts = std::iter::once(id).chain(copies).cloned();
         let parts = parts.map(|part| (part, progress.clone())).collect();
@@ -192,6 +210,7 @@ impl Receipts {
                 state: SendState::Queued,
                 reason: None,
                 recipients: None,
+                skipped: None,
             };
             watch::channel(queued).1
         });
@@ -217,8 +236,10 @@ impl Receipts {
             return;
         }
         let recipients = progress.recipients.or(held.recipients);
+        let skipped = progress.skipped.or(held.skipped);
         *held = Progress {
             recipients,
+            skipped,
             ..progress
         };
         let whole = followed.whole();
@@ -232,6 +253,16 @@ impl Receipts {
         });
         if done {
             all.remove(&message);
+        }
+    }
+
+    /// For whom a message was not sealed; told before it was accepted.
+    pub(super) fn skipped(&self, id: &MessageId, skipped: Skipped) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = all.get_mut(&id.base()).map(|followed| &mut followed.parts);
+        let held = parts.and_then(|parts| parts.iter_mut().find(|(part, _)| part == id));
+        if let Some((_, held)) = held {
+            held.skipped = Some(skipped);
         }
     }
 

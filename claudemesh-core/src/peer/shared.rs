@@ -7,7 +7,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::receipt::Receipts;
 use super::store_thread::StoreHandle;
-use crate::id::Hash;
+use crate::config::SessionIdentity;
+use crate::id::{Hash, SessionName};
 use crate::membership::Log;
 use crate::session::Event;
 
@@ -63,11 +64,18 @@ pub(super) struct Shared {
     /// None once the peer was closed: then streams of events end.
     events: Mutex<Option<broadcast::Sender<Event>>>,
     reading: AtomicBool,
+    /// The session that this peer is.
+    session: Mutex<Option<SessionIdentity>>,
 }
 
 impl Shared {
-    pub(super) fn new(store: StoreHandle, log: Option<Log>) -> Self {
+    pub(super) fn new(
+        store: StoreHandle,
+        log: Option<Log>,
+        session: Option<SessionIdentity>,
+    ) -> Self {
         Self {
+            session: Mutex::new(session),
             store,
             receipts: Receipts::default(),
             connection: watch::Sender::new(Connection::Starting),
@@ -78,6 +86,22 @@ impl Shared {
             events: Mutex::new(Some(broadcast::Sender::new(EVENTS))),
             reading: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn session(&self) -> Option<SessionIdentity> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.clone()
+    }
+
+    /// The session has another name: it is kept, for the next time. Blocks for the disk. If it
+    /// cannot be kept, the next connection finds it out anew.
+    pub(super) fn session_renamed(&self, name: &SessionName) {
+        let Some(mut renamed) = self.session() else {
+            return;
+        };
+        let _ = renamed.rename(name);
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        *session = Some(renamed);
     }
 
     pub(super) fn connection_is(&self, connection: Connection) {

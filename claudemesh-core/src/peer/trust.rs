@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, Peer, PeerError};
 use crate::id::{Name, PublicKey};
-use crate::session::{Command, Reply};
+use crate::session::{Command, KnownKey, Reply};
 use crate::store::{Query, Rows};
 
 /// What was learnt from a mesh's broker and is compared from then on.
@@ -34,14 +34,17 @@ impl Peer {
         })
     }
 
-    /// In a mesh without a membership log, where the broker's word for whose key is whose is taken
-    /// at first use: says that this key is fine under the names that the broker showed it with since
-    /// this peer was opened, though it showed them with another key before. Compare safety numbers
-    /// first. Gives those names, none if there was none: look at them, for the broker may have
-    /// shown the key under a name more. Waits up to 5 s for the connection.
+    /// In a mesh without a membership log, where nobody vouches for whose key is whose: says that
+    /// this key is trusted, for good. Compare safety numbers first. From then on messages go to it
+    /// without [`Outgoing::to_unverified`](super::Outgoing::to_unverified), channels are sealed for
+    /// it, and what it seals for them is read. The names that the broker showed it with since this
+    /// peer was opened, though it showed them with another key before, are accepted for it: gives
+    /// those names, none if there was none. Look at them, for the broker may have shown the key
+    /// under a name more. Waits up to 5 s for the connection.
     ///
     /// # Errors
-    /// [`PeerError`]; after it the key may be trusted all the same.
+    /// [`PeerError::Session`] with [`SessionError::TrustedByLog`](crate::session::SessionError::TrustedByLog)
+    /// in a mesh with a log; [`PeerError`]; after another one the key may be trusted all the same.
     pub async fn trust(&self, key: PublicKey) -> Result<Vec<Name>, PeerError> {
         self.connected_within(PATIENCE).await?;
         // Names are compared as the list comes; an earlier process may have been told.
@@ -49,6 +52,30 @@ impl Peer {
         let reply = self.command(Command::Trust(key)).await?;
         match reply {
             Reply::Trusted(names) => Ok(names),
+            _ => Err(PeerError::Closed),
+        }
+    }
+
+    /// In a mesh without a membership log: says that this key is not trusted, for good and also
+    /// where keys are trusted at first use. What is sealed for channels from now on it cannot read;
+    /// what was, it can. Needs no connection.
+    ///
+    /// # Errors
+    /// [`PeerError::Session`] with [`SessionError::TrustedByLog`](crate::session::SessionError::TrustedByLog)
+    /// in a mesh with a log; [`PeerError`].
+    pub async fn distrust(&self, key: PublicKey) -> Result<(), PeerError> {
+        self.command(Command::Distrust(key)).await.map(|_| ())
+    }
+
+    /// In a mesh without a membership log: the keys that are known, and what is held of each. Whether
+    /// a name comes with another key by now is known for what the broker showed since this peer was
+    /// opened: ask for [`Self::peers`] before. Empty in a mesh with a log. Needs no connection.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn known_keys(&self) -> Result<Vec<KnownKey>, PeerError> {
+        match self.command(Command::KnownKeys).await? {
+            Reply::KnownKeys(known) => Ok(known),
             _ => Err(PeerError::Closed),
         }
     }

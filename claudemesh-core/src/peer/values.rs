@@ -94,7 +94,9 @@ impl Peer {
     /// and told on every connection of this peer from now on.
     ///
     /// # Errors
-    /// [`PeerError::Closed`].
+    /// [`PeerError::Closed`]; [`PeerError::Session`] with
+    /// [`SessionError::ValuesUnserved`](crate::session::SessionError::ValuesUnserved) in a mesh
+    /// without a membership log, whose broker could read it.
     pub async fn set_summary(&self, text: impl Into<String>) -> Result<(), PeerError> {
         let command = Command::SetSummary(text.into());
         self.command(command).await.map(|_| ())

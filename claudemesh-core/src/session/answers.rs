@@ -47,7 +47,11 @@ impl Session {
             if ack.queued && ack.message_id.len() > MAX_BROKER_ID {
                 continue;
             }
+            if self.online_ack(&id, ack) {
+                continue;
+            }
             let Some(sent) = self.outbox.answer(&id) else {
+                self.tell_answered(&id, ack);
                 continue;
             };
             if ack.queued {
@@ -56,6 +60,7 @@ impl Session {
                     self.channel_works(name);
                 }
                 self.know_accepted(&ack.message_id, &id);
+                let told = self.existing_accepted(&sent, ack, &id);
                 if ack.duplicate == Some(true) {
                     // It may have come to its end while nobody was there to be told.
                     self.outbox.doubtful.push(ack.message_id.clone());
@@ -71,7 +76,7 @@ impl Session {
                     id,
                     state: SendState::Accepted,
                     reason: None,
-                    recipients: ack.recipients,
+                    recipients: ack.recipients.or(told),
                 });
                 continue;
             }
@@ -248,7 +253,8 @@ impl Session {
         if asking.tell {
             self.tell_rows(&rows);
         }
-        if !self.link.is_ready() || !self.link.has_delivery() {
+        let existing = self.is_existing();
+        if !existing && (!self.link.is_ready() || !self.link.has_delivery()) {
             return;
         }
         let Some(after) = rows.last().map(|row| row.place) else {
@@ -256,6 +262,12 @@ impl Session {
         };
         let full = rows.len() >= OUTCOMES as usize;
         let next = full.then_some(Asking { after, ..asking });
+        if existing {
+            if let (true, Some(next)) = (self.poll_rows(&rows), next) {
+                self.load_accepted(next);
+            }
+            return;
+        }
         let message_ids: Vec<String> = rows.into_iter().filter_map(|row| self.asked(row)).collect();
         let req_id = Some(self.ask(Asked::Outcomes(next)));
         self.transmit(Outcomes {

@@ -26,7 +26,11 @@ use crate::wire::KeyRecord;
 pub(super) use history::in_words;
 pub(super) use logs::ChannelAppend;
 pub(super) use receive::{Unopened, is_to_channel, key_of};
-pub(super) use seal::sealed_under;
+pub(super) use seal::{is_draft, sealed_under};
+
+/// How often in a row keys are asked for in vain before later messages, and what is to be sent, no
+/// longer wait for them.
+const MAX_KEY_TRIES: u32 = 3;
 
 /// Channels of which something is held in memory, at most: those of the mesh's log, and the two
 /// that have no entry there.
@@ -63,6 +67,8 @@ pub(super) struct Channel {
     /// Keys to ask for, and those that were asked for on this connection.
     missing: BTreeSet<KeyId>,
     asked: HashSet<KeyId>,
+    /// How often in a row keys that messages wait for were asked for in vain.
+    key_tries: u32,
     /// Keys that messages wait for are asked for just now.
     fetching: bool,
     /// Keys that came, by epoch, whose messages are opened when no other is asked for: so what was
@@ -114,6 +120,7 @@ impl Channel {
             verdict: None,
             missing: BTreeSet::new(),
             asked: HashSet::new(),
+            key_tries: 0,
             fetching: false,
             unlocks: BTreeSet::new(),
             locking: 0,
@@ -142,6 +149,11 @@ impl Channel {
             || (self.newest_wanted && !self.keys_current)
     }
 
+    /// Keys that messages wait for were asked for in vain so often that nothing else waits for them.
+    fn lacks_keys(&self) -> bool {
+        self.key_tries > MAX_KEY_TRIES
+    }
+
     /// The number of its log's newest entry.
     fn log_seq(&self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.head().seq)
@@ -159,6 +171,7 @@ impl Channel {
         self.verdict = None;
         self.missing.clear();
         self.asked.clear();
+        self.key_tries = 0;
         self.fetching = false;
         self.locking = 0;
         self.later.clear();
@@ -224,6 +237,9 @@ impl Session {
 
     /// Somebody wants to seal something for this channel.
     pub(super) fn want_channel(&mut self, name: &ChannelName) {
+        if self.is_existing() {
+            return self.want_room(name);
+        }
         if let Some(channel) = self.open_channel(name) {
             channel.wanted = true;
         }
@@ -299,10 +315,12 @@ impl Session {
         if !channel.appends.is_empty() {
             return self.send_channel_append(name);
         }
-        if !channel.missing.is_empty() {
+        let sends = channel.wanted || (channel.newest_wanted && !channel.keys_current);
+        let later = sends && channel.lacks_keys();
+        if !channel.missing.is_empty() && !later {
             return self.get_missing_keys(name);
         }
-        if (channel.wanted || channel.newest_wanted) && !channel.keys_current {
+        if sends && !channel.keys_current {
             return self.get_newest_key(name);
         }
         if !channel.wanted {
@@ -346,6 +364,11 @@ impl Session {
             }
         }
         self.outbox.release(name);
+        // Keys that were asked for in vain had to wait for this.
+        let waits = |held: &Channel| !held.missing.is_empty();
+        if self.channels.get(name).is_some_and(waits) {
+            self.drive_channel(name);
+        }
     }
 
     /// Notes something that waits for the channel's key; false, and told to who asked, if there is

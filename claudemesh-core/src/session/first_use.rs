@@ -2,7 +2,7 @@
 //! that the broker first showed under a name is kept, and another one under that name is told and
 //! marked until somebody says that it is fine.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::{CommandId, Event, Lie, Reply, Session, StoreWork};
 use crate::id::{Name, PublicKey};
@@ -20,10 +20,22 @@ const MAX_CHANGED: usize = 1_024;
 /// Names that came with other keys, in this process.
 #[derive(Default)]
 pub(super) struct FirstUse {
-    changed: HashSet<(Name, PublicKey)>,
+    changed: BTreeSet<(Name, PublicKey)>,
 }
 
 impl Session {
+    /// Whether a key is the first one that was seen under one of its names, or was accepted there,
+    /// and is not shown under a name that is known with another.
+    pub(super) fn is_first_of_name(&self, key: &PublicKey) -> bool {
+        if self.first_use.changed.iter().any(|(_, new)| new == key) {
+            return false;
+        }
+        let hex = key.to_hex();
+        let pins = self.pins.iter().filter(|(pin, _)| pin.starts_with(PIN_KEY));
+        pins.map(|(_, keys)| keys)
+            .any(|keys| keys.split(' ').any(|known| known == hex))
+    }
+
     /// Compares a name and key that the broker shows with what it showed first, and keeps them if
     /// the name is new. Whether the name is known with other keys only. In a mesh with a log, never.
     pub(super) fn first_use(&mut self, name: &Name, key: PublicKey) -> bool {
@@ -59,13 +71,34 @@ impl Session {
         true
     }
 
-    /// Somebody says that a key is fine under the names that it came with. Nothing is said by that
-    /// of names it comes with later.
+    /// All names that are kept, each with its keys, and whether a key came under a name that is known
+    /// with others.
+    pub(super) fn names_known(&self) -> Vec<(Name, PublicKey, bool)> {
+        let mut all = Vec::new();
+        for (pin, keys) in &self.pins {
+            let name = pin.strip_prefix(PIN_KEY).map(Name::new);
+            let Some(Ok(name)) = name else { continue };
+            let keys = keys
+                .split(' ')
+                .filter_map(|key| PublicKey::from_hex(key).ok());
+            all.extend(keys.map(|key| (name.clone(), key, false)));
+        }
+        let changed = self.first_use.changed.iter();
+        all.extend(changed.map(|(name, key)| (name.clone(), *key, true)));
+        all
+    }
+
+    /// Somebody says that a key is trusted, also under the names that it came with. Of names it comes
+    /// with later nothing is said by that.
     pub(super) fn trust(&mut self, command: CommandId, key: PublicKey) {
+        if let Err(error) = self.name_trusted(key) {
+            return self.done(command, Err(error));
+        }
+        self.existing.accept_names(&key);
         let changed = std::mem::take(&mut self.first_use.changed);
         let (these, rest) = changed.into_iter().partition(|(_, new)| *new == key);
         self.first_use.changed = rest;
-        let these: HashSet<(Name, PublicKey)> = these;
+        let these: BTreeSet<(Name, PublicKey)> = these;
         for (name, _) in &these {
             let pin = format!("{PIN_KEY}{name}");
             let held = self.pins.get(&pin).map_or("", String::as_str);

@@ -3,7 +3,7 @@
 //! A broker that shows its peers different logs, or keeps an entry from one of them, is noticed
 //! as soon as two of them talk. A claim alone stops nothing: it is told, and people judge.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Event, Lie, Session};
 use crate::id::PublicKey;
@@ -26,7 +26,7 @@ struct Claim {
 pub(super) struct Gossip {
     /// Milliseconds for which the broker is waited for, twice.
     patience: u64,
-    ahead: HashMap<PublicKey, Claim>,
+    ahead: BTreeMap<PublicKey, Claim>,
     /// Of whom something was told on this connection; nobody can fill a log with claims.
     told: HashSet<PublicKey>,
 }
@@ -35,7 +35,7 @@ impl Default for Gossip {
     fn default() -> Self {
         Self {
             patience: PATIENCE_MS,
-            ahead: HashMap::new(),
+            ahead: BTreeMap::new(),
             told: HashSet::new(),
         }
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::channels::{Unopened, is_to_channel};
 use super::keep::Pause;
 use super::{Event, Session, StoreWork};
+use crate::channel::CHANNEL_KEY;
 use crate::id::{KeyId, PublicKey};
 use crate::store::{Kind, NewInbox, NewLocked, Outcome, PeerOp, StoreError};
 use crate::wire::{ClientAck, MAX_IDS_PER_FRAME, Push};
@@ -39,11 +40,12 @@ struct Receipt {
 }
 
 impl Receipt {
-    fn of(push: &Push) -> Self {
-        Self {
+    /// None for what the broker does not keep: there is nothing to tell it.
+    fn of(push: &Push) -> Option<Self> {
+        (push.online != Some(true)).then(|| Self {
             broker_id: push.message_id.clone(),
             client_id: push.client_message_id.clone(),
-        }
+        })
     }
 }
 
@@ -53,6 +55,8 @@ enum Entry {
     Row(Box<NewInbox>),
     /// Its key is not here.
     Locked(Box<NewLocked>),
+    /// It brought a channel's key; what the store does about that.
+    Key(KeyId, Vec<PeerOp>),
     /// It was locked in the store at this place.
     Unlocked(Box<NewInbox>, u64),
 }
@@ -60,16 +64,25 @@ enum Entry {
 #[derive(Debug)]
 struct Pending {
     entry: Entry,
-    /// None if the broker was told already.
+    /// None if the broker was told already, or keeps nothing of it.
     receipt: Option<Receipt>,
     /// Of the frame it came in.
     bytes: usize,
 }
 
 impl Pending {
+    fn op_count(&self) -> usize {
+        match &self.entry {
+            Entry::Row(_) | Entry::Locked(_) => 1,
+            Entry::Unlocked(..) => 2,
+            Entry::Key(_, ops) => ops.len(),
+        }
+    }
+
     fn ops(&self) -> Vec<PeerOp> {
         match &self.entry {
             Entry::Row(row) => vec![PeerOp::Insert(row.clone())],
+            Entry::Key(_, ops) => ops.clone(),
             Entry::Locked(message) => vec![PeerOp::Lock(message.clone())],
             Entry::Unlocked(row, place) => {
                 vec![PeerOp::Insert(row.clone()), PeerOp::Unlock(*place)]
@@ -159,7 +172,10 @@ impl Session {
         if inbox.untaken.len() + inbox.pending.len() >= MAX_UNTAKEN {
             return;
         }
-        if is_to_channel(&push) {
+        if let Some(address) = &push.address {
+            self.learn_address(address);
+        }
+        if is_to_channel(&push) || self.is_room_push(&push) {
             return self.take_from_channel(push, bytes);
         }
         let known = claimed_sender(&push).is_none_or(|key| {
@@ -180,7 +196,7 @@ impl Session {
     pub(super) fn judge_unknown_senders(&mut self) {
         for (push, bytes) in std::mem::take(&mut self.inbox.unknown_sender) {
             self.inbox.bytes -= bytes;
-            if is_to_channel(&push) {
+            if is_to_channel(&push) || self.is_room_push(&push) {
                 self.take_from_channel(push, bytes);
             } else {
                 self.take(push, bytes);
@@ -199,7 +215,7 @@ impl Session {
             self.inbox.bytes += bytes;
             return self.inbox.in_turn.push((push, bytes));
         }
-        let receipt = Some(Receipt::of(&push));
+        let receipt = Receipt::of(&push);
         let entry = match self.open_channel_push(&push, self.now.wall) {
             Ok(row) => Entry::Row(Box::new(row)),
             Err(Unopened::UnknownSender) => {
@@ -279,27 +295,49 @@ impl Session {
             self.inbox.bytes += bytes;
             self.inbox.pending.push(Pending {
                 entry: Entry::Row(Box::new(row)),
-                receipt: Some(receipt),
+                receipt,
                 bytes,
             });
         } else {
             self.event(Event::Rejected { sender, reason });
-            self.acknowledge_receipts(vec![receipt]);
+            self.acknowledge_receipts(receipt.into_iter().collect());
         }
     }
 
     fn take(&mut self, push: Push, bytes: usize) {
         let sender = claimed_sender(&push).unwrap_or(PublicKey([0; 32]));
         match self.open(&push, sender) {
+            Ok(row) if self.brings_key(&row) => self.take_key_message(&row, &push, bytes),
             Ok(row) => {
                 self.inbox.bytes += bytes;
                 self.inbox.pending.push(Pending {
                     entry: Entry::Row(Box::new(row)),
-                    receipt: Some(Receipt::of(&push)),
+                    receipt: Receipt::of(&push),
                     bytes,
                 });
             }
             Err(reason) => self.reject(&push, sender, reason, bytes),
+        }
+    }
+
+    /// Whether a message brings a channel's key, which only happens without a log.
+    fn brings_key(&self, row: &NewInbox) -> bool {
+        self.has_no_log() && row.is_protected() && row.content_type == CHANNEL_KEY
+    }
+
+    fn take_key_message(&mut self, row: &NewInbox, push: &Push, bytes: usize) {
+        match self.take_brought(row) {
+            Ok((id, ops)) => {
+                self.inbox.bytes += bytes;
+                // Without a durable store the broker keeps it for the next process.
+                let receipt = Receipt::of(push).filter(|_| self.config.durable);
+                self.inbox.pending.push(Pending {
+                    entry: Entry::Key(id, ops),
+                    receipt,
+                    bytes,
+                });
+            }
+            Err(reason) => self.reject(push, row.sender, reason, bytes),
         }
     }
 
@@ -351,18 +389,34 @@ impl Session {
         let mut outcomes = outcomes.into_iter();
         for pending in batch.pending {
             let outcome = outcomes.next();
-            if matches!(pending.entry, Entry::Unlocked(..)) {
+            for _ in 1..pending.op_count() {
                 outcomes.next();
             }
             let Pending { entry, receipt, .. } = pending;
-            let new = matches!(outcome, Some(Outcome::Row(_)));
+            let new = matches!(
+                outcome,
+                Some(Outcome::Row(_) | Outcome::Muted(_) | Outcome::Held(_))
+            );
+            let wakes = matches!(outcome, Some(Outcome::Row(_)));
             match entry {
                 Entry::Locked(message) => {
                     let full = outcome == Some(Outcome::NotThere);
                     settled.extend(self.locked(&message, receipt, full));
                 }
+                Entry::Key(id, _) => {
+                    settled.extend(receipt);
+                    self.unlock_room(id);
+                }
                 Entry::Row(row) | Entry::Unlocked(row, _) => {
-                    received |= new && row.kind != Kind::Rejected;
+                    received |= wakes && row.kind != Kind::Rejected;
+                    if let Some(Outcome::Held(_)) = outcome {
+                        self.event(Event::Asked { sender: row.sender });
+                    }
+                    if outcome == Some(Outcome::Dropped) {
+                        // Nobody takes it: the broker is told that it is here, as of any other.
+                        settled.extend(receipt);
+                        continue;
+                    }
                     settled.extend(self.inserted_row(new, *row, receipt));
                 }
             }
@@ -404,15 +458,15 @@ impl Session {
         full: bool,
     ) -> Option<Receipt> {
         self.locks(&message.channel, false);
-        let receipt = receipt?;
         if full {
             let sender = PublicKey([0; 32]);
             let reason = "too many messages wait for keys that are not here".to_owned();
             self.event(Event::Rejected { sender, reason });
-            return Some(receipt);
+            return receipt;
         }
         // The key may have come while this was written.
         self.queue_unlock(message.key_id);
+        let receipt = receipt?;
         if self.config.durable {
             return Some(receipt);
         }

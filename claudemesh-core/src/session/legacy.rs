@@ -29,7 +29,7 @@ impl Session {
     }
 
     /// Why nothing is sent or taken in plain on this connection.
-    fn plaintext_refused(&self) -> Option<&'static str> {
+    pub(super) fn plaintext_refused(&self) -> Option<&'static str> {
         if self.config.has_log || self.log.held().is_some() {
             return Some("this mesh has a membership log, and its channels are encrypted");
         }
@@ -111,7 +111,9 @@ impl Session {
 
     /// Takes a push that did not open as a box for plain text to many, if it has that form to the
     /// letter. None of it is proven. A direct message never has it: the existing system pushes one
-    /// with the id of its sender's, or without the sender's member key.
+    /// with the id of its sender's, or without the sender's member key. It does so with what was
+    /// said in a topic, too: who has joined one there takes that form as well, marked as all plain
+    /// text is.
     pub(super) fn open_plaintext(
         &mut self,
         push: &Push,
@@ -121,12 +123,16 @@ impl Session {
         if !self.link.is_ready() || self.plaintext_refused().is_some() {
             return None;
         }
-        let member = PublicKey::from_hex(push.sender_member_pubkey.as_deref()?).ok()?;
         let routing = PublicKey::from_hex(&push.sender_pubkey).ok()?;
-        let direct = push.client_message_id.is_some()
-            || push.request_fingerprint.is_some()
-            || push.form.is_some()
-            || push.target.is_some();
+        // What was said in a topic comes as a direct message does, and names no member.
+        let member = match &push.sender_member_pubkey {
+            Some(member) => PublicKey::from_hex(member).ok()?,
+            None => Some(routing).filter(|_| self.is_in_topics())?,
+        };
+        let direct = push.form.is_some()
+            || push.target.is_some()
+            || ((push.client_message_id.is_some() || push.request_fingerprint.is_some())
+                && !self.is_in_topics());
         let speaks = self.speaks_envelopes(&member) || self.speaks_envelopes(&routing);
         if direct || speaks || member != sender || member == self.config.key.public() {
             return None;
@@ -143,6 +149,8 @@ impl Session {
             // To many; which group it was for, the existing broker does not say.
             kind: Kind::Direct,
             channel: None,
+            to: None,
+            device_of: None,
             sender,
             sender_name: name.cloned(),
             verified: false,

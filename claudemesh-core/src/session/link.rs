@@ -1,12 +1,12 @@
 //! The connection: opening it, hello, losing it, trying again.
 
 use super::{Event, Lie, Out, Retry, Session, SessionError, clean};
-use crate::id::Status;
+use crate::id::{Name, Status};
 use crate::identity::{hello_bytes, prove_hello};
 use crate::message::FORM;
 use crate::wire::{
     CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, ClientFrame, CloseCode,
-    ErrorFrame, Fetch, Hello, HelloAck, SetStatus, errors::code,
+    ErrorFrame, Fetch, Hello, HelloAck, SessionHello, SetStatus, errors::code,
 };
 
 /// What a session of ours understands, as it says in its hello and signs in its statement.
@@ -70,6 +70,10 @@ pub(super) struct Link {
     values: bool,
     /// When the status is said again.
     status_at: Option<u64>,
+    /// The own session's address is to be said with the next status.
+    address_wanted: bool,
+    /// By how many ms the broker's clock is ahead, where that was told.
+    ahead: i64,
 }
 
 impl Default for Link {
@@ -85,6 +89,8 @@ impl Default for Link {
             channels: false,
             values: false,
             status_at: None,
+            address_wanted: false,
+            ahead: 0,
         }
     }
 }
@@ -127,6 +133,19 @@ impl Link {
 
     pub(super) fn has_delivery(&self) -> bool {
         self.delivery
+    }
+
+    pub(super) fn address_wanted(&mut self) {
+        self.address_wanted = true;
+    }
+
+    pub(super) fn take_address_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.address_wanted)
+    }
+
+    /// Unix ms by the broker's clock.
+    pub(super) fn wall(&self, now: super::Now) -> u64 {
+        now.wall.saturating_add_signed(self.ahead)
     }
 
     pub(super) fn heard(&mut self, mono: u64) {
@@ -180,14 +199,18 @@ impl Session {
             None => {}
         }
         let wall = date.unwrap_or(self.now.wall);
-        let text = self.hello(wall);
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        self.link.ahead = signed(wall).saturating_sub(signed(self.now.wall));
+        self.link.address_wanted = false;
+        let text = match self.session_hello(wall) {
+            Some(hello) => self.filled_session_hello(hello, wall),
+            None => self.hello(wall),
+        };
+        let host = self.config.broker.authority();
+        let own = self.addresses.own.as_ref().map(|own| &own.session.key);
+        let key = own.unwrap_or(&self.config.key);
         let text = match &challenge {
-            Some(challenge) => prove_hello(
-                &text,
-                challenge,
-                &self.config.broker.authority(),
-                &self.config.key,
-            ),
+            Some(challenge) => prove_hello(&text, challenge, &host, key),
             None => text,
         };
         self.link.state = State::Greeting {
@@ -214,12 +237,52 @@ impl Session {
         hello.channel.clone_from(&config.about.channel);
         hello.model.clone_from(&config.about.model);
         hello.capabilities = Some(CAPABILITIES.map(str::to_owned).to_vec());
-        hello.statement = self.own_statement(wall);
+        // By the own clock: a broker must not choose when a statement of this member holds.
+        hello.statement = self.own_statement(self.now.wall);
         hello.durable = Some(config.durable);
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
         debug_assert_eq!(FORM, CAP_ENVELOPE);
         ClientFrame::from(hello).encode()
+    }
+
+    /// A session's hello, with what any hello says.
+    fn filled_session_hello(&self, mut hello: SessionHello, wall: u64) -> String {
+        let config = &self.config;
+        let name = config.name.clone().map(|name| self.name_of_session(name));
+        hello.display_name = name.map(|name| name.as_str().to_owned());
+        hello.session_id = Some(config.session_id.clone());
+        hello.pid = Some(0);
+        hello.cwd = Some(config.about.cwd.clone().unwrap_or_default());
+        hello.hostname.clone_from(&config.about.hostname);
+        hello.peer_type.clone_from(&config.about.peer_type);
+        hello.channel.clone_from(&config.about.channel);
+        hello.model.clone_from(&config.about.model);
+        hello.capabilities = Some(CAPABILITIES.map(str::to_owned).to_vec());
+        hello.statement = self.own_statement(wall);
+        hello.durable = Some(config.durable);
+        hello.receive = Some(config.receive);
+        hello.presence = Some(config.presence);
+        ClientFrame::from(hello).encode()
+    }
+
+    /// How this peer is shown: the member's name, with the session's if it is one.
+    pub(super) fn name_of_session(&self, name: Name) -> Name {
+        let Some(own) = &self.addresses.own else {
+            return name;
+        };
+        let session = own.session.name.as_str();
+        let mut stem = name.as_str();
+        loop {
+            match Name::new(format!("{stem}/{session}")) {
+                Ok(whole) => return whole,
+                // Too long: the member's part is cut.
+                Err(_) => match stem.char_indices().next_back() {
+                    Some((at, _)) if at > 0 => stem = stem.get(..at).unwrap_or_default(),
+                    _ => return name,
+                },
+            }
+        }
     }
 
     pub(super) fn hello_ack(&mut self, ack: &HelloAck) {
@@ -245,6 +308,7 @@ impl Session {
         }
         self.audit_head_shown(ack.audit_head.as_ref(), other_store);
         self.ready();
+        self.own_session_ready();
         self.acknowledge_early();
         if self.config.receive && self.link.delivery {
             self.transmit(Fetch::default());
@@ -256,17 +320,20 @@ impl Session {
         if !self.repost.is_behind() {
             self.check_channels();
         }
+        self.existing_ready();
     }
 
     pub(super) fn tell_status(&mut self) {
         if !self.link.is_ready() {
             return;
         }
+        let address = self.address_to_tell();
         let working = self.status == Status::Working;
         self.link.status_at = working.then_some(self.now.mono + WORKING_MS / 2);
         self.transmit(SetStatus {
             status: self.status.as_str().to_owned(),
             ttl_ms: working.then_some(WORKING_MS),
+            address,
         });
     }
 
@@ -369,7 +436,10 @@ impl Session {
         self.audit_connection_lost(reason);
         self.gossip.connection_closed();
         self.statements.connection_closed();
+        self.addresses.connection_closed();
+        self.existing.connection_closed();
         self.fail_requests(reason);
+        self.online_lost();
         self.values_connection_lost();
         self.channels.connection_closed();
         self.channels_idle();

@@ -12,6 +12,9 @@ use crate::wire::{LogAppend, LogAppended, LogEntries, LogGet, LogHead, SignedBlo
 const MAX_TRIES: u32 = 5;
 /// Entries that wait to be added at most.
 const MAX_WAITING: usize = 64;
+/// Why nothing is added where there is no log.
+const NOBODY_SIGNS: &str = "nobody can sign there who is a member or which channels there are; do \
+    it with a client of the system that made this mesh, or make a mesh on a broker that keeps logs";
 
 struct Append {
     command: CommandId,
@@ -272,6 +275,9 @@ impl Session {
         if !self.link.is_ready() {
             let why = "the mesh can be changed only while the broker is there".to_owned();
             return self.done(command, Err(SessionError::NotConnected(why)));
+        }
+        if self.is_existing() {
+            return self.done(command, Err(SessionError::NoLog(NOBODY_SIGNS)));
         }
         self.log.appends.push_back(Append {
             command,

@@ -1,18 +1,17 @@
 //! Sending: seal once, store, transmit in order, follow up until the fate is known.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+mod seal;
 
-use super::channels::sealed_under;
+pub(super) use seal::{Framing, is_bare, send_frame};
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::channels::{is_draft, sealed_under};
 use super::keep::Pause;
-use super::{
-    CommandId, Event, LoadWork, Outgoing, Protection, Reply, Session, SessionError, StoreWork,
-};
-use crate::id::{ChannelName, MessageId, Priority, PublicKey, Target};
-use crate::membership::Head;
-use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
+use super::{CommandId, Event, LoadWork, Outgoing, Reply, Session, StoreWork};
+use crate::id::{ChannelName, MessageId, Target};
 use crate::store::{NewOutbox, OutboxRow, Outcome, PeerOp, Query, Rows, SendState, StoreError};
-use crate::wire::{ClientFrame, MAX_FRAME, Receipt, ScheduleTaken, Send};
+use crate::wire::{Receipt, ScheduleTaken};
 
 /// Sends that wait for their ack at most; the rest waits in the store.
 const MAX_UNANSWERED: usize = 256;
@@ -20,10 +19,6 @@ const MAX_UNANSWERED: usize = 256;
 const PAGE: usize = 128;
 /// Milliseconds after which a send without an answer makes the connection suspect.
 const ANSWER_MS: u64 = 30_000;
-/// Milliseconds for which a message waits by default: 7 days.
-const EXPIRES_MS: u64 = 7 * 86_400_000;
-/// Milliseconds for which a message may wait: 30 days.
-const MAX_EXPIRES_MS: u64 = 30 * 86_400_000;
 
 /// A message that is being written to the store.
 pub(super) struct Enqueued {
@@ -55,56 +50,6 @@ pub(super) struct Unanswered {
     pub(super) message: Option<Box<NewOutbox>>,
 }
 
-/// What a `send` frame says beside the sealed message.
-pub(super) struct Framing {
-    pub(super) priority: Priority,
-    pub(super) expires_at: u64,
-}
-
-impl Framing {
-    /// `from`: when it is sent, unix ms.
-    pub(super) fn of(message: &Outgoing, from: u64) -> Self {
-        let lasts = message.expires_in.unwrap_or(EXPIRES_MS).min(MAX_EXPIRES_MS);
-        Self {
-            priority: message.priority,
-            expires_at: from.saturating_add(lasts),
-        }
-    }
-}
-
-/// The text of a `send` frame; without a form it is bare text.
-pub(super) fn send_frame<'a>(
-    target: &str,
-    id: &MessageId,
-    framing: &Framing,
-    form: impl Into<Option<&'a str>>,
-    sealed: SealedText,
-    size: usize,
-) -> Result<String, SessionError> {
-    let frame = ClientFrame::from(Send {
-        id: Some(id.as_str().to_owned()),
-        target_spec: target.to_owned(),
-        priority: Some(framing.priority.as_str().to_owned()),
-        nonce: sealed.nonce,
-        ciphertext: sealed.ciphertext,
-        client_message_id: Some(id.as_str().to_owned()),
-        expires_at: Some(framing.expires_at),
-        form: form.into().map(str::to_owned),
-        ..Send::default()
-    })
-    .encode();
-    if frame.len() > MAX_FRAME {
-        return Err(MessageError::TooLarge(size).into());
-    }
-    Ok(frame)
-}
-
-/// Whether a `send` frame names no form: what is in it is bare text, or plain. What is in it besides
-/// is base64, ids and words, in none of which a quote stands.
-pub(super) fn is_bare(frame: &str) -> bool {
-    !frame.contains("\"form\":")
-}
-
 /// What is under way from the outbox.
 pub(super) struct Outbox {
     /// Counts connections: what was stored for an earlier one is not transmitted on a later one.
@@ -120,11 +65,11 @@ pub(super) struct Outbox {
     marking: bool,
     enqueuing: usize,
     /// Targets for which the broker took nothing, until when in ms of the clock.
-    pub(super) held: HashMap<Target, u64>,
+    pub(super) held: BTreeMap<Target, u64>,
     /// How often in a row that was so.
     pub(super) refusals: HashMap<Target, u32>,
     /// Channels whose key is not here yet, or no longer good.
-    waiting: HashSet<ChannelName>,
+    waiting: BTreeSet<ChannelName>,
     pub(super) accepted: HashMap<String, MessageId>,
     /// Receipts of messages whose ack has not come yet, by the broker's id.
     pub(super) early: HashMap<String, Receipt>,
@@ -150,9 +95,9 @@ impl Default for Outbox {
             loading: false,
             marking: false,
             enqueuing: 0,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             refusals: HashMap::new(),
-            waiting: HashSet::new(),
+            waiting: BTreeSet::new(),
             accepted: HashMap::new(),
             early: HashMap::new(),
             doubtful: Vec::new(),
@@ -207,6 +152,15 @@ impl Outbox {
         }
     }
 
+    /// What was refused for now, for some targets, is sent again at once.
+    pub(super) fn release_if(&mut self, back: impl Fn(&Target) -> bool) {
+        let held = self.held.len();
+        self.held.retain(|target, _| !back(target));
+        if self.held.len() < held {
+            self.rescan();
+        }
+    }
+
     /// What was refused for now is sent again at once.
     pub(super) fn release_held(&mut self) {
         self.held.clear();
@@ -248,7 +202,7 @@ impl Session {
                 for row in &mut rows {
                     // Only what would be next in line goes out right away.
                     let ready = match &row.to {
-                        Target::Peer(_) => true,
+                        Target::Peer(_) => !(self.has_no_log() && is_draft(&row.frame)),
                         Target::Channel(_) if bare => true,
                         Target::Channel(name) => self.is_sealed_for_now(name, &row.frame),
                     };
@@ -278,107 +232,6 @@ impl Session {
     fn is_sealed_for_now(&mut self, name: &ChannelName, frame: &str) -> bool {
         let key = self.is_channel_ready(name);
         key.is_some() && key == sealed_under(frame)
-    }
-
-    /// What is to be sent, and whether it is bare text.
-    fn seal_all(&mut self, message: &Outgoing) -> Result<(Vec<NewOutbox>, bool), SessionError> {
-        if self.link.is_ended() {
-            return Err(self.link.ended());
-        }
-        let id = MessageId::from_parts(self.now.wall, self.rng.bytes());
-        self.seal_all_as(message, id)
-    }
-
-    /// As [`Self::seal_all`], under an id that is given.
-    pub(super) fn seal_all_as(
-        &mut self,
-        message: &Outgoing,
-        id: MessageId,
-    ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
-        let content = Content {
-            id,
-            sent_at: self.now.wall,
-            due: None,
-            reply_to: message.reply_to.as_ref().map(MessageId::base),
-            content_type: message.content_type.clone(),
-            attributes: message.attributes.clone(),
-            body: message.body.clone(),
-        };
-        let framing = Framing::of(message, self.now.wall);
-        match &message.to {
-            Target::Peer(to) => {
-                Self::sealed_only(message)?;
-                self.seal_for_peer(message, &framing, *to, &content)
-            }
-            Target::Channel(name) if message.protection == Protection::LegacyPlaintext => {
-                let row = self.row_in_plain(message, &framing, name, &content)?;
-                Ok((vec![row], true))
-            }
-            Target::Channel(name) => {
-                let row = self.row_for_channel(&framing, name, &content)?;
-                Ok((vec![row], false))
-            }
-        }
-    }
-
-    /// The message for its recipient, and a copy for each of its devices. None goes to this
-    /// process itself, if it is one of them.
-    pub(super) fn seal_for_peer(
-        &mut self,
-        message: &Outgoing,
-        framing: &Framing,
-        to: PublicKey,
-        content: &Content,
-    ) -> Result<(Vec<NewOutbox>, bool), SessionError> {
-        let log = self.log.held().ok_or(SessionError::NotAMember(to))?;
-        match log.roster().member_or_former(&to) {
-            None if self.may_send_unverified(message, to)? => {
-                return Ok((vec![self.seal_as_bare(message, to, content)?], true));
-            }
-            None => {}
-            Some(member) if member.removed_at.is_some() => {
-                return Err(SessionError::RecipientRemoved(to));
-            }
-            Some(_) => {}
-        }
-        let head = log.head();
-        let own = self.config.key.public();
-        let devices = log.roster().devices(&to).map(|device| device.key);
-        let devices: Vec<PublicKey> = devices.filter(|key| *key != own).collect();
-        let id = content.id.clone();
-        let mut rows = vec![self.seal(framing, content, id.clone(), to, head)?];
-        for device in devices {
-            rows.push(self.seal(framing, content, id.for_device(&device), device, head)?);
-        }
-        Ok((rows, false))
-    }
-
-    fn seal(
-        &mut self,
-        framing: &Framing,
-        content: &Content,
-        id: MessageId,
-        to: PublicKey,
-        head: Head,
-    ) -> Result<NewOutbox, SessionError> {
-        let nonce = self.rng.bytes();
-        let mesh = self.config.mesh.clone();
-        let (pair, lane) = (Arc::clone(&self.config.key), self.config.lane);
-        let key = self
-            .direct_key(&to)
-            .map_err(|_| SessionError::NotAMember(to))?;
-        let sealed = seal_direct(&mesh, &pair, &to, Some(head), content, key, nonce)?;
-        let frame = send_frame(&to.to_hex(), &id, framing, FORM, sealed, content.body.len())?;
-        Ok(NewOutbox {
-            id,
-            to: Target::Peer(to),
-            frame,
-            priority: framing.priority,
-            created_at: self.now.wall,
-            expires_at: framing.expires_at,
-            lane,
-            sent: false,
-        })
     }
 
     /// Keeps what a schedule of this peer's own sends; the broker is told once it is kept.
@@ -577,7 +430,17 @@ impl Session {
                 continue;
             }
             let Target::Channel(name) = &row.message.to else {
-                ready.push(row);
+                match self.for_peer_now(&row.message) {
+                    Ok(None) => ready.push(row),
+                    Ok(Some(frame)) => {
+                        row.message.frame.clone_from(&frame);
+                        let id = row.message.id.clone();
+                        ops.push(PeerOp::Seal { id, frame });
+                        ready.push(row);
+                    }
+                    Err(None) => {}
+                    Err(why) => ends.push((row.message.id, SendState::Failed, why)),
+                }
                 continue;
             };
             if is_bare(&row.message.frame) {

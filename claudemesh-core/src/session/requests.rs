@@ -1,6 +1,6 @@
 //! Questions to the broker and their answers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::answers::Asking;
 use super::values::StateWrite;
@@ -16,6 +16,13 @@ const MAX_RETRY_MS: u64 = 3_600_000;
 /// What was asked.
 pub(super) enum Asked {
     Peers(CommandId),
+    /// How the sessions of this member are called.
+    Names,
+    /// For the session itself.
+    Here,
+    /// Whether a message has arrived, by the broker's id.
+    Status(String),
+    TopicMembers(ChannelName),
     Log,
     Append,
     /// An entry of the mesh's log that is brought back.
@@ -48,7 +55,8 @@ pub(super) enum Asked {
 #[derive(Default)]
 pub(super) struct Requests {
     next: u64,
-    open: HashMap<String, (Asked, u64)>,
+    /// In order: what is told of several must not depend on how a map hashes.
+    open: BTreeMap<String, (Asked, u64)>,
 }
 
 impl Requests {
@@ -87,11 +95,20 @@ impl Session {
     }
 
     pub(super) fn peers_list(&mut self, mut list: PeersList) {
-        if let Some(Asked::Peers(command)) = self.requests.take(list.req_id.as_deref()) {
-            for record in &mut list.peers {
-                self.show_summary(record);
-            }
-            let here = self.judge_list(list);
+        let asked = self.requests.take(list.req_id.as_deref());
+        let Some(asked @ (Asked::Peers(_) | Asked::Here | Asked::Names)) = asked else {
+            return;
+        };
+        for record in &mut list.peers {
+            self.show_summary(record);
+            self.statement_of_profile(record);
+        }
+        let here = self.judge_list(list);
+        self.note_here(&here, matches!(asked, Asked::Here));
+        if matches!(asked, Asked::Names) {
+            self.check_own_name();
+        }
+        if let Asked::Peers(command) = asked {
             self.done(command, Ok(Reply::Peers(Box::new(here))));
         }
     }
@@ -137,6 +154,9 @@ impl Session {
                 | Asked::Repost(_)
                 // And whoever waits for these was told.
                 | Asked::Audit(_)
+                | Asked::Here
+                | Asked::Status(_)
+                | Asked::TopicMembers(_)
                 | Asked::Keys(..)
                 | Asked::Publish(_) => {}
                 asked => self.answer_failed(asked, error, None),
@@ -150,13 +170,20 @@ impl Session {
         let retry_after = retry_after.map(|ms| ms.min(MAX_RETRY_MS));
         match asked {
             Asked::Peers(command) => self.done(command, Err(error)),
+            Asked::Here => self.here_failed(),
+            Asked::Status(id) => {
+                let gone =
+                    matches!(&error, SessionError::Refused { code, .. } if code == "not_found");
+                self.status_failed(&id, gone);
+            }
+            Asked::TopicMembers(name) => self.topic_members_failed(&name, error),
             Asked::Log => self.log_failed(error),
             Asked::Append => self.append_refused(error),
             Asked::Repost(number) => self.repost_refused(number, error, retry_after),
             Asked::ChannelRepost(name) => self.channel_repost_refused(&name, &error, retry_after),
             Asked::ChannelLog(name) => self.channel_log_failed(&name, &error, retry_after),
             Asked::ChannelAppend(name) => self.channel_append_refused(&name, error),
-            Asked::Keys(name, _) => self.keys_failed(&name, &error, retry_after),
+            Asked::Keys(name, wanted) => self.keys_failed(&name, wanted, &error, retry_after),
             Asked::Publish(name) => self.publish_failed(&name, &error, retry_after),
             Asked::SaveState(write) => self.state_refused(write, error),
             Asked::StateVersion(write) => self.done(write.command(), Err(error)),
@@ -170,7 +197,7 @@ impl Session {
             | Asked::Schedule(Some(command))
             | Asked::Schedules(command)
             | Asked::CancelScheduled(command) => self.done(command, Err(error)),
-            Asked::Schedule(None) => {}
+            Asked::Schedule(None) | Asked::Names => {}
             Asked::Outcomes(_) => self.outcomes_failed(),
         }
     }

@@ -19,6 +19,7 @@ impl Session {
             self.event(event);
         }
         self.judge_own_standing();
+        self.names_may_have_changed();
         if people {
             self.state_audience_changed();
         }

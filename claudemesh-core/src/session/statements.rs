@@ -18,7 +18,7 @@ use crate::time::iso;
 use crate::wire::{CAP_ENVELOPE, PeersList, SignedBlob};
 
 /// Milliseconds by which a statement begins earlier than it was made: clocks differ.
-const BACKDATED_MS: u64 = 300_000;
+const BACKDATED_MS: u64 = 600_000;
 /// Statements that are remembered to have held, at most.
 const MAX_HELD: usize = 4_096;
 /// New statements that are verified of one list, at most; the sessions beyond count as unverified.
@@ -73,9 +73,14 @@ impl Session {
     /// The member's word for this session, at a time by the broker's clock. None in a mesh without
     /// a log: nobody there could tell whose word it is.
     pub(super) fn own_statement(&self, wall: u64) -> Option<SignedBlob> {
-        if !self.config.has_log && self.log.held().is_none() {
+        if self.has_no_log() {
             return None;
         }
+        self.make_statement(wall)
+    }
+
+    /// As [`Self::own_statement`], also without a log.
+    pub(super) fn make_statement(&self, wall: u64) -> Option<SignedBlob> {
         let member = self.config.key.public();
         let in_log = || {
             let roster = self.log.roster()?;
@@ -83,11 +88,12 @@ impl Session {
         };
         let name = self.config.name.clone().or_else(in_log);
         let name = name.or_else(|| Name::new(member.short()).ok())?;
+        let name = self.name_of_session(name);
         let not_before = wall.saturating_sub(BACKDATED_MS);
         let statement = SessionStatement {
             mesh: self.config.mesh.clone(),
             member,
-            session: None,
+            session: self.addresses.own_key(),
             name,
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             head: self.log.held().map(|log| (log.head().seq, log.head().hash)),
@@ -126,15 +132,29 @@ impl Session {
             let member = record.member_pubkey.as_deref().and_then(key);
             let named = named.zip(member);
             let key_changed = named.is_some_and(|(name, key)| self.first_use(&name, key));
+            let address = record.address.as_ref();
+            let address = address.and_then(|blob| self.learn_address(blob));
+            let address = address.filter(|address| {
+                key(&record.pubkey) == Some(address.session) && member == Some(address.member)
+            });
+            let trust = member.and_then(|key| self.key_trust(&key, key_changed));
             sessions.push(SessionHere {
                 record,
                 statement,
+                address,
                 key_changed,
+                trust,
             });
         }
+        let away = list.away.unwrap_or_default();
+        let away = away
+            .iter()
+            .take(MAX_NEW)
+            .filter_map(|blob| self.learn_address(blob));
         WhoIsHere {
             sessions,
             members: list.members,
+            away: away.collect(),
         }
     }
 
@@ -271,7 +291,7 @@ impl Session {
         }
     }
 
-    fn pin_envelope(&mut self, key: &PublicKey) {
+    pub(super) fn pin_envelope(&mut self, key: &PublicKey) {
         let pinned = self.pins.keys();
         if pinned.filter(|name| name.starts_with(PIN_ENVELOPE)).count() < MAX_PINNED {
             self.pin(&pin_of(key), "1");

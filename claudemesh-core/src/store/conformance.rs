@@ -16,6 +16,7 @@ mod durable;
 mod inbox;
 mod outbox;
 mod rest;
+mod wanted;
 
 use super::{
     Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Outcome, PeerOp, PeerStore, Query,
@@ -28,7 +29,13 @@ use crate::id::{MessageId, Priority, PublicKey};
 /// # Panics
 /// Where the store does not do what [`PeerOp`] and [`Query`] say.
 pub fn run(mut make: impl FnMut() -> Box<dyn PeerStore>) {
-    let cases = [outbox::CASES, inbox::CASES, channels::CASES, rest::CASES];
+    let cases = [
+        outbox::CASES,
+        inbox::CASES,
+        wanted::CASES,
+        channels::CASES,
+        rest::CASES,
+    ];
     for case in cases.into_iter().flatten() {
         case(&mut *make());
     }
@@ -79,6 +86,8 @@ fn incoming(dedupe: &str, sender: u8, priority: Priority) -> NewInbox {
     NewInbox {
         kind: Kind::Direct,
         channel: None,
+        to: None,
+        device_of: None,
         sender: key(sender),
         sender_name: Some(crate::id::Name::new("Ana María").unwrap()),
         verified: true,

@@ -1,15 +1,19 @@
 //! A store that lives as long as the process.
 
 mod channels;
+mod policy;
 mod readers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use self::channels::Channels;
+use self::policy::Rules;
 use self::readers::Readers;
+use super::policy::Keeping;
 use super::{
-    CANCELLED, InboxRow, KEEP_MS, Kind, MAX_NUMBER, NewInbox, NewOutbox, OutboxRow, Outcome,
-    PRUNE_STEP, PeerOp, PeerStore, Pin, Query, Rows, SendState, StoreError, StoredEntry,
+    CANCELLED, DENIED, InboxRow, KEEP_MS, Kind, MAX_HELD, MAX_HELD_OF_ONE, MAX_NUMBER, NewInbox,
+    NewOutbox, OutboxRow, Outcome, PRUNE_STEP, PeerOp, PeerStore, Pin, Query, ReaderName, Rows,
+    SendState, StoreError, StoredEntry,
 };
 use crate::id::{MessageId, Priority, PublicKey, Target};
 
@@ -39,6 +43,10 @@ pub struct MemoryStore {
     /// Places of the rows that readers are shown, by priority, and of rejected rows.
     readable: [BTreeSet<u64>; 3],
     rejected: BTreeSet<u64>,
+    /// Those that wake nobody, and those that wait for the owner's answer.
+    muted: BTreeSet<u64>,
+    held: BTreeSet<u64>,
+    rules: Rules,
     known: HashSet<(PublicKey, String)>,
     known_order: VecDeque<(PublicKey, String)>,
     readers: Readers,
@@ -141,6 +149,7 @@ impl MemoryStore {
                 self.channels.key(key);
                 Outcome::Done
             }
+            PeerOp::DropChannelKey(id) => done_if(self.channels.drop_key(id)),
             PeerOp::Value(value) => {
                 self.channels.value(value);
                 Outcome::Done
@@ -149,6 +158,9 @@ impl MemoryStore {
                 self.pins.insert(pin.name.clone(), pin.value.clone());
                 Outcome::Done
             }
+            PeerOp::Unpin(name) => done_if(self.pins.remove(name).is_some()),
+            PeerOp::Answer { seq, accept } => self.answer(*seq, *accept),
+            PeerOp::SetRule { who, rule } => done_if(self.rules.set(*who, *rule)),
             PeerOp::Prune { now } => Outcome::Count(self.prune(*now)),
         }
     }
@@ -213,22 +225,65 @@ impl MemoryStore {
 
     fn insert(&mut self, message: &NewInbox) -> Outcome {
         let key = (message.sender, message.delivery.dedupe.clone());
-        if !self.known.insert(key.clone()) {
+        if self.known.contains(&key) {
             return Outcome::Duplicate;
         }
+        let own = self.held.iter().filter_map(|seq| self.inbox.get(seq));
+        let own = own.filter(|held| held.sender == message.sender).count() as u64;
+        let full = self.held.len() as u64 >= MAX_HELD || own >= MAX_HELD_OF_ONE;
+        let keeping = self.rules.keeping(message, full);
+        if keeping == Keeping::Dropped {
+            return Outcome::Dropped;
+        }
+        self.known.insert(key.clone());
         self.known_order.push_back(key);
         self.last_seq += 1;
         let seq = self.last_seq;
-        match message.kind {
-            Kind::Direct | Kind::Channel => self.readable[message.priority as usize].insert(seq),
-            Kind::Rejected => self.rejected.insert(seq),
+        match (keeping, message.kind) {
+            (Keeping::Held, _) => self.held.insert(seq),
+            (_, Kind::Direct | Kind::Channel) => {
+                self.readable[message.priority as usize].insert(seq)
+            }
+            (_, Kind::Rejected) => self.rejected.insert(seq),
         };
+        if keeping == Keeping::Muted {
+            self.muted.insert(seq);
+        }
         self.inbox_bytes += message.body.len();
         let message = NewInbox {
             sent_at: message.sent_at.min(MAX_NUMBER),
             received_at: message.received_at.min(MAX_NUMBER),
+            device_of: None,
             ..message.clone()
         };
+        self.inbox.insert(seq, message);
+        match keeping {
+            Keeping::Muted => Outcome::Muted(seq),
+            Keeping::Held => Outcome::Held(seq),
+            Keeping::Readable | Keeping::Dropped => Outcome::Row(seq),
+        }
+    }
+
+    /// The owner has answered about a held message.
+    fn answer(&mut self, seq: u64, accept: bool) -> Outcome {
+        if !self.held.remove(&seq) {
+            return Outcome::NotThere;
+        }
+        let Some(mut message) = self.inbox.remove(&seq) else {
+            return Outcome::NotThere;
+        };
+        if !accept {
+            self.inbox_bytes -= message.body.len();
+            message.kind = Kind::Rejected;
+            message.body = DENIED.as_bytes().to_vec();
+            self.inbox_bytes += message.body.len();
+            self.rejected.insert(seq);
+            self.inbox.insert(seq, message);
+            return Outcome::Done;
+        }
+        self.last_seq += 1;
+        let seq = self.last_seq;
+        self.readable[message.priority as usize].insert(seq);
         self.inbox.insert(seq, message);
         Outcome::Row(seq)
     }
@@ -250,6 +305,7 @@ impl MemoryStore {
             read.extend(self.readable[class as usize].range(..=passed));
         }
         read.extend(&self.rejected);
+        read.extend(&self.held);
         read.retain(|seq| self.inbox.get(seq).is_some_and(|m| m.received_at < before));
         read.truncate(PRUNE_STEP as usize - old.len());
         for seq in &read {
@@ -277,6 +333,8 @@ impl MemoryStore {
         self.inbox_bytes -= message.body.len();
         self.readable[message.priority as usize].remove(&seq);
         self.rejected.remove(&seq);
+        self.muted.remove(&seq);
+        self.held.remove(&seq);
         Some(message)
     }
 
@@ -320,12 +378,27 @@ impl MemoryStore {
             .collect()
     }
 
+    fn unread<'a>(
+        &'a self,
+        reader: &'a ReaderName,
+        session: Option<PublicKey>,
+    ) -> impl Iterator<Item = InboxRow> + 'a {
+        let mine = move |row: &InboxRow| row.message.to.is_none() || row.message.to == session;
+        let rows = Priority::ALL.into_iter().flat_map(move |class| {
+            let (cursor, offered) = self.readers.position(reader, class);
+            let seqs = self.readable[class as usize].range(cursor.saturating_add(1)..);
+            seqs.filter_map(move |seq| self.received(*seq, *seq <= offered))
+        });
+        rows.filter(mine)
+    }
+
     fn received(&self, seq: u64, again: bool) -> Option<InboxRow> {
         let message = self.inbox.get(&seq)?.clone();
         Some(InboxRow {
             seq,
             message,
             again,
+            muted: self.muted.contains(&seq),
         })
     }
 }
@@ -382,15 +455,31 @@ impl PeerStore for MemoryStore {
                 Rows::Lanes(lanes.into_iter().collect())
             }
             Query::Unread { reader, limit } => {
-                let unread = Priority::ALL.into_iter().flat_map(|class| {
-                    let (cursor, offered) = self.readers.position(reader, class);
-                    let seqs = self.readable[class as usize].range(cursor.saturating_add(1)..);
-                    seqs.filter_map(move |seq| self.received(*seq, *seq <= offered))
-                });
-                Rows::Inbox(unread.take(*limit as usize).collect())
+                Rows::Inbox(self.unread(reader, None).take(*limit as usize).collect())
             }
+            Query::UnreadOf {
+                reader,
+                session,
+                waking,
+                limit,
+            } => {
+                let unread = || self.unread(reader, *session);
+                let rows = if !waking || unread().any(|row| !row.muted) {
+                    unread().take(*limit as usize).collect()
+                } else {
+                    Vec::new()
+                };
+                Rows::Inbox(rows)
+            }
+            Query::Held { limit } => {
+                let rows = self.held.iter().take(*limit as usize);
+                Rows::Inbox(rows.filter_map(|seq| self.received(*seq, false)).collect())
+            }
+            Query::Rules => Rows::Rules(self.rules.all()),
             Query::Inbox { limit } => {
-                let seqs = self.inbox.keys().rev().take(*limit as usize);
+                let seqs = self.inbox.keys().rev();
+                let seqs = seqs.filter(|seq| !self.held.contains(seq));
+                let seqs = seqs.take(*limit as usize);
                 let mut rows: Vec<InboxRow> =
                     seqs.filter_map(|seq| self.received(*seq, false)).collect();
                 rows.reverse();

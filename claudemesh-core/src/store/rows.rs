@@ -114,6 +114,10 @@ pub struct NewInbox {
     pub kind: Kind,
     /// The channel it was said in; exactly where the kind is [`Kind::Channel`].
     pub channel: Option<ChannelName>,
+    /// The session that it is for; none: the member, or a channel.
+    pub to: Option<PublicKey>,
+    /// The member whose device the sender is. Not kept: only rules are looked up by it.
+    pub device_of: Option<PublicKey>,
     /// The authenticated sender, or who the broker says it is where `verified` is false.
     pub sender: PublicKey,
     /// The sender's name at the time of receipt.
@@ -157,6 +161,8 @@ pub struct InboxRow {
     pub message: NewInbox,
     /// The asking reader was offered it before and did not take it.
     pub again: bool,
+    /// It was muted by a rule: it wakes nobody.
+    pub muted: bool,
 }
 
 /// Whose reading position: 1–64 bytes.

@@ -1,9 +1,11 @@
 //! How the network is gone through on the way to a broker.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
 
-use super::TransportError;
 use super::proxy::{Proxy, bypassed};
+use super::{ByteStream, TransportError};
 use crate::broker_url::BrokerUrl;
 
 /// Certificate authorities that are believed instead of the system's, as PEM.
@@ -19,7 +21,35 @@ const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 pub struct Network {
     ca: Option<PathBuf>,
     direct: bool,
+    dialer: Option<Dialer>,
 }
+
+/// Opens a connection to a host and a port.
+type Dialing = Pin<Box<dyn Future<Output = std::io::Result<Box<dyn ByteStream>>> + Send>>;
+
+/// What opens connections instead of TCP.
+#[derive(Clone)]
+pub(super) struct Dialer(Arc<dyn Fn(String, u16) -> Dialing + Send + Sync>);
+
+impl Dialer {
+    pub(super) async fn dial(&self, host: &str, port: u16) -> std::io::Result<Box<dyn ByteStream>> {
+        (self.0)(host.to_owned(), port).await
+    }
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dialer")
+    }
+}
+
+impl PartialEq for Dialer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Dialer {}
 
 impl Network {
     /// As the environment says.
@@ -42,6 +72,24 @@ impl Network {
     pub fn direct(mut self) -> Self {
         self.direct = true;
         self
+    }
+
+    /// Opens connections by this instead of by TCP: through a tunnel, or a simulated network. It is
+    /// given host and port, and no proxy is used. TLS goes through what it opens.
+    #[must_use]
+    pub fn dialer<F, O>(mut self, dial: F) -> Self
+    where
+        F: Fn(String, u16) -> O + Send + Sync + 'static,
+        O: Future<Output = std::io::Result<Box<dyn ByteStream>>> + Send + 'static,
+    {
+        let dial = move |host, port| -> Dialing { Box::pin(dial(host, port)) };
+        self.dialer = Some(Dialer(Arc::new(dial)));
+        self
+    }
+
+    /// What opens connections, if it is not TCP.
+    pub(super) fn dials_by(&self) -> Option<&Dialer> {
+        self.dialer.as_ref()
     }
 
     /// The file that [`Network::ca`] named.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+#[cfg(not(target_os = "android"))]
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 /// The TLS set-up for one connection: with the authorities in `file`, or else the system's.
@@ -16,11 +17,23 @@ pub(super) fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
         .map_err(|error| error.to_string())?;
     let config = match file {
         Some(file) => config.with_root_certificates(read(file)?),
+        #[cfg(not(target_os = "android"))]
         None => config
             .with_platform_verifier()
             .map_err(|error| error.to_string())?,
+        #[cfg(target_os = "android")]
+        None => config.with_root_certificates(usual()),
     };
     Ok(config.with_no_client_auth())
+}
+
+/// The usual certificate authorities: Android's own can be asked only from Java, with an app's
+/// context.
+#[cfg(target_os = "android")]
+fn usual() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+    store
 }
 
 fn read(file: &Path) -> Result<RootCertStore, String> {

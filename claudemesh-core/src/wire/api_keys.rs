@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{bounded, present};
+use super::codec::{bounded_option, present};
 
 /// `apikey_create`: makes a key. Answered by [`ApiKeyCreated`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -11,9 +11,13 @@ pub struct ApiKeyCreate {
     /// What it is for.
     #[serde(default)]
     pub label: String,
-    /// `send`, `read`, `state_write`, `admin`.
-    #[serde(default, deserialize_with = "bounded")]
-    pub capabilities: Vec<String>,
+    /// `send`, `read`, `state_write`, `admin`: at least one.
+    #[serde(
+        default,
+        deserialize_with = "bounded_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub capabilities: Option<Vec<String>>,
     /// Only these topics, by name.
     #[serde(
         default,

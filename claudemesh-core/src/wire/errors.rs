@@ -110,6 +110,8 @@ pub mod code {
     pub const STATE_CONFLICT: &str = "state_conflict";
     /// Known to others, not to this broker.
     pub const UNSUPPORTED: &str = "unsupported";
+    /// The session that this is for was not there for so long that nothing is kept for it.
+    pub const SESSION_GONE: &str = "session_gone";
     /// The recipient was removed.
     pub const REMOVED: &str = "removed";
     /// The broker could not read or write its store; try again.

@@ -66,6 +66,9 @@ pub struct Hello {
     /// The member's word for this session, passed on to others as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedBlob>,
+    /// Where the session is reached, signed by member and session key; passed on as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
     /// Whether the peer keeps what it is given over a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,
@@ -113,6 +116,7 @@ impl Hello {
             protocol_version: None,
             capabilities: None,
             statement: None,
+            address: None,
             durable: None,
             receive: None,
             presence: None,
@@ -196,6 +200,9 @@ pub struct SessionHello {
     /// As in [`Hello`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedBlob>,
+    /// Where the session is reached, signed by member and session key; passed on as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
     /// As in [`Hello`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,
@@ -214,6 +221,44 @@ pub struct SessionHello {
 }
 
 impl SessionHello {
+    /// A session hello with the signed fields and nothing else.
+    pub fn new(
+        mesh_id: impl Into<String>,
+        parent_member_pubkey: impl Into<String>,
+        session_pubkey: impl Into<String>,
+        parent_attestation: Attestation,
+        timestamp_ms: u64,
+        signature: impl Into<String>,
+    ) -> Self {
+        Self {
+            mesh_id: mesh_id.into(),
+            parent_member_id: None,
+            parent_member_pubkey: parent_member_pubkey.into(),
+            session_pubkey: session_pubkey.into(),
+            parent_attestation,
+            timestamp: timestamp_ms.into(),
+            signature: signature.into(),
+            display_name: None,
+            session_id: None,
+            pid: None,
+            cwd: None,
+            hostname: None,
+            peer_type: None,
+            channel: None,
+            model: None,
+            groups: None,
+            role: None,
+            capabilities: None,
+            statement: None,
+            address: None,
+            durable: None,
+            receive: None,
+            presence: None,
+            extra: Extra::default(),
+            proof: None,
+        }
+    }
+
     /// The timestamp, where it is a whole number that is not negative.
     pub fn timestamp_ms(&self) -> Option<u64> {
         self.timestamp.as_u64()

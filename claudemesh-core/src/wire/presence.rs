@@ -15,6 +15,10 @@ pub struct SetStatus {
     /// For how long `working` holds, in milliseconds; at most an hour, else a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// The session's address from now on: another name or way to wake it, or the time of the last
+    /// one is running out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
 }
 
 impl SetStatus {
@@ -43,6 +47,9 @@ pub struct PeersList {
     /// The members, also those without a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<MemberRecord>>,
+    /// Addresses of sessions that are away and that the broker still knows of, newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<Vec<SignedBlob>>,
     /// The request's `_reqId`.
     #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
@@ -110,6 +117,12 @@ pub struct PeerRecord {
     /// The member's word for the session, as it came in its hello.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedBlob>,
+    /// Where it is reached, as it came in its hello.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
+    /// True: its connection is gone, and it may be back in a moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leased: Option<bool>,
     /// Fields without a name here.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::codec::{Extra, encode, to_text};
+use super::log::SignedBlob;
 use crate::id::{IdError, Priority};
 
 /// The `subtype` of what the broker itself tells.
@@ -70,7 +71,7 @@ pub struct Push {
     /// The form of what is sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<String>,
-    /// True: it is stored nowhere and wants no `client_ack`.
+    /// True: the broker keeps nothing of it, and it wants no `client_ack`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<bool>,
     /// True: what is in it is in the open; only clients of the existing system get such.
@@ -82,6 +83,9 @@ pub struct Push {
     /// When it is no longer worth reading, unix milliseconds.
     #[serde(rename = "expires_at", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+    /// The address of the session that sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
     /// Fields without a name here.
     #[serde(flatten)]
     pub extra: Extra,

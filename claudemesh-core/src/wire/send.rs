@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::codec::{self, WireError, bounded};
+use super::log::SignedBlob;
 use crate::id::{IdError, Priority};
 
 /// `send`: one sealed message to one target. Answered by [`Ack`] with the same `id`.
@@ -56,6 +57,10 @@ pub struct Send {
     /// True: hand it to who is connected now, keep nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<bool>,
+    /// The address of the session that it is for: the broker keeps the message for it though it
+    /// is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SignedBlob>,
 }
 
 impl Send {
@@ -124,6 +129,8 @@ pub struct SendRef<'a> {
     pub form: Option<Cow<'a, str>>,
     /// See [`Send::online`].
     pub online: Option<bool>,
+    /// See [`Send::address`].
+    pub address: Option<SignedBlob>,
 }
 
 impl SendRef<'_> {
@@ -152,6 +159,7 @@ impl SendRef<'_> {
             expires_at: self.expires_at,
             form: self.form.map(Cow::into_owned),
             online: self.online,
+            address: self.address,
         }
     }
 }
@@ -204,6 +212,12 @@ pub struct Ack {
     /// How many it was not put in, by reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Map<String, Value>>,
+    /// True: the answer to an online-only message, of which nothing is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
+    /// To how many connections an online-only message was handed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached: Option<u32>,
     /// Why not, as one of [`code`](super::errors::code).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,

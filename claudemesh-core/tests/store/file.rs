@@ -67,7 +67,7 @@ fn a_newer_file_is_refused_and_unchanged() {
         StoreError::Newer {
             path: name,
             found: 7,
-            supported: 2
+            supported: 3
         }
     );
     assert_eq!(fs::read(&path).unwrap(), before);
@@ -147,7 +147,7 @@ fn an_older_file_is_copied_and_migrated() {
         )
     };
     assert_eq!(version(&copy), (0, i64::from(APPLICATION_ID), 5));
-    assert_eq!(version(&path), (2, i64::from(APPLICATION_ID), 5));
+    assert_eq!(version(&path), (3, i64::from(APPLICATION_ID), 5));
     #[cfg(unix)]
     assert_eq!(mode(&copy), 0o600);
     assert!(!beside(&path, ".bak.part").exists());

@@ -199,7 +199,7 @@ fn the_copy_is_the_file_of_format_1() {
     let version: i64 = now
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
 }
 
 /// What readers are shown is found without going through what they were shown before.

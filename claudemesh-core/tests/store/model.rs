@@ -6,7 +6,7 @@ use claudemesh_core::id::{
 use claudemesh_core::membership::SignedEntry;
 use claudemesh_core::store::{
     KeptRoot, Kind, MemoryStore, NewLocked, NewOutbox, PeerOp, PeerStore, Pin, Query, ReaderName,
-    ReaderStart, SeenValue, SendState, StoredChannelEntry, StoredEntry, StoredKey,
+    ReaderStart, Rule, SeenValue, SendState, StoredChannelEntry, StoredEntry, StoredKey, Who,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -74,20 +74,30 @@ fn insert() -> impl Strategy<Value = PeerOp> {
         time(),
         prop::bool::weighted(0.2),
         prop::option::of(channel()),
+        (
+            any::<bool>(),
+            prop::option::of(4..6u8),
+            prop::option::of(0..3u8),
+        ),
     )
-        .prop_map(|(id, sender, priority, received_at, rejected, channel)| {
-            let mut message = incoming(id.as_str(), vec![sender]);
-            message.sender = PublicKey([sender; 32]);
-            message.priority = priority;
-            message.received_at = received_at;
-            if rejected {
-                message.kind = Kind::Rejected;
-            } else if channel.is_some() {
-                message.kind = Kind::Channel;
-                message.channel = channel;
-            }
-            PeerOp::Insert(Box::new(message))
-        })
+        .prop_map(
+            |(id, sender, priority, received_at, rejected, channel, more)| {
+                let mut message = incoming(id.as_str(), vec![sender]);
+                message.sender = PublicKey([sender; 32]);
+                message.verified = more.0;
+                message.to = more.1.map(|n| PublicKey([n; 32]));
+                message.device_of = more.2.map(|n| PublicKey([n; 32]));
+                message.priority = priority;
+                message.received_at = received_at;
+                if rejected {
+                    message.kind = Kind::Rejected;
+                } else if channel.is_some() {
+                    message.kind = Kind::Channel;
+                    message.channel = channel;
+                }
+                PeerOp::Insert(Box::new(message))
+            },
+        )
 }
 
 fn signed(byte: u8) -> SignedEntry {
@@ -152,6 +162,13 @@ fn value() -> impl Strategy<Value = PeerOp> {
     })
 }
 
+fn rule() -> impl Strategy<Value = PeerOp> {
+    let peers = (0..3u8).prop_map(|n| Who::Peer(PublicKey([n; 32])));
+    let who = prop_oneof![3 => peers, 1 => Just(Who::Verified), 1 => Just(Who::Unverified)];
+    let rule = prop::option::of(select(Rule::ALL.to_vec()));
+    (who, rule).prop_map(|(who, rule)| PeerOp::SetRule { who, rule })
+}
+
 fn op() -> impl Strategy<Value = PeerOp> {
     use SendState::{Accepted, Delivered, Failed, Queued};
     let start = select(vec![ReaderStart::Resume, ReaderStart::AfterAny]);
@@ -177,6 +194,10 @@ fn op() -> impl Strategy<Value = PeerOp> {
         4 => place().prop_map(|(reader, class, seq)| PeerOp::Offer { reader, class, seq }),
         4 => place().prop_map(|(reader, class, seq)| PeerOp::Take { reader, class, seq }),
         2 => (0..5u64).prop_map(entry),
+        3 => rule(),
+        3 => (0..30u64, any::<bool>())
+            .prop_map(|(seq, accept)| PeerOp::Answer { seq, accept }),
+        1 => (0..3u8).prop_map(|name| PeerOp::Unpin(name.to_string())),
         1 => (0..3u8, 0..3u8).prop_map(|(name, value)| {
             PeerOp::Pin(Pin { name: name.to_string(), value: value.to_string() })
         }),
@@ -225,7 +246,18 @@ fn queries() -> Vec<Query> {
         Query::ChannelKeys,
         Query::Values,
         Query::Pins,
+        Query::Rules,
+        Query::Held { limit: 99 },
+        Query::Held { limit: 1 },
     ];
+    for (session, waking, limit) in [(None, true, 99), (Some(5), false, 2), (Some(5), true, 99)] {
+        queries.push(Query::UnreadOf {
+            reader: ReaderName("r".into()),
+            session: session.map(|n| PublicKey([n; 32])),
+            waking,
+            limit,
+        });
+    }
     for lane in 0..3 {
         for (after, except, limit) in [(0, vec![], 9), (0, vec![1, 4], 2), (2, vec![0, 2, 3], 9)] {
             let except = except.into_iter().map(target).collect();

@@ -1,9 +1,12 @@
 //! The arguments.
 
+mod agent;
 mod audit;
 mod channels;
 mod kept;
 mod people;
+mod policy;
+mod setup;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +16,8 @@ use claudemesh_core::CreateToken;
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::id::{MessageId, Priority, Status};
 
+use agent::{HOOK_HELP, MCP_HELP, SERVE_HELP, WAIT_HELP};
+pub(crate) use agent::{Hook, Mcp, Serve, Wait};
 use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
@@ -22,7 +27,7 @@ use kept::{
 };
 pub(crate) use kept::{
     Forget, Recall, Remember, Remind, Schedule, ScheduleCommand, SetState, State, StateCommand,
-    Summary, SummaryCommand, When,
+    Summary, SummaryCommand, When, summary,
 };
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{
@@ -30,6 +35,13 @@ pub(crate) use people::{
     Remove,
 };
 
+use policy::{POLICY_HELP, REQUESTS_HELP};
+pub(crate) use policy::{Policy, PolicyCommand, Requests, RequestsCommand};
+
+use setup::{INSTALL_HELP, LAUNCH_HELP, UNINSTALL_HELP};
+pub(crate) use setup::{Install, Launch, Messages, Uninstall};
+
+use crate::agent::address::VARIABLE;
 use crate::duration;
 
 /// Where `claudemesh broker` keeps its data if nothing else is said; `~/.claudemesh` stands for
@@ -44,7 +56,7 @@ Begin for real, in two terminals:
   claudemesh broker
   claudemesh create team --broker ws://localhost:7900/ws
   claudemesh invite
-On the other machine:
+On the other machine (join may be left out):
   claudemesh join 'LINK'
   claudemesh send ana 'hello'
   claudemesh inbox --wait 30s
@@ -95,6 +107,28 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) ca: Option<PathBuf>,
+    /// The session that this command belongs to, a UUID: messages come and go under its own
+    /// address, `you/name`, kept under this id
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        help_heading = "Everywhere",
+        env = "CLAUDEMESH_SESSION_ID",
+        hide_env_values = true
+    )]
+    pub(crate) session: Option<String>,
+    /// What the session is called: as before, or as the current folder, unless this says so.
+    /// Without --session: the one of this name on this machine, made if there is none
+    #[arg(
+        long = "as",
+        global = true,
+        value_name = "NAME",
+        help_heading = "Everywhere",
+        env = VARIABLE,
+        hide_env_values = true
+    )]
+    pub(crate) as_name: Option<String>,
     /// Say only the answer, warnings and errors
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
@@ -164,6 +198,12 @@ pub(crate) enum Command {
     /// Show messages as they come, until Ctrl-C
     #[command(after_help = LISTEN_HELP)]
     Listen(Listen),
+    /// Whose messages are wanted: allow, ask, mute, block
+    #[command(after_help = POLICY_HELP)]
+    Policy(Policy),
+    /// Messages that wait for your answer
+    #[command(after_help = REQUESTS_HELP)]
+    Requests(Requests),
     /// Values that all members share, under keys
     #[command(after_help = STATE_HELP)]
     State(State),
@@ -200,7 +240,32 @@ pub(crate) enum Command {
     #[command(after_help = AUDIT_HELP)]
     Audit(Audit),
     /// Look for what is wrong, and say what to do
+    #[command(after_help = DOCTOR_HELP)]
     Doctor,
+    /// Set up the clients that agents run in
+    #[command(after_help = INSTALL_HELP)]
+    Install(Install),
+    /// Take out what install wrote
+    #[command(after_help = UNINSTALL_HELP)]
+    Uninstall(Uninstall),
+    /// Start an agent that is on the mesh
+    #[command(after_help = LAUNCH_HELP)]
+    Launch(Launch),
+    /// Be the mesh for an agent: an MCP server on stdin and stdout
+    #[command(after_help = MCP_HELP)]
+    Mcp(Mcp),
+    /// Hand messages in where a client calls for it
+    #[command(after_help = HOOK_HELP)]
+    Hook(Hook),
+    /// Wait until a message is there
+    #[command(after_help = WAIT_HELP)]
+    Wait(Wait),
+    /// Run a command for each message
+    #[command(after_help = SERVE_HELP)]
+    Serve(Serve),
+    /// One short line for a client's status line
+    #[command(name = "status-line")]
+    StatusLine,
 }
 
 const BROKER_HELP: &str = "\
@@ -234,17 +299,22 @@ Examples:
 JSON: link, legacy_link, invite_id, expires_at, uses, role.";
 
 const SEND_HELP: &str = "\
-TO is a name, a public key, or the first digits (four or more) of a key; or a topic ('#deploys'), a
-group (@oncall), or everybody ('*'). Put # and * in quotes: a shell takes them for itself.
+TO is a name, a public key, or the first digits (four or more) of a key; a session (bob/api), for
+which it waits while that is away; or a topic ('#deploys'), a group (@oncall), or everybody ('*').
+Put # and * in quotes: a shell takes them for itself.
 If the broker is away the message is kept and goes out with any later command; exit code 4.
 Examples:
   claudemesh send bob 'lunch?'
   claudemesh send bob --wait delivered 'are you there?'
   git diff | claudemesh send bob -
   claudemesh send '#deploys' 'v2 is out'
+  claudemesh send bob --online 'typing...'
 JSON: message_id, state (queued, accepted, delivered or failed), protected, to (name and pubkey, or
-channel), recipients (in how many mailboxes it is, or null), and reason if it failed. Not protected
-is what went as bare text, which takes --unverified.";
+channel), recipients (in how many mailboxes it is, or null), not_for (in a mesh without a membership
+log: how many of the channel cannot read it, as untrusted and legacy; else null), reach (online,
+status, wake and told, of one peer, or null), and reason if it failed. Not protected is what went as
+bare text, which takes --unverified. With --online: online, to, and reached (to how many connections
+it was handed); exit code 1 if nobody was reached.";
 
 const INBOX_HELP: &str = "\
 Messages are marked as read after they were written out, and only then.
@@ -253,7 +323,8 @@ Examples:
   claudemesh inbox --wait 1m
   claudemesh inbox --all --limit 20
 JSON: a list of message_id, mesh, from_name, from_pubkey, verified, protected, kind, channel,
-content_type, body, reply_to, subtype, priority, sent_at, received_at, again. channel is null in a
+content_type, body, reply_to, subtype, priority, sent_at, received_at, again, from_session (name and
+pubkey, or null), to_session (its key, or null), muted, hops, expects_reply. channel is null in a
 message to you alone; subtype is \"reminder\" in what `claudemesh remind` sends, by the word of its
 sender.";
 
@@ -264,8 +335,23 @@ The mesh sees that you are online, and nothing else unless you say so.";
 const TRUST_HELP: &str = "\
 What a broker was caught at stays here, and fails `claudemesh doctor`, until --forget-lies. Do that
 when you know the reason: a backup of the broker that was put back, for example.
+In a mesh without a membership log nobody vouches for whose key is whose: messages and channels are
+sealed for those whom you trust by name, and the keys that were seen first are kept. PEER is a name
+or the first digits (four or more) of a key; of who is away, the whole key.
+Examples:
+  claudemesh verify bob
+  claudemesh trust bob
+  claudemesh trust bob --distrust
 JSON: mesh, mesh_id, known_since, owner, recovery_key, log_entries, log_head, challenge_pinned,
-broker_store, lies (a list of at and what).";
+broker_store, lies (a list of at and what), keys (a list of names, pubkey and trust: pinned, trusted,
+changed or distrusted; empty where there is a log). With PEER: pubkey, trusted, names.";
+
+const DOCTOR_HELP: &str = "\
+Tests the whole way: configuration and keys; of each mesh the store, the membership log, the broker,
+TLS, the clock, what the broker was caught at, the outbox, and a message to itself; then the MCP
+server's greeting, and of each client that was used here whether it is set up, whether its hooks
+run, and what wakes an agent in it. Ends with 1 if something failed.
+JSON: a list of check, mesh, level (ok, warn or fail), message.";
 
 const VERIFY_HELP: &str = "\
 Compare the digits by another way: in person or by voice. If they are the same on both sides,
@@ -383,10 +469,13 @@ pub(crate) struct Leave {
 
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
-    /// In a mesh without a membership log: whose key, which the broker shows under a name that it
-    /// showed with another key before, is fine. Compare safety numbers first (`verify`)
+    /// In a mesh without a membership log: who is trusted from now on, also where the broker showed
+    /// its name with another key before. Compare safety numbers first (`verify`)
     #[arg(value_name = "PEER", conflicts_with = "forget_lies")]
     pub(crate) peer: Option<String>,
+    /// PEER is not trusted: what is said from now on is not sealed for it
+    #[arg(long, requires = "peer")]
+    pub(crate) distrust: bool,
     /// Dismiss what the broker was caught at so far
     #[arg(long)]
     pub(crate) forget_lies: bool,
@@ -410,6 +499,9 @@ pub(crate) struct Send {
     /// Also to a member that only the broker vouches for: as bare text, sealed but not signed
     #[arg(long)]
     pub(crate) unverified: bool,
+    /// Only to who is connected now: kept nowhere, tried once
+    #[arg(long, conflicts_with_all = ["expires", "wait", "plaintext"])]
+    pub(crate) online: bool,
     /// To a channel of the existing system, which encrypts none: readable by whoever carries it.
     /// Refused wherever channels are encrypted
     #[arg(long, conflicts_with = "unverified")]

@@ -11,34 +11,43 @@ mod doctor;
 mod forget;
 mod group;
 mod history;
+mod hook;
 mod inbox;
+mod install;
 mod invite;
 mod join;
 mod kept;
+mod known;
+mod launch;
 mod leave;
 mod list;
 mod listen;
+mod mcp;
 mod members;
 mod message;
 mod moderate;
 mod outbox;
 mod owner;
 mod peers;
+mod policy;
 mod read_ahead;
 mod recall;
 mod remember;
 mod remind;
 mod schedule;
 mod send;
+mod serve;
 mod set_url;
 mod state;
 mod state_watch;
 mod status;
+mod status_line;
 mod summary;
 mod topic;
 mod topic_read;
 mod trust;
 mod verify;
+mod wait;
 mod whoami;
 
 use crate::cli::{Cli, Command};
@@ -52,6 +61,8 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
     let command = match cli.command {
         Command::Demo(args) => return crate::demo::run(args, out).await,
         Command::Broker(args) => return broker::run(*args).await,
+        // It reads the configuration later, and answers without one.
+        Command::Mcp(args) => return mcp::run(cli.global, out, args).await,
         command => command,
     };
     let mut context = Context::load(&cli.global, out)?;
@@ -77,6 +88,8 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Inbox(args) => inbox::run(context, args).await,
         Command::Outbox(args) => outbox::run(context, args.command).await,
         Command::Listen(args) => listen::run(context, args).await,
+        Command::Policy(args) => policy::run(context, args.command).await,
+        Command::Requests(args) => policy::requests(context, args.command).await,
         Command::State(args) => state::run(context, args.command).await,
         Command::Remember(args) => remember::run(context, args).await,
         Command::Recall(args) => recall::run(context, args).await,
@@ -89,6 +102,13 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         Command::Doctor => doctor::run(context).await,
-        Command::Demo(_) | Command::Broker(_) => Ok(Code::Ok),
+        Command::Install(args) => install::run(context, args),
+        Command::Uninstall(args) => install::undo(context, args),
+        Command::Launch(args) => launch::run(context, args),
+        Command::Hook(args) => hook::run(context, args).await,
+        Command::Wait(args) => wait::run(context, args).await,
+        Command::Serve(args) => serve::run(context, args).await,
+        Command::StatusLine => status_line::run(context).await,
+        Command::Demo(_) | Command::Broker(_) | Command::Mcp(_) => Ok(Code::Ok),
     }
 }

@@ -4,13 +4,14 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use claudemesh_core::Network;
-use claudemesh_core::config::{Config, MeshEntry};
-use claudemesh_core::id::{PublicKey, Target};
+use claudemesh_core::config::{Config, MeshEntry, SessionIdentity, SessionKeys};
+use claudemesh_core::id::{PublicKey, SessionId, SessionName, Target};
 use claudemesh_core::peer::{MemberInfo, Peer, PeerBuilder, ResolveError, SendError};
 use claudemesh_core::session::Retry;
 use claudemesh_core::store::SendState;
 use serde_json::{Value, json};
 
+use crate::agent::address::{VARIABLE, of_folder};
 use crate::cli::Global;
 use crate::exit::{Code, Failure};
 use crate::format::clean_line;
@@ -28,6 +29,28 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) out: Output,
     wanted: Option<String>,
+    named: Named,
+}
+
+/// The session that was named, by its id, its name or both.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Named {
+    pub(crate) id: Option<SessionId>,
+    pub(crate) name: Option<SessionName>,
+}
+
+impl Named {
+    /// As the arguments or the environment have it. An empty variable names none.
+    fn of(global: &Global) -> Result<Self, Failure> {
+        let id = global.session.as_deref().filter(|id| !id.is_empty());
+        let id = id.map(SessionId::new).transpose().map_err(|error| {
+            Failure::usage(format!("--session, or CLAUDEMESH_SESSION_ID: {error}"))
+        })?;
+        let name = global.as_name.as_deref().filter(|name| !name.is_empty());
+        let name = name.map(SessionName::new).transpose();
+        let name = name.map_err(|error| Failure::usage(format!("--as, or {VARIABLE}: {error}")))?;
+        Ok(Self { id, name })
+    }
 }
 
 impl Context {
@@ -47,7 +70,20 @@ impl Context {
             config,
             out,
             wanted,
+            named: Named::of(global)?,
         })
+    }
+
+    /// The session that this command belongs to, if one was named.
+    fn session(&self, mesh: &MeshEntry) -> Result<Option<SessionIdentity>, Failure> {
+        let id = match (&self.named.id, &self.named.name) {
+            (None, None) => return Ok(None),
+            (None, Some(name)) => return Ok(Some(SessionKeys::of(mesh)?.open_named(name)?)),
+            (Some(id), _) => id,
+        };
+        let wanted = self.named.name.clone().unwrap_or_else(of_folder);
+        let keys = SessionKeys::of(mesh)?;
+        Ok(Some(keys.open(id, &wanted, self.named.name.is_some())?))
     }
 
     /// The mesh that was named, or the only one.
@@ -81,8 +117,27 @@ impl Context {
         }
     }
 
+    /// The mesh that was named, as it was named.
+    pub(crate) fn wanted(&self) -> Option<&str> {
+        self.wanted.as_deref()
+    }
+
+    /// The session that was named.
+    pub(crate) const fn named(&self) -> &Named {
+        &self.named
+    }
+
+    /// Makes a peer of the session that was named, if one was.
+    pub(crate) fn builder(&self, mesh: &MeshEntry) -> Result<PeerBuilder, Failure> {
+        let builder = self.bare_builder(mesh);
+        Ok(match self.session(mesh)? {
+            Some(session) => builder.as_session(session),
+            None => builder,
+        })
+    }
+
     /// Makes a peer that reaches its broker as `--ca` says, or else as the mesh remembers.
-    pub(crate) fn builder(&self, mesh: &MeshEntry) -> PeerBuilder {
+    pub(crate) fn bare_builder(&self, mesh: &MeshEntry) -> PeerBuilder {
         let builder = Peer::builder(mesh);
         match self.config.network().ca_file() {
             Some(file) => builder.ca(file),
@@ -93,7 +148,7 @@ impl Context {
     /// A peer for as long as this command runs: not shown to the mesh.
     pub(crate) async fn open(&self, mesh: &MeshEntry, receive: bool) -> Result<Peer, Failure> {
         let peer = self
-            .builder(mesh)
+            .builder(mesh)?
             .presence(false)
             .receive(receive)
             .retry(Retry::Every(RETRY_MS))

@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use claudemesh_core::broker_url::BrokerUrlError;
-use claudemesh_core::config::ConfigError;
+use claudemesh_core::config::{ConfigError, SessionKeyError};
 use claudemesh_core::enroll::JoinError;
 use claudemesh_core::id::IdError;
 use claudemesh_core::invite::InviteError;
@@ -109,6 +109,12 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<SessionKeyError> for Failure {
+    fn from(error: SessionKeyError) -> Self {
+        Self::new(Code::Io, error.to_string())
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(Code::Io, error.to_string())
@@ -163,8 +169,8 @@ impl From<PeerError> for Failure {
             );
         }
         let hint = match (&error, code) {
-            (PeerError::Session(SessionError::ValuesUnserved), _) => {
-                "; its operator must run a newer one"
+            (PeerError::Session(SessionError::NotTrusted(_) | SessionError::KeyChanged(_)), _) => {
+                ". On the command line: `claudemesh verify PEER`, then `claudemesh trust PEER`"
             }
             (_, Code::Network) => "; `claudemesh doctor` looks closer",
             _ => "",
@@ -223,15 +229,22 @@ fn session_code(error: &SessionError) -> Code {
         | SessionError::PlaintextRefused(_)
         | SessionError::Value(_)
         | SessionError::Cron(_) => Code::Usage,
-        SessionError::Unverified(_) => Code::Permission,
+        SessionError::Unverified(_)
+        | SessionError::NotTrusted(_)
+        | SessionError::KeyChanged(_)
+        | SessionError::NobodyTrusted(_) => Code::Permission,
+        SessionError::TrustedByLog => Code::Usage,
         SessionError::StateConflict { .. } => Code::Conflict,
         SessionError::NotAMember(_)
         | SessionError::RecipientRemoved(_)
+        | SessionError::SessionGone(_)
         | SessionError::NoSuchChannel(_) => Code::NotFound,
         SessionError::NotInChannel(_) => Code::Permission,
         SessionError::ChannelLog(error) => channel_code(error),
         SessionError::Removed => Code::Auth,
-        SessionError::NotConnected(_) | SessionError::Timeout => Code::Network,
+        SessionError::NotConnected(_) | SessionError::Timeout | SessionError::OnlineUnknown => {
+            Code::Network
+        }
         SessionError::Log(LogError::Rule { source, .. }) => rule_code(source),
         SessionError::Refused { code, .. } => refused_code(code),
         SessionError::Store(_) => Code::Io,

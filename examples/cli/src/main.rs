@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod cli;
 mod commands;
 mod context;
@@ -10,6 +11,7 @@ mod duration;
 mod exit;
 mod format;
 mod input;
+mod install;
 mod output;
 mod signals;
 mod when;
@@ -26,7 +28,7 @@ use crate::exit::{Code, Failure};
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().collect();
+    let arguments = joining(std::env::args_os().collect());
     if arguments.len() <= 1 {
         let help = command().render_help();
         return exit(&Output::new(false, false), help_shown(&help));
@@ -46,6 +48,17 @@ fn main() -> ExitCode {
     };
     let out = Output::new(cli.global.json, cli.global.quiet);
     exit(&out, run(cli, &out))
+}
+
+/// A link alone is one to join by.
+fn joining(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if let Some(at) = command_at(&arguments)
+        && let Some(text) = arguments.get(at).and_then(|word| word.to_str())
+        && text.contains("://")
+    {
+        arguments.insert(at, "join".into());
+    }
+    arguments
 }
 
 /// What is left to do with the arguments.
@@ -79,13 +92,17 @@ fn for_broker(mut arguments: Vec<OsString>) -> Result<Arguments, Failure> {
 
 /// Where the word `broker` stands, if it is the command.
 fn broker_at(arguments: &[OsString]) -> Option<usize> {
+    command_at(arguments).filter(|at| arguments.get(*at).is_some_and(|word| word == "broker"))
+}
+
+/// Where the command stands, behind what goes before any.
+fn command_at(arguments: &[OsString]) -> Option<usize> {
     let mut at = 1;
     loop {
         match arguments.get(at)?.to_str()? {
-            "broker" => return Some(at),
-            "--mesh" | "--ca" => at += 2,
+            "--mesh" | "--ca" | "--session" | "--as" => at += 2,
             flag if flag.starts_with('-') => at += 1,
-            _ => return None,
+            _ => return Some(at),
         }
     }
 }

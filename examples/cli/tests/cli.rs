@@ -1,11 +1,13 @@
 //! The program as a person or a script uses it, against a real broker in a process of its own.
 
 // A test that cannot go on is to end there.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "cli/common.rs"]
 mod common;
 
+#[path = "cli/agent.rs"]
+mod agent;
 #[path = "cli/canary.rs"]
 mod canary;
 #[path = "cli/channels.rs"]
@@ -14,6 +16,8 @@ mod channels;
 mod delivery;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "../../../broker-min/tests/existing/mod.rs"]
+mod existing;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/kept.rs"]
@@ -22,6 +26,8 @@ mod kept;
 mod lies;
 #[path = "cli/links.rs"]
 mod links;
+#[path = "cli/mcp.rs"]
+mod mcp;
 #[path = "cli/meshes.rs"]
 mod meshes;
 #[path = "cli/moderation.rs"]
@@ -33,9 +39,20 @@ mod quickstart;
 #[cfg(unix)]
 #[path = "cli/self_host.rs"]
 mod self_host;
+#[path = "cli/sessions.rs"]
+mod sessions;
+#[path = "cli/setup.rs"]
+mod setup;
 #[path = "cli/streams.rs"]
 mod streams;
+#[cfg(unix)]
+#[path = "cli/transcripts.rs"]
+mod transcripts;
 #[path = "cli/verbs.rs"]
 mod verbs;
+#[path = "cli/wake.rs"]
+mod wake;
 #[path = "cli/walk.rs"]
 mod walk;
+#[path = "cli/without_log.rs"]
+mod without_log;

@@ -141,6 +141,17 @@ impl Broker {
         }
     }
 
+    /// The size of its files in MiB, if they are our own: the journal of the database too.
+    pub(crate) fn file_mib(&self) -> Option<f64> {
+        let own = self.own.as_ref()?;
+        let files = std::fs::read_dir(own.dir.path()).ok()?;
+        let sizes = files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len() >> 10));
+        let kib: u64 = sizes.sum();
+        Some(rounded(
+            f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1_024.0,
+        ))
+    }
+
     /// The processor time that it has used, in seconds.
     pub(crate) fn cpu_s(&self) -> Option<f64> {
         let pid = self.own.as_ref()?.child.id()?;

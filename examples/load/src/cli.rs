@@ -53,8 +53,8 @@ impl Durability {
 pub(crate) enum Command {
     /// Pairs: each sender has a recipient of its own
     Pairs(Pairs),
-    /// N senders to one recipient, then one sender to N recipients, all by direct sends (this
-    /// broker has no channels yet)
+    /// N senders to one recipient, one sender to N recipients by turns, then one sender to all N at
+    /// once, by the channel of everyone
     Fanout(Fanout),
     /// Fill the mailboxes of peers who are away, then let them come back
     Drain(Drain),
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Hostile(Beside),
     /// The broker's memory for each idle peer
     Idle(Idle),
+    /// Many messages in laps, each with connections of its own; the broker's memory after each
+    Soak(Soak),
     /// SIGKILL real brokers and real peers under load and balance the books
     Kill9(Kill9),
     /// A peer of kill9
@@ -101,20 +103,23 @@ pub(crate) struct Shape {
     #[arg(long, default_value = "15s", value_parser = duration)]
     pub(crate) duration: Duration,
     /// Unanswered sends of each sender at most
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = some)]
     pub(crate) window: usize,
     /// Messages a second of all senders together; without it, as many as go
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: Option<u32>,
     /// Who speaks
     #[arg(long, default_value = "wire")]
     pub(crate) peers: Peers,
+    /// Messages only for who is connected: the broker keeps nothing, nobody settles. By wire
+    #[arg(long)]
+    pub(crate) online: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Pairs {
     /// How many pairs
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = some)]
     pub(crate) pairs: usize,
     #[command(flatten)]
     pub(crate) shape: Shape,
@@ -123,7 +128,7 @@ pub(crate) struct Pairs {
 #[derive(Debug, Args)]
 pub(crate) struct Fanout {
     /// How many on the wide side
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = some)]
     pub(crate) wide: usize,
     #[command(flatten)]
     pub(crate) shape: Shape,
@@ -132,10 +137,10 @@ pub(crate) struct Fanout {
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
     /// How many are away
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = some)]
     pub(crate) away: usize,
     /// Messages for each of them
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = some)]
     pub(crate) messages: usize,
     /// Bytes of a message before it is sealed
     #[arg(long, default_value_t = 300, value_parser = size)]
@@ -148,14 +153,14 @@ pub(crate) struct Drain {
 #[derive(Debug, Args)]
 pub(crate) struct Many {
     /// How many peers
-    #[arg(default_value_t = 1_000)]
+    #[arg(default_value_t = 1_000, value_parser = some)]
     pub(crate) count: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
     /// How many peers
-    #[arg(default_value_t = 2_000)]
+    #[arg(default_value_t = 2_000, value_parser = some)]
     pub(crate) count: usize,
     /// For how long they stay before the broker is measured
     #[arg(long, default_value = "2s", value_parser = duration)]
@@ -163,12 +168,31 @@ pub(crate) struct Idle {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// How many messages at least, in all
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) messages: u64,
+    /// For how long each lap sends
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) lap: Duration,
+    /// How many pairs
+    #[arg(long, default_value_t = 50, value_parser = some)]
+    pub(crate) pairs: usize,
+    /// Bytes of a message before it is sealed
+    #[arg(long, default_value_t = 300, value_parser = size)]
+    pub(crate) size: usize,
+    /// Messages a second of all senders together; without it, as many as go
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Beside {
     /// How many pairs
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = some)]
     pub(crate) pairs: usize,
     /// Messages a second of all pairs together
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
     /// Bytes of a message before it is sealed
     #[arg(long, default_value_t = 300, value_parser = size)]
@@ -177,7 +201,7 @@ pub(crate) struct Beside {
     #[arg(long, default_value = "8s", value_parser = duration)]
     pub(crate) duration: Duration,
     /// hostile: attackers at once
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = some)]
     pub(crate) attackers: usize,
 }
 
@@ -224,6 +248,12 @@ pub(crate) struct PeerArgs {
 
 fn key(text: &str) -> Result<PublicKey, String> {
     PublicKey::from_hex(text).map_err(|error| error.to_string())
+}
+
+/// A number of peers, pairs or messages: one or more.
+fn some(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=1_000_000).contains(n));
+    number.ok_or_else(|| "a number from 1 to 1000000".to_owned())
 }
 
 fn size(text: &str) -> Result<usize, String> {

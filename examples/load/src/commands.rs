@@ -4,6 +4,7 @@ mod beside;
 mod drain;
 mod idle;
 mod pairs;
+mod soak;
 mod storm;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli, report: &Report) -> Result<bool, LoadError> {
         Command::Slow(args) => beside::slow(&args, broker, report).await,
         Command::Hostile(args) => beside::hostile(&args, broker, report).await,
         Command::Idle(args) => idle::run(&args, &broker, report).await,
+        Command::Soak(args) => soak::run(&args, &broker, report).await,
         Command::Kill9(args) => kill9::run(&args, broker, report).await,
         Command::Peer(_) => Ok(true),
     }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use claudemesh_core::id::KeyId;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -30,11 +31,14 @@ pub(crate) const TAIL: Duration = Duration::from_secs(20);
 /// Connections that are opened at once.
 const OPENING: usize = 32;
 
-/// One sender and those it sends to in turn, as places in the list of members.
+/// One sender and those it sends to, as places in the list of members.
 #[derive(Debug, Clone)]
 pub(crate) struct Flow {
     pub(crate) from: usize,
+    /// In turn, or all at once if there is a key for that.
     pub(crate) to: Vec<usize>,
+    /// The key of the channel of everyone.
+    pub(crate) under: Option<KeyId>,
 }
 
 /// What is to be sent.
@@ -48,6 +52,8 @@ pub(crate) struct Load {
     /// Messages a second of all flows together; as many as go if there is none.
     pub(crate) rate: Option<u32>,
     pub(crate) duration: Duration,
+    /// The broker is to hand messages on and keep nothing.
+    pub(crate) online: bool,
 }
 
 impl Load {
@@ -69,6 +75,7 @@ impl Load {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
+    /// Deliveries that the broker has taken over: a message to many counts once for each.
     pub(crate) accepted: u64,
     pub(crate) refused: u64,
     pub(crate) delivered: u64,
@@ -135,8 +142,23 @@ pub(crate) async fn run(
     let mut templates = Vec::new();
     for flow in &load.flows {
         let from = member(flow.from)?;
-        let seal = |to: &usize| Template::seal(mesh, from, &member(*to)?.public(), load.size);
-        templates.push(flow.to.iter().map(seal).collect::<Result<Vec<_>, _>>()?);
+        let seal = |to: &usize| {
+            let to = member(*to)?.public();
+            let template = Template::seal(mesh, from, &to, load.size)?;
+            Ok(if load.online {
+                template.online()
+            } else {
+                template
+            })
+        };
+        templates.push(match &flow.under {
+            Some(key) => vec![Template::to_everyone(key, load.size, load.online)?],
+            None => flow
+                .to
+                .iter()
+                .map(seal)
+                .collect::<Result<Vec<_>, LoadError>>()?,
+        });
     }
 
     let board = Arc::new(Board::new(u64::from_le_bytes(random()?), load.flows.len()));
@@ -154,9 +176,12 @@ pub(crate) async fn run(
     }
     let mut sending = JoinSet::new();
     for (flow, (wire, templates)) in senders.into_iter().zip(templates).enumerate() {
+        let to = load.flows.get(flow);
+        let all = to.filter(|flow| flow.under.is_some());
         let plan = Plan {
             flow,
             templates,
+            copies: all.map_or(1, |flow| flow.to.len()),
             window: load.window,
             // Flows that keep a rate take turns instead of all sending at once.
             first: stagger(start, load, flow),
@@ -215,6 +240,7 @@ mod tests {
         let flow = Flow {
             from: 0,
             to: vec![1],
+            under: None,
         };
         let load = Load {
             flows: vec![flow; 4],
@@ -222,6 +248,7 @@ mod tests {
             window: 1,
             rate: Some(1_000),
             duration: Duration::from_secs(1),
+            online: false,
         };
         assert_eq!(load.pause(), Some(Duration::from_millis(4)));
     }

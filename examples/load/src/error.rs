@@ -17,6 +17,9 @@ pub(crate) enum LoadError {
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),
+    /// Somebody ended the run.
+    #[error("interrupted")]
+    Interrupted,
     /// A step of the run failed.
     #[error("{what}: {why}")]
     Step {

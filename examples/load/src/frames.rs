@@ -2,12 +2,25 @@
 
 use claudemesh_core::PublicKey;
 use claudemesh_core::crypto::{DirectKey, X25519Secret};
-use claudemesh_core::id::MessageId;
+use claudemesh_core::encoding::{base64, unbase64};
+use claudemesh_core::id::{KeyId, MessageId};
 use claudemesh_core::message::{Content, FORM, TEXT, seal_direct};
 use claudemesh_core::wire::{ClientFrame, Send};
 
 use crate::error::{During as _, LoadError};
 use crate::members::{Member, Mesh, random, unix_ms};
+
+/// With what a ciphertext for a channel begins, before the key's id.
+const MARK: [u8; 2] = [0xce, 0x01];
+/// Messages are padded to multiples of this at least.
+const BLOCK: usize = 256;
+
+/// The key under which a message for a channel is sealed.
+pub(crate) fn key_of(ciphertext: &str) -> Option<KeyId> {
+    let bytes = unbase64(ciphertext).ok()?;
+    let id = bytes.strip_prefix(&MARK)?.get(..16)?;
+    id.try_into().ok().map(KeyId)
+}
 
 /// Stands where the id goes.
 const ID: &str = "ID.OF.THE.MESSAGE";
@@ -26,6 +39,39 @@ impl Template {
     ) -> Result<Self, LoadError> {
         let frame = Sealer::new(mesh, from, to)?.frame(ID, size)?;
         Ok(Self(frame.split(ID).map(str::to_owned).collect()))
+    }
+
+    /// A message to everyone, of the size that a sealed one would have. Nobody opens it: a broker
+    /// cannot either, it looks at the key that is named.
+    pub(crate) fn to_everyone(key: &KeyId, size: usize, online: bool) -> Result<Self, LoadError> {
+        let padded = size.next_multiple_of(BLOCK).max(2 * BLOCK);
+        let mut sealed = MARK.to_vec();
+        sealed.extend_from_slice(&key.0);
+        sealed.extend(std::iter::repeat_n(random::<1>()?, padded).flatten());
+        let send = Send {
+            id: Some(ID.to_owned()),
+            target_spec: "*".to_owned(),
+            priority: Some("next".to_owned()),
+            nonce: base64(&random::<24>()?),
+            ciphertext: base64(&sealed),
+            client_message_id: Some(ID.to_owned()),
+            form: Some(FORM.to_owned()),
+            online: online.then_some(true),
+            ..Send::default()
+        };
+        let frame = ClientFrame::from(send).encode();
+        Ok(Self(frame.split(ID).map(str::to_owned).collect()))
+    }
+
+    /// The same, for who is connected.
+    pub(crate) fn online(mut self) -> Self {
+        if let Some(last) = self.0.last_mut()
+            && last.ends_with('}')
+        {
+            last.pop();
+            last.push_str(",\"online\":true}");
+        }
+        self
     }
 
     /// The frame of an id.

@@ -128,7 +128,7 @@ async fn send(sender: Arc<Sender>) -> Result<Outcome, LoadError> {
             return Ok(outcome);
         };
         // The message's own id is not known before it is in the outbox; this one is.
-        let id = sender.board.begin(sender.flow, number);
+        let id = sender.board.begin(sender.flow, number, 1);
         let body = format!("{id:<width$}", width = sender.size);
         let sent = sender.peer.send_message(*to, Outgoing::text(body)).await;
         let receipt = sent.during("sending")?;

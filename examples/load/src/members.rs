@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use claudemesh_core::crypto::KeyPair;
-use claudemesh_core::id::{MemberId, Name};
+use claudemesh_core::id::{ChannelName, KeyId, MemberId, Name};
 use claudemesh_core::invite::InviteToken;
 use claudemesh_core::membership::{Body, Log};
 use claudemesh_core::wire::SignedBlob;
@@ -15,8 +15,10 @@ use claudemesh_core::{
 use serde_json::json;
 
 use crate::error::{During as _, LoadError};
+use crate::frames::key_of;
 use crate::http;
 use crate::report::Report;
+use crate::wire::{Frame, Wire};
 
 /// Joins by one invite at most.
 const USES: usize = 1_000;
@@ -125,6 +127,34 @@ impl Mesh {
         let id = answer.get("memberId").and_then(serde_json::Value::as_str);
         let id = MemberId::new(id.unwrap_or_default()).during("the broker's member id")?;
         Ok(Member { key, id, name })
+    }
+
+    /// The key of the channel of everyone: the owner makes it by sending to all. `listener` is
+    /// whoever hears of it here.
+    pub(crate) async fn key_for_all(&self, listener: &Member) -> Result<KeyId, LoadError> {
+        let what = "a key for everyone";
+        let owner = Peer::builder(&self.owner).in_memory().receive(false);
+        let owner = owner.connect().await.during(what)?;
+        owner.connected_within(SOON).await.during(what)?;
+        owner.sync().await.during(what)?;
+        let everyone = ChannelName::new("*").during(what)?;
+        let receipt = owner.send(everyone, "hello").await.during(what)?;
+        receipt.accepted().await.during(what)?;
+        owner.close(SOON).await;
+        let mut wire = Wire::connect(self, listener).await?;
+        let heard = async {
+            loop {
+                let text = wire.next().await?;
+                let frame = Frame::read(&text)?;
+                let key = frame.ciphertext.and_then(key_of);
+                if let (Some(key), Some(id)) = (key, frame.broker_id) {
+                    let id = id.to_owned();
+                    wire.settle(vec![id]).await?;
+                    return Ok(key);
+                }
+            }
+        };
+        tokio::time::timeout(SOON, heard).await.during(what)?
     }
 
     /// What a real peer of a member starts from.

@@ -6,7 +6,8 @@ use claudemesh_core::BrokerUrl;
 use claudemesh_core::encoding::unbase64url;
 use claudemesh_core::identity::{hello_bytes, prove_hello};
 use claudemesh_core::wire::{
-    CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientAck, ClientFrame, HEADER_CHALLENGE, Hello,
+    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, ClientAck, ClientFrame, HEADER_CHALLENGE,
+    Hello,
 };
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde::Deserialize;
@@ -36,6 +37,13 @@ pub(crate) struct Frame<'a> {
     /// Of an `ack`.
     #[serde(default)]
     queued: bool,
+    recipients: Option<u64>,
+    reached: Option<u64>,
+    /// Of a push: the broker keeps nothing of it.
+    #[serde(default)]
+    pub(crate) online: bool,
+    /// What is sealed, of a push.
+    pub(crate) ciphertext: Option<&'a str>,
     /// Of `acks`.
     #[serde(default)]
     items: Vec<Answer>,
@@ -47,6 +55,15 @@ pub(crate) struct Frame<'a> {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) queued: bool,
+    recipients: Option<u64>,
+    reached: Option<u64>,
+}
+
+impl Answer {
+    /// To how many it goes.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.reached.or(self.recipients).unwrap_or(1)
+    }
 }
 
 impl<'a> Frame<'a> {
@@ -60,6 +77,8 @@ impl<'a> Frame<'a> {
         match self.kind {
             "ack" => vec![Answer {
                 queued: self.queued,
+                recipients: self.recipients,
+                reached: self.reached,
             }],
             "acks" => self.items,
             _ => Vec::new(),
@@ -135,7 +154,7 @@ pub(crate) fn hello(mesh: &Mesh, member: &Member) -> String {
     hello.session_id = Some(format!("load-{}", key.get(..16).unwrap_or_default()));
     hello.pid = Some(0);
     hello.cwd = Some(String::new());
-    let capabilities = [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG];
+    let capabilities = [CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_CHANNELS];
     hello.capabilities = Some(capabilities.map(str::to_owned).to_vec());
     hello.durable = Some(true);
     ClientFrame::from(hello).encode()

@@ -48,6 +48,7 @@ impl PublicKeyHex {
 
 impl Mesh {
     /// The key with this hash, if it is good now and its issuer is still a member.
+    #[allow(dead_code, reason = "routes of HTTP ask for it")]
     pub(in crate::router) fn api_key(&self, hash: &str, now: u64) -> Option<ApiKey> {
         let key: ApiKey = self.items.get(Kind::ApiKey, hash)?;
         let issuer = key.issuer.key().and_then(|key| self.member(&key));
@@ -85,13 +86,14 @@ impl Router {
         if !self.may_write(id, &who, ask.req_id.as_ref()) {
             return;
         }
+        let capabilities = ask.capabilities.unwrap_or_default();
         let label = shown(ask.label.trim(), 128);
         let known = |it: &String| CAPABILITIES.contains(&it.as_str());
-        let admin = ask.capabilities.iter().any(|it| it == "admin");
+        let admin = capabilities.iter().any(|it| it == "admin");
         let expires_at = ask.expires_at.as_deref().map(unix_ms);
-        let wrong = if label.is_empty() || ask.capabilities.is_empty() {
+        let wrong = if label.is_empty() || capabilities.is_empty() {
             Some("label and at least one capability required")
-        } else if !ask.capabilities.iter().all(known) {
+        } else if !capabilities.iter().all(known) {
             Some("a capability is send, read, state_write or admin")
         } else if admin && !who.moderates() {
             Some("only the owner and admins make keys with the capability admin")
@@ -114,7 +116,7 @@ impl Router {
             id: self.hex_id(),
             label: label.clone(),
             prefix: secret.chars().take(SHOWN).collect(),
-            capabilities: ask.capabilities,
+            capabilities,
             topics,
             created_at: self.now.wall,
             revoked_at: None,

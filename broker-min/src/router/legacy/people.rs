@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 
 use super::items::{Change, Kind};
 use super::tasks::Task;
-use crate::message_id::seq_of;
 use crate::router::Router;
 use crate::router::load::Asked;
 use crate::router::mesh::{Mesh, Presence};
@@ -407,14 +406,17 @@ impl Router {
         if !self.may_ask(id, ask.req_id.as_ref()) {
             return;
         }
-        let seq = seq_of(ask.message_id.get(..8).unwrap_or_default());
-        // Only who sent a message may know of it.
-        let own = |seq: &u64| {
-            self.ids
-                .mint(*seq, &who.member)
-                .starts_with(&ask.message_id)
-        };
-        let Some(seq) = seq.filter(own) else {
+        // Only who sent a message may know of it: a whole id is proof, a part of one is looked for
+        // among the sender's newest.
+        let seq = self.ids.check(&ask.message_id, &who.member).or_else(|| {
+            let sent = self.mesh(&who.mesh)?.sent_open.iter().rev();
+            let mut own = sent.filter(|it| it.sender == who.member).map(|it| it.seq);
+            own.find(|seq| {
+                let whole = self.ids.mint(*seq, &who.member);
+                whole.starts_with(&ask.message_id)
+            })
+        });
+        let Some(seq) = seq else {
             return self.error(id, code::NOT_FOUND, "message not found", ask.req_id);
         };
         if !self.begin_asking(id, ask.req_id.as_ref()) {

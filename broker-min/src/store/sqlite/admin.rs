@@ -16,13 +16,14 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value};
 
 use super::{fault, int, io_fault, load, lock, schema, uint};
-use crate::files::give_to_folder;
+use crate::files::{copy_if_there, give_to_folder, private_dir};
 use crate::rules::Rules;
 use crate::store::StoreError;
+use crate::store::tables::{DELETE, OF_MESH};
 
 const FILE: &str = "broker.db";
 /// What lies beside the file and belongs to it.
-const BESIDE: [&str; 2] = ["create-tokens.json", "mesh-rules.json"];
+pub(in crate::store) const BESIDE: [&str; 2] = ["create-tokens.json", "mesh-rules.json"];
 /// Pages that are copied in one step.
 const PAGES: i32 = 4_096;
 
@@ -176,33 +177,6 @@ pub(super) fn delete(conn: &Connection, meshes: &[MeshId]) -> rusqlite::Result<u
     Ok(found)
 }
 
-/// Rows that point at others go before those.
-const DELETE: [&str; 21] = [
-    "DELETE FROM channel_copy WHERE key IN (SELECT k.id FROM channel_key k
-        JOIN channel c ON c.id = k.channel WHERE c.mesh = ?)",
-    "DELETE FROM channel_key WHERE channel IN (SELECT id FROM channel WHERE mesh = ?)",
-    "DELETE FROM channel_log WHERE channel IN (SELECT id FROM channel WHERE mesh = ?)",
-    "DELETE FROM history WHERE channel IN (SELECT id FROM channel WHERE mesh = ?)",
-    "DELETE FROM channel WHERE mesh = ?",
-    "DELETE FROM fanout WHERE seq IN (SELECT m.seq FROM message m
-        JOIN party p ON p.id = m.sender WHERE p.mesh = ?)",
-    "DELETE FROM delivery WHERE mailbox IN (SELECT id FROM party WHERE mesh = ?)",
-    "DELETE FROM message WHERE sender IN (SELECT id FROM party WHERE mesh = ?)",
-    "DELETE FROM accepted WHERE origin IN (SELECT id FROM party WHERE mesh = ?)",
-    "DELETE FROM notice WHERE mailbox IN (SELECT id FROM party WHERE mesh = ?)",
-    "DELETE FROM party WHERE mesh = ?",
-    "DELETE FROM audit_log WHERE meshId = ?",
-    "DELETE FROM audit_chain WHERE mesh = ?",
-    "DELETE FROM state WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
-    "DELETE FROM memory WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
-    "DELETE FROM schedule WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
-    "DELETE FROM item WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
-    "DELETE FROM log WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
-    "DELETE FROM invite WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
-    "DELETE FROM member WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
-    "DELETE FROM mesh WHERE name = ?",
-];
-
 /// Deletes what is marked as deleted and what is older than its mesh keeps it, and gives the room
 /// back to the system. The broker must be stopped.
 ///
@@ -250,63 +224,6 @@ pub fn gc(dir: &Path, rules: &Rules, now: u64) -> Result<GcReport, StoreError> {
     })
 }
 
-/// Each table, and which of its rows are of a mesh.
-const TABLES: [(&str, &str); 15] = [
-    ("mesh", "SELECT * FROM mesh WHERE name = ?"),
-    (
-        "member",
-        "SELECT t.* FROM member t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
-    ),
-    (
-        "log",
-        "SELECT t.* FROM log t JOIN mesh m ON m.id = t.mesh WHERE m.name = ? ORDER BY t.seq",
-    ),
-    ("channel", "SELECT * FROM channel WHERE mesh = ?"),
-    (
-        "channel_log",
-        "SELECT t.* FROM channel_log t JOIN channel c ON c.id = t.channel WHERE c.mesh = ?",
-    ),
-    (
-        "channel_key",
-        "SELECT t.* FROM channel_key t JOIN channel c ON c.id = t.channel WHERE c.mesh = ?",
-    ),
-    (
-        "history",
-        "SELECT t.* FROM history t JOIN channel c ON c.id = t.channel WHERE c.mesh = ?
-         ORDER BY t.seq",
-    ),
-    (
-        "message",
-        "SELECT t.* FROM message t JOIN party p ON p.id = t.sender WHERE p.mesh = ? ORDER BY t.seq",
-    ),
-    (
-        "delivery",
-        "SELECT t.*, p.key AS address FROM delivery t JOIN party p ON p.id = t.mailbox
-         WHERE p.mesh = ?",
-    ),
-    (
-        "state",
-        "SELECT t.* FROM state t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
-    ),
-    (
-        "memory",
-        "SELECT t.* FROM memory t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
-    ),
-    (
-        "schedule",
-        "SELECT t.* FROM schedule t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
-    ),
-    (
-        "item",
-        "SELECT t.* FROM item t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
-    ),
-    ("audit_chain", "SELECT * FROM audit_chain WHERE mesh = ?"),
-    (
-        "audit_log",
-        "SELECT * FROM audit_log WHERE meshId = ? ORDER BY id",
-    ),
-];
-
 /// Writes all that the broker keeps for a mesh as lines of JSON, `{"table", "row"}`, bytes in hex.
 /// It is what the broker itself can see: ciphertext and metadata; the tokens of invites are left
 /// out. Goes on beside a running broker. Says how many rows there were.
@@ -319,7 +236,7 @@ pub fn export(dir: &Path, mesh: &MeshId, out: &mut dyn Write) -> Result<u64, Sto
     let sql = |error| fault(&path, error);
     let one = conn.unchecked_transaction().map_err(sql)?;
     let mut count = 0;
-    for (table, query) in TABLES {
+    for (table, query) in OF_MESH {
         let mut statement = one.prepare(query).map_err(sql)?;
         let names: Vec<String> = (statement.column_names()).map(str::to_owned).collect();
         let mut rows = statement.query([mesh.as_str()]).map_err(sql)?;
@@ -500,22 +417,6 @@ fn check(file: &Path) -> Result<(), StoreError> {
             path: file.display().to_string(),
             why: said,
         })
-    }
-}
-
-fn private_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
-fn copy_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::copy(from, to) {
-        Ok(_) => File::open(to)?.sync_all(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
     }
 }
 

@@ -1,45 +1,15 @@
 //! The audit table as a chain per mesh.
-//!
-//! The hash of a row is made where the row is written, in the same commit; rows are never
-//! changed. Where each chain ends is remembered between commits, and written once per commit.
 
-use std::collections::HashMap;
-
-use claudemesh_core::audit::{Place, Record, RowRef, row_hash};
+use claudemesh_core::audit::{Place, Record};
 use claudemesh_core::id::{Hash, MeshId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{int, uint};
 use crate::store::AuditPage;
+use crate::store::chains::{Chains, Event};
 use crate::store::values::page;
 
-/// Chains whose end is remembered.
-const CHAINS: usize = 20_000;
-
-#[derive(Debug)]
-struct End {
-    id: i64,
-    place: Place,
-    changed: bool,
-}
-
-/// Where chains end. It follows the open transaction; after a rollback it is thrown away.
-#[derive(Debug, Default)]
-pub(super) struct Chains {
-    /// The newest id of `audit_log`.
-    last: Option<i64>,
-    ends: HashMap<MeshId, End>,
-    changed: Vec<MeshId>,
-}
-
 impl Chains {
-    /// Keeps itself within its bounds. Called between commits.
-    pub(super) fn trim(&mut self) {
-        if self.ends.len() > CHAINS {
-            self.ends.clear();
-        }
-    }
-
     /// Writes an audit row. There is no column for content.
     pub(super) fn insert(
         &mut self,
@@ -49,31 +19,27 @@ impl Chains {
         metadata: &str,
         at: u64,
     ) -> rusqlite::Result<()> {
-        let last = match self.last {
-            Some(last) => last,
-            None => conn
+        if self.last.is_none() {
+            let last = conn
                 .prepare_cached("SELECT coalesce(max(id), 0) FROM audit_log")?
-                .query_row([], |row| row.get(0))?,
-        };
-        let id = last + 1;
-        if !self.ends.contains_key(mesh) {
-            let end = load_end(conn, mesh)?;
-            self.ends.insert(mesh.clone(), end);
+                .query_row([], |row| row.get(0))?;
+            self.last = Some(uint(last));
         }
-        let Some(end) = self.ends.get_mut(mesh) else {
-            return Ok(());
-        };
+        if !self.knows(mesh) {
+            let (id, place) = load_end(conn, mesh)?;
+            self.remember(mesh, id, place);
+        }
         let created_at = int(at);
-        let row = RowRef {
-            id: uint(id),
+        let row = Event {
             event,
             actor,
             target,
             metadata,
-            created_at: uint(created_at),
+            at: uint(created_at),
         };
-        let hash = row_hash(mesh, &end.place.hash, &row);
-        let n = end.place.n + 1;
+        let Some(link) = self.link(mesh, row) else {
+            return Ok(());
+        };
         conn.prepare_cached(
             "INSERT INTO audit_log
                  (id, meshId, eventType, actorPeerId, targetPeerId, metadata, createdAt,
@@ -81,61 +47,44 @@ impl Chains {
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute((
-            id,
+            int(link.id),
             mesh.as_str(),
             event,
             actor,
             target,
             metadata,
             created_at,
-            end.id,
-            int(n),
-            hash.as_bytes(),
+            link.chain,
+            int(link.place.n),
+            link.place.hash.as_bytes(),
         ))?;
-        end.place = Place { n, hash };
-        if !end.changed {
-            end.changed = true;
-            self.changed.push(mesh.clone());
-        }
-        self.last = Some(id);
         Ok(())
     }
 
     /// Writes where the chains end that grew in this transaction.
     pub(super) fn save(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        for mesh in self.changed.drain(..) {
-            if let Some(end) = self.ends.get_mut(&mesh) {
-                end.changed = false;
-                conn.prepare_cached("UPDATE audit_chain SET n = ?, hash = ? WHERE id = ?")?
-                    .execute((int(end.place.n), end.place.hash.as_bytes(), end.id))?;
-            }
+        for (id, place) in self.grown() {
+            conn.prepare_cached("UPDATE audit_chain SET n = ?, hash = ? WHERE id = ?")?
+                .execute((int(place.n), place.hash.as_bytes(), id))?;
         }
         Ok(())
     }
 }
 
-fn load_end(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<End> {
+fn load_end(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<(i64, Place)> {
     let known = conn
         .prepare_cached("SELECT id, n, hash FROM audit_chain WHERE mesh = ?")?
         .query_row([mesh.as_str()], |row| Ok((row.get(0)?, place(row, 1)?)))
         .optional()?;
-    if let Some((id, place)) = known {
-        return Ok(End {
-            id,
-            place,
-            changed: false,
-        });
+    if let Some(known) = known {
+        return Ok(known);
     }
     let zero = Hash::ZERO;
     conn.prepare_cached(
         "INSERT INTO audit_chain (mesh, n, hash, base_n, base_hash) VALUES (?, 0, ?, 0, ?)",
     )?
     .execute((mesh.as_str(), zero.as_bytes(), zero.as_bytes()))?;
-    Ok(End {
-        id: conn.last_insert_rowid(),
-        place: Place::START,
-        changed: false,
-    })
+    Ok((conn.last_insert_rowid(), Place::START))
 }
 
 /// A place in two columns.

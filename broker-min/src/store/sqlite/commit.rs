@@ -10,8 +10,8 @@ use claudemesh_core::crypto::sha256;
 use claudemesh_core::id::{MeshId, PublicKey};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::cache::{Cache, Counters, DeliveryKey};
 use super::{channels, int, load, meshes, uint};
+use crate::store::cache::{Cache, Counters, DeliveryKey, Load};
 use crate::store::rows::{audit_metadata, class_number, priority};
 use crate::store::{Accept, Delivery, Expired, Many, Op, Outcome};
 
@@ -145,7 +145,7 @@ impl Batch<'_> {
                         .load(self.conn, mailbox)?
                         .has_room(&accept.caps, sender, size)
                 }
-                None => super::cache::Load::default().has_room(&accept.caps, None, size),
+                None => Load::default().has_room(&accept.caps, None, size),
             };
             if has_room && mesh.has_room(&accept.caps, fit.len() as u64, size) {
                 fit.push(address);

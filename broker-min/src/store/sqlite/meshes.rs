@@ -4,8 +4,8 @@ use claudemesh_core::id::MeshId;
 use claudemesh_core::membership::{Role, SignedEntry};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::audit::Chains;
 use super::{int, uint, values};
+use crate::store::chains::Chains;
 use crate::store::rows::audit_metadata;
 use crate::store::{AuditRow, InviteRow, LogChange, MemberRow, MeshRow, Op, Outcome};
 

@@ -8,65 +8,16 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::audit::{place, record};
 use super::load::text;
-use super::{fault, lock};
+use super::{fault, int, lock, uint};
 use crate::store::StoreError;
+use crate::store::verify::{AuditReport, Walk};
 
-/// What was found in the chain of one mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditReport {
-    /// The mesh.
-    pub mesh: MeshId,
-    /// Rows that were checked.
-    pub rows: u64,
-    /// The newest place, as the file has it.
-    pub head: Place,
-    /// What is wrong, the first of it; none: the chain holds.
-    pub fault: Option<AuditFault>,
-}
-
-/// What is wrong with a chain.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AuditFault {
-    /// A row is not what it was when it was written, or not where it was.
-    #[error("row {id} was altered")]
-    Altered {
-        /// Its id.
-        id: u64,
-    },
-    /// Rows are missing.
-    #[error("{missing} rows are missing before row {id}")]
-    Missing {
-        /// The row after them.
-        id: u64,
-        /// How many.
-        missing: u64,
-    },
-    /// The newest rows are missing.
-    #[error("the {missing} newest rows are missing")]
-    Cut {
-        /// How many.
-        missing: u64,
-    },
-    /// A row is in no chain, but newer than the first that is.
-    #[error("row {id} was put in without a hash")]
-    Unchained {
-        /// Its id.
-        id: u64,
-    },
-    /// The rows are whole, but the end of the chain says otherwise.
-    #[error("the end of the chain was altered")]
-    End,
-}
-
-/// Computes the audit chains of a broker's folder anew, of all meshes or of one, and says what does
-/// not fit. Rows from before the table was a chain are passed over. The folder is locked
-/// meanwhile, so that no broker writes to it.
-///
-/// # Errors
-/// [`StoreError::InUse`] if a broker uses the folder; what [`SqliteStore::open`](super::SqliteStore::open)
-/// gives for a file that cannot be read.
-pub fn verify_audit(dir: &Path, mesh: Option<&MeshId>) -> Result<Vec<AuditReport>, StoreError> {
+/// Checks the chains of all meshes or of one.
+pub(in crate::store) fn verify(
+    dir: &Path,
+    mesh: Option<&MeshId>,
+    pinned: &[(MeshId, Place)],
+) -> Result<Vec<AuditReport>, StoreError> {
     let path = dir.join("broker.db");
     if !path.is_file() {
         return Err(StoreError::Io {
@@ -80,11 +31,15 @@ pub fn verify_audit(dir: &Path, mesh: Option<&MeshId>) -> Result<Vec<AuditReport
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags)
         .and_then(|conn| conn.pragma_update(None, "query_only", true).map(|()| conn));
-    conn.and_then(|conn| verify(&conn, mesh))
+    conn.and_then(|conn| chains(&conn, mesh, pinned))
         .map_err(|error| fault(&path, error))
 }
 
-fn verify(conn: &Connection, wanted: Option<&MeshId>) -> rusqlite::Result<Vec<AuditReport>> {
+fn chains(
+    conn: &Connection,
+    wanted: Option<&MeshId>,
+    pinned: &[(MeshId, Place)],
+) -> rusqlite::Result<Vec<AuditReport>> {
     let conn = &*conn.unchecked_transaction()?;
     let chains = conn
         .prepare("SELECT id, mesh, n, hash, base_n, base_hash FROM audit_chain ORDER BY mesh")?
@@ -95,77 +50,37 @@ fn verify(conn: &Connection, wanted: Option<&MeshId>) -> rusqlite::Result<Vec<Au
     chains
         .into_iter()
         .filter(|(_, mesh, _, _)| wanted.is_none_or(|wanted| wanted == mesh))
-        .map(|(id, mesh, head, base)| {
-            let (rows, fault) = walk(conn, id, &mesh, base, head)?;
-            Ok(AuditReport {
-                mesh,
-                rows,
-                head,
-                fault,
-            })
-        })
+        .map(|(id, mesh, head, base)| walk(conn, id, Walk::new(&mesh, base, head, pinned), &mesh))
         .collect()
 }
 
-/// Rows that hold, and what is wrong with the next one.
 fn walk(
     conn: &Connection,
     chain: i64,
+    mut walk: Walk<'_>,
     mesh: &MeshId,
-    base: Place,
-    head: Place,
-) -> rusqlite::Result<(u64, Option<AuditFault>)> {
+) -> rusqlite::Result<AuditReport> {
     let mut statement = conn.prepare(
         "SELECT id, eventType, actorPeerId, targetPeerId, metadata, createdAt, n, hash, meshId
          FROM audit_log WHERE chain = ? ORDER BY n, id",
     )?;
     let mut rows = statement.query([chain])?;
-    let (mut place_now, mut count, mut first) = (base, 0, None);
     while let Some(row) = rows.next()? {
         let kept = record(row)?;
-        let n = row.get::<_, Option<i64>>(6)?.map_or(0, super::uint);
+        let n = row.get::<_, Option<i64>>(6)?.map_or(0, uint);
         let hash = row.get(7).map(Hash).ok();
-        let id = kept.id;
-        let next = place_now.n + 1;
-        if n > next {
-            let missing = n - next;
-            return Ok((count, Some(AuditFault::Missing { id, missing })));
-        }
         let of_mesh = row.get_ref(8)?.as_str().is_ok_and(|of| of == mesh.as_str());
-        place_now = place_now.after(mesh, &kept);
-        if n < next || !of_mesh || Some(place_now.hash) != hash {
-            return Ok((count, Some(AuditFault::Altered { id })));
+        if !walk.row(&kept, n, hash, of_mesh) {
+            break;
         }
-        first.get_or_insert(id);
-        count += 1;
     }
-    let fault = if place_now.n < head.n {
-        Some(AuditFault::Cut {
-            missing: head.n - place_now.n,
-        })
-    } else if place_now != head {
-        Some(AuditFault::End)
-    } else {
-        unchained(conn, mesh, first)?
+    let unchained = match walk.first {
+        None => None,
+        Some(first) => conn.query_row(
+            "SELECT min(id) FROM audit_log WHERE meshId = ? AND chain IS NULL AND id > ?",
+            (mesh.as_str(), int(first)),
+            |row| row.get::<_, Option<i64>>(0),
+        )?,
     };
-    Ok((count, fault))
-}
-
-/// A row of the mesh that is in no chain although the chain had begun.
-fn unchained(
-    conn: &Connection,
-    mesh: &MeshId,
-    first: Option<u64>,
-) -> rusqlite::Result<Option<AuditFault>> {
-    let Some(first) = first else {
-        return Ok(None);
-    };
-    let id: Option<i64> = conn.query_row(
-        "SELECT min(id) FROM audit_log WHERE meshId = ? AND chain IS NULL AND id > ?",
-        (mesh.as_str(), super::int(first)),
-        |row| row.get(0),
-    )?;
-    Ok(id.map(|id| AuditFault::Unchained {
-        id: super::uint(id),
-    }))
+    Ok(walk.end(unchained.map(uint)))
 }

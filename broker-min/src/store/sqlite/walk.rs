@@ -2,10 +2,10 @@
 //!
 //! Neither table has an index by time, which would cost each message two or three row operations.
 
-use super::cache::STRIDE;
 use super::commit::{Batch, Gone};
 use super::{int, uint};
 use crate::store::Outcome;
+use crate::store::cache::STRIDE;
 use crate::store::rows::{DEDUPE_MS, NOTICE_MS};
 
 impl Batch<'_> {

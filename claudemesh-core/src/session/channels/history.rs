@@ -7,6 +7,10 @@ use crate::session::types::Said;
 use crate::session::{CommandId, Reply, Session, SessionError};
 use crate::wire::{HistoryGet, HistoryPage, MAX_HISTORY_PAGE};
 
+/// Why nothing said before is shown where there is no log.
+const NO_HISTORY: &str = "its broker keeps no history of what is sealed for channels; what came while \
+    this peer was there is in its own store";
+
 /// A page that waits for its keys.
 pub(super) struct Asked {
     pub(super) command: CommandId,
@@ -21,6 +25,12 @@ pub(in crate::session) fn in_words(why: Missing) -> String {
             format!("{} gave you no good copy of the key", author.short())
         }
         Missing::NotYetHere => "its key is not here yet".to_owned(),
+        Missing::Untrusted { author } => {
+            format!(
+                "{} is not trusted here, so no key of it is used",
+                author.short()
+            )
+        }
         Missing::LogBehind => "its key needs more of a log than the broker has shown".to_owned(),
     }
 }
@@ -36,6 +46,9 @@ impl Session {
         if !self.link.is_ready() {
             let why = "history is kept by the broker".to_owned();
             return self.done(command, Err(SessionError::NotConnected(why)));
+        }
+        if self.is_existing() {
+            return self.done(command, Err(SessionError::NoLog(NO_HISTORY)));
         }
         if let Some(refused) = self.channel_refused(channel) {
             return self.done(command, Err(refused));

@@ -52,6 +52,9 @@ impl Session {
 
     /// A key that is needed to open something: it is asked for, once per connection.
     pub(in crate::session) fn want_key(&mut self, name: &ChannelName, id: KeyId) {
+        if self.has_no_log() {
+            return self.unlock_room(id);
+        }
         if let Some(channel) = self.open_channel(name)
             && !channel.asked.contains(&id)
             && channel.missing.len() < MAX_MISSING
@@ -77,6 +80,8 @@ impl Session {
                 channel.keys_current = true;
                 let current = keys.current.as_deref();
                 channel.shown = Some(current.and_then(|id| KeyId::from_hex(id).ok()));
+            } else {
+                channel.key_tries = 0;
             }
         }
         for record in &keys.keys {
@@ -94,9 +99,12 @@ impl Session {
         self.flush_unlocks(&name);
     }
 
+    /// Keys were not shown. Those that messages wait for are asked for again after a pause, on the same
+    /// connection: nothing else would ever open these messages.
     pub(in crate::session) fn keys_failed(
         &mut self,
         name: &ChannelName,
+        wanted: Vec<KeyId>,
         error: &SessionError,
         retry_after: Option<u64>,
     ) {
@@ -106,24 +114,38 @@ impl Session {
         channel.busy = false;
         channel.fetching = false;
         let lost = channel.lost.behind;
-        self.finish_histories(name);
-        self.flush_unlocks(name);
-        match error {
-            SessionError::Refused { code, .. }
-                if self.lost_at_broker(code) || (lost && code == code::FORBIDDEN) =>
-            {
+        let refusal = match error {
+            SessionError::Refused { code, .. } => code.as_str(),
+            _ => "",
+        };
+        let unknown = self.lost_at_broker(refusal) || (lost && refusal == code::FORBIDDEN);
+        if !unknown && [code::FORBIDDEN, code::NOT_FOUND].contains(&refusal) {
+            let error = SessionError::NotInChannel(name.clone());
+            self.give_up_channel(name, &error);
+        } else {
+            self.ask_again(name, wanted);
+            if unknown {
                 self.channel_unknown_there(name, error);
-            }
-            SessionError::Refused { code, .. }
-                if [code::FORBIDDEN, code::NOT_FOUND].contains(&code.as_str()) =>
-            {
-                let error = SessionError::NotInChannel(name.clone());
-                self.give_up_channel(name, &error);
-            }
-            _ => {
+            } else {
                 let reason = error.to_string();
                 self.pause_channel(name, retry_after.unwrap_or(RETRY_MS), &reason);
             }
+        }
+        self.finish_histories(name);
+        self.flush_unlocks(name);
+    }
+
+    /// Keys that messages wait for are to be asked for once more.
+    fn ask_again(&mut self, name: &ChannelName, wanted: Vec<KeyId>) {
+        let Some(channel) = self.channels.held.get_mut(name) else {
+            return;
+        };
+        channel.key_tries = channel
+            .key_tries
+            .saturating_add(u32::from(!wanted.is_empty()));
+        for id in wanted {
+            channel.asked.remove(&id);
+            channel.missing.insert(id);
         }
     }
 

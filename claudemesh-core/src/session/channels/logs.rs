@@ -14,6 +14,9 @@ use crate::wire::{LogAppend, LogAppended, LogEntries, LogGet, SignedBlob, errors
 const MAX_TRIES: u32 = 5;
 /// Entries of one channel that wait to be added at most.
 const MAX_WAITING: usize = 64;
+/// Why a channel cannot be looked at where there is no log.
+const NO_MEMBERS: &str = "who is in a channel only the broker says, at each message; ask who is here, \
+    and say whom you trust";
 
 /// An entry that is to be added.
 pub(in crate::session) struct ChannelAppend {
@@ -33,6 +36,9 @@ impl Session {
                 .channel_view(name)
                 .map(|view| Reply::Channel(Box::new(view)));
             return self.done(command, view);
+        }
+        if self.is_existing() {
+            return self.done(command, Err(SessionError::NoLog(NO_MEMBERS)));
         }
         if let Some(channel) = self.open_channel(name) {
             channel.syncs.push(command);
@@ -228,6 +234,9 @@ impl Session {
         if !self.link.is_ready() {
             let why = "a channel can be changed only while the broker is there".to_owned();
             return self.done(command, Err(SessionError::NotConnected(why)));
+        }
+        if self.is_existing() {
+            return self.append_to_existing(command, name, &body);
         }
         let full = SessionError::Contention;
         let Some(channel) = self.open_channel(name) else {

@@ -59,6 +59,9 @@ impl Session {
             ciphertext: push.ciphertext.clone(),
         };
         let key_id = key_id_of(&sealed).map_err(|e| rejected(nobody, e.to_string()))?;
+        if self.has_no_log() {
+            return self.open_room_push(push, key_id, received_at);
+        }
         // Whose key it is its statement says. The frame only tells where to ask.
         let Some(channel) = self.channels.of_key.get(&key_id).cloned() else {
             let claimed = push.target.as_deref().unwrap_or_default();
@@ -176,7 +179,8 @@ impl Session {
     fn awaits_keys(&self, name: &ChannelName) -> bool {
         self.channels.get(name).is_some_and(|held| {
             let logs = held.busy || held.log_wanted || self.log.is_syncing();
-            held.fetching || !held.missing.is_empty() || (logs && !held.later.is_empty())
+            let missing = !held.missing.is_empty() && !held.lacks_keys();
+            held.fetching || missing || (logs && !held.later.is_empty())
         })
     }
 
@@ -193,6 +197,9 @@ impl Session {
 
     /// A key has come: what waited for it is opened, after what was sealed under earlier ones.
     pub(in crate::session) fn queue_unlock(&mut self, key_id: KeyId) {
+        if self.has_no_log() {
+            return self.unlock_room(key_id);
+        }
         let Some(name) = self.channels.of_key.get(&key_id).cloned() else {
             return;
         };
@@ -220,6 +227,9 @@ impl Session {
     }
 
     pub(in crate::session) fn unlock(&mut self, key_id: KeyId) {
+        if self.has_no_log() {
+            return self.unlock_room(key_id);
+        }
         let Some(name) = self.channels.of_key.get(&key_id) else {
             return;
         };

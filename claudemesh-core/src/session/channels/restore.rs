@@ -13,7 +13,10 @@ impl Session {
     /// Takes what the store kept of channels' logs and keys. All of it is verified once more; what
     /// does not hold any more, because somebody changed the file, is left out and fetched again.
     pub fn restore_channels(&mut self, entries: Vec<StoredChannelEntry>, keys: Vec<StoredKey>) {
-        let Some(log) = self.log.held() else { return };
+        let Some(log) = self.log.held() else {
+            self.restore_room_keys(keys);
+            return;
+        };
         let mut by_channel: BTreeMap<ChannelName, Vec<SignedEntry>> = BTreeMap::new();
         for StoredChannelEntry { channel, entry, .. } in entries {
             by_channel.entry(channel).or_default().push(entry);

@@ -10,6 +10,12 @@ use crate::wire::Push;
 impl Session {
     /// Opens a message by the form that its sender must use, or says why it is not taken.
     pub(super) fn open(&mut self, push: &Push, sender: PublicKey) -> Result<NewInbox, String> {
+        let mut row = self.open_by_form(push, sender)?;
+        self.mark_changed(&mut row);
+        Ok(row)
+    }
+
+    fn open_by_form(&mut self, push: &Push, sender: PublicKey) -> Result<NewInbox, String> {
         if push.mesh_id != self.config.mesh.as_str() {
             return Err("made for another mesh".to_owned());
         }
@@ -40,33 +46,71 @@ impl Session {
         // So does who once showed that it can.
         let in_form = push.form.as_deref() == Some(FORM);
         if logged || in_form || self.speaks_envelopes(&sender) {
-            let opened = self
+            let (opened, to) = self
                 .open_envelope(push, sender, &sealed)
                 .map_err(|e| e.to_string())?;
             if let Some(head) = opened.head.filter(|_| verified) {
                 self.head_claimed(sender, head);
             }
-            return Ok(self.row(push, &opened, name, verified));
+            let mut row = self.row(push, &opened, name, verified);
+            row.to = to;
+            return Ok(row);
         }
         match self.open_text(push, sender, name.clone(), &sealed) {
             Ok(row) => Ok(row),
             Err(error) => {
+                let first = self.open_first_envelope(push, sender, &sealed, name.clone(), &error);
+                if let Some(opened) = first {
+                    return opened;
+                }
                 (self.open_plaintext(push, sender, name.as_ref())).ok_or_else(|| error.to_string())
             }
         }
     }
 
-    fn open_envelope(
+    pub(in crate::session) fn open_envelope(
         &mut self,
         push: &Push,
         sender: PublicKey,
         sealed: &SealedText,
+    ) -> Result<(Opened, Option<PublicKey>), MessageError> {
+        let (to, first) = self.session_first(push);
+        if first.is_some() {
+            let opened = self.open_envelope_for(push, sender, sealed, first);
+            let other = matches!(opened, Err(MessageError::Box(_))) && to.is_none();
+            if !other {
+                return opened.map(|opened| (opened, first));
+            }
+        }
+        let opened = self.open_envelope_for(push, sender, sealed, None)?;
+        Ok((opened, None))
+    }
+
+    /// The key that a push names as the one that it is for, and this session's own key if it may be
+    /// for that: the broker says so, or does not say.
+    fn session_first(&self, push: &Push) -> (Option<PublicKey>, Option<PublicKey>) {
+        let to = push.target.as_deref();
+        let to = to.and_then(|text| PublicKey::from_hex(text).ok());
+        let own = self.addresses.own_key();
+        (to, own.filter(|own| to.is_none_or(|to| to == *own)))
+    }
+
+    /// Opens what is sealed for this session, or for the member.
+    fn open_envelope_for(
+        &mut self,
+        push: &Push,
+        sender: PublicKey,
+        sealed: &SealedText,
+        session: Option<PublicKey>,
     ) -> Result<Opened, MessageError> {
-        let (mesh, recipient) = (self.config.mesh.clone(), self.config.key.public());
+        let mesh = self.config.mesh.clone();
+        let recipient = session.unwrap_or(self.config.key.public());
         let now = self.now.wall;
-        let key = self
-            .direct_key(&sender)
-            .map_err(|_| MessageError::BadSignature)?;
+        let key = match session {
+            Some(_) => self.session_direct_key(&sender),
+            None => self.direct_key(&sender),
+        };
+        let key = key.map_err(|_| MessageError::BadSignature)?;
         let frame_id = push.client_message_id.as_deref();
         let expected = Expected {
             mesh: &mesh,
@@ -94,6 +138,8 @@ impl Session {
         NewInbox {
             kind: Kind::Direct,
             channel: None,
+            to: None,
+            device_of: self.log.roster().and_then(|r| r.device_of(&opened.sender)),
             sender: opened.sender,
             sender_name: name,
             verified,
@@ -126,13 +172,17 @@ impl Session {
         if routing != sender && (in_log || self.speaks_envelopes(&routing)) {
             return Err(MessageError::OtherSender);
         }
-        let key = self
-            .direct_key(&routing)
-            .map_err(|_| MessageError::BadSignature)?;
-        let text = open_bare(key, sealed)?;
+        let (to, first) = self.session_first(push);
+        let mut opened = self.open_text_for(&routing, sealed, first);
+        if first.is_some() && to.is_none() && opened.is_err() {
+            opened = self.open_text_for(&routing, sealed, None);
+        }
+        let (text, to) = opened?;
         Ok(NewInbox {
             kind: Kind::Direct,
             channel: None,
+            to,
+            device_of: None,
             sender,
             sender_name: name,
             verified: false,
@@ -151,6 +201,21 @@ impl Session {
         })
     }
 
+    /// Opens bare text by the session's key, or the member's; gives the session it was for.
+    fn open_text_for(
+        &mut self,
+        routing: &PublicKey,
+        sealed: &SealedText,
+        session: Option<PublicKey>,
+    ) -> Result<(String, Option<PublicKey>), MessageError> {
+        let key = match session {
+            Some(_) => self.session_direct_key(routing),
+            None => self.direct_key(routing),
+        };
+        let key = key.map_err(|_| MessageError::BadSignature)?;
+        Ok((open_bare(key, sealed)?, session))
+    }
+
     pub(in crate::session) fn rejected(
         &mut self,
         push: &Push,
@@ -162,6 +227,8 @@ impl Session {
         NewInbox {
             kind: Kind::Rejected,
             channel: None,
+            to: None,
+            device_of: None,
             sender,
             sender_name: None,
             verified: false,

@@ -14,8 +14,8 @@ use crate::session::types::Scheduled;
 use crate::session::{CommandId, Outgoing, Protection, Reply, Session, SessionError};
 use crate::store::{NewOutbox, SendState};
 use crate::wire::{
-    CancelScheduled, CancelScheduledAck, ClientFrame, ListScheduled, Schedule, ScheduleDue,
-    ScheduleTaken, ScheduledAck, ScheduledList,
+    CancelScheduled, CancelScheduledAck, ListScheduled, Schedule, ScheduleDue, ScheduleTaken,
+    ScheduledAck, ScheduledList, decode_send,
 };
 
 /// Bytes of a nonce in front of what is sealed for the author.
@@ -109,9 +109,10 @@ impl Session {
         row: &NewOutbox,
         command: Option<CommandId>,
     ) {
-        let Ok(ClientFrame::Send(send)) = ClientFrame::decode(&row.frame) else {
+        let Some(Ok(send)) = decode_send(&row.frame) else {
             return;
         };
+        let send = send.into_owned();
         let req_id = Some(self.ask(Asked::Schedule(command)));
         self.transmit(Schedule {
             to: send.target_spec.clone(),

@@ -3,7 +3,7 @@
 use super::Task;
 use crate::channel::{ExpectedValue, MAX_VALUE_VERSION, SealedValue, Value, What, open_value};
 use crate::id::{ChannelName, PublicKey};
-use crate::session::{CommandId, Reply, Session};
+use crate::session::{CommandId, Reply, Session, SessionError};
 use crate::wire::{PeerRecord, SetSummary};
 
 /// The mark of a summary that was sealed and could be opened.
@@ -13,6 +13,10 @@ pub(crate) const SUMMARY_LOCKED: &str = "summaryLocked";
 
 impl Session {
     pub(in crate::session) fn set_summary(&mut self, command: CommandId, text: String) {
+        // There no later connection will show it either.
+        if !text.is_empty() && self.is_existing() {
+            return self.done(command, Err(SessionError::ValuesUnserved));
+        }
         self.values.summary = Some(text);
         self.done(command, Ok(Reply::Done));
         self.summary_wanted();

@@ -99,6 +99,17 @@ impl Channels {
         keys.insert(at, key);
     }
 
+    /// Whether it was there.
+    pub(super) fn drop_key(&mut self, id: &KeyId) -> bool {
+        let mut dropped = false;
+        for keys in self.keys.values_mut() {
+            let had = keys.len();
+            keys.retain(|key| key.key_id != *id);
+            dropped |= keys.len() < had;
+        }
+        dropped
+    }
+
     pub(super) fn keys(&self) -> Vec<StoredKey> {
         self.keys.values().flatten().cloned().collect()
     }

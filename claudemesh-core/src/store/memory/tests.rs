@@ -11,6 +11,8 @@ fn received(n: u64, kind: Kind, body: usize) -> PeerOp {
     PeerOp::Insert(Box::new(NewInbox {
         kind,
         channel: None,
+        to: None,
+        device_of: None,
         sender: PublicKey(Hash::ZERO.0),
         sender_name: None,
         verified: true,

@@ -1,12 +1,14 @@
 //! Each [`PeerOp`] as statements. The caller has begun a transaction.
 
 mod channels;
+pub(super) mod policy;
 mod prune;
 
 use rusqlite::{Connection, Params, params};
 
 use super::fault::Fault;
 use crate::id::{ChannelName, MessageId, Priority};
+use crate::store::policy::Keeping;
 use crate::store::{
     CANCELLED, Kind, NewInbox, NewOutbox, Outcome, PeerOp, ReaderName, ReaderStart, SendState,
     StoredEntry,
@@ -105,6 +107,7 @@ pub(super) fn apply(conn: &Connection, op: &PeerOp) -> Result<Outcome, Fault> {
         PeerOp::Log(entry) => log(conn, entry)?,
         PeerOp::ChannelLog(entry) => channels::log(conn, entry)?,
         PeerOp::ChannelKey(key) => channels::key(conn, key)?,
+        PeerOp::DropChannelKey(id) => channels::drop_key(conn, id)?,
         PeerOp::Value(value) => channels::value(conn, value)?,
         PeerOp::Pin(pin) => {
             run(
@@ -115,6 +118,9 @@ pub(super) fn apply(conn: &Connection, op: &PeerOp) -> Result<Outcome, Fault> {
             )?;
             Outcome::Done
         }
+        PeerOp::Unpin(name) => done_if(run(conn, "DELETE FROM pin WHERE name = ?1", [name])?),
+        PeerOp::Answer { seq, accept } => policy::answer(conn, int(*seq), *accept)?,
+        PeerOp::SetRule { who, rule } => policy::set_rule(conn, who, *rule)?,
         PeerOp::Prune { now } => Outcome::Count(prune::prune(conn, *now)?),
     })
 }
@@ -183,14 +189,18 @@ fn insert(conn: &Connection, message: &NewInbox) -> Result<Outcome, Fault> {
     if there {
         return Ok(Outcome::Duplicate);
     }
+    let keeping = policy::keeping(conn, message)?;
+    if keeping == Keeping::Dropped {
+        return Ok(Outcome::Dropped);
+    }
     let attributes =
         serde_json::to_string(&message.attributes).map_err(|_| Fault::Field("inbox.attributes"))?;
     run(
         conn,
         "INSERT INTO inbox
              (kind, sender, sender_name, verified, id, broker_id, dedupe, priority, content_type,
-              body, attributes, reply_to, sent_at, received_at, channel)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+              body, attributes, reply_to, sent_at, received_at, channel, recipient, held)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         params![
             kind_code(message.kind),
             message.sender.0,
@@ -207,9 +217,20 @@ fn insert(conn: &Connection, message: &NewInbox) -> Result<Outcome, Fault> {
             int(message.sent_at),
             int(message.received_at),
             message.channel.as_ref().map(ChannelName::as_str),
+            message.to.map(|key| key.0),
+            match keeping {
+                Keeping::Muted => 1,
+                Keeping::Held => 2,
+                Keeping::Readable | Keeping::Dropped => 0,
+            },
         ],
     )?;
-    Ok(new_place(conn))
+    let place = conn.last_insert_rowid().unsigned_abs();
+    Ok(match keeping {
+        Keeping::Muted => Outcome::Muted(place),
+        Keeping::Held => Outcome::Held(place),
+        Keeping::Readable | Keeping::Dropped => Outcome::Row(place),
+    })
 }
 
 /// Makes what is missing of a reader, and marks it as used.

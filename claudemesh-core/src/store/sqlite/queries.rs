@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::fault::Fault;
-use super::ops::{class_code, int};
+use super::ops::{class_code, int, policy};
 use crate::id::{ChannelName, MessageId, Name, Priority, PublicKey, Signature, Target};
 use crate::membership::SignedEntry;
 use crate::store::{
-    Delivery, InboxRow, Kind, NewInbox, NewOutbox, OutboxRow, Pin, Query, ReaderName, Rows,
-    SendState, StoredEntry,
+    Delivery, InboxRow, KeptRule, Kind, NewInbox, NewOutbox, OutboxRow, Pin, Query, ReaderName,
+    Rows, SendState, StoredEntry, Who,
 };
 
 macro_rules! outbox {
@@ -29,7 +29,8 @@ macro_rules! inbox {
     ($rest:literal) => {
         concat!(
             "SELECT seq, kind, sender, sender_name, verified, id, broker_id, dedupe, priority, ",
-            "content_type, body, attributes, reply_to, sent_at, received_at, channel FROM inbox ",
+            "content_type, body, attributes, reply_to, sent_at, received_at, channel, recipient, ",
+            "held FROM inbox ",
             $rest
         )
     };
@@ -70,9 +71,30 @@ pub(super) fn answer(conn: &Connection, query: &Query) -> Result<Rows, Fault> {
             let sql = "SELECT DISTINCT lane FROM outbox WHERE state = 0 ORDER BY lane";
             Rows::Lanes(collect(conn, sql, [], |row| lane(row, 0))?)
         }
-        Query::Unread { reader, limit } => Rows::Inbox(unread(conn, reader, *limit)?),
+        Query::Unread { reader, limit } => Rows::Inbox(unread(conn, reader, None, false, *limit)?),
+        Query::UnreadOf {
+            reader,
+            session,
+            waking,
+            limit,
+        } => Rows::Inbox(unread(conn, reader, session.as_ref(), *waking, *limit)?),
+        Query::Held { limit } => {
+            let sql = inbox!("WHERE held = 2 ORDER BY seq LIMIT ?1");
+            Rows::Inbox(collect(conn, sql, [limit], |row| inbox_row(row, 0))?)
+        }
+        Query::Rules => {
+            let sql = "SELECT who, rule, dropped FROM policy ORDER BY who";
+            Rows::Rules(collect(conn, sql, [], |row| {
+                let who = Who::from_text(&row.get::<_, String>(0)?);
+                Ok(KeptRule::new(
+                    who.ok_or(Fault::Field("policy.who"))?,
+                    policy::rule_of(row.get(1)?)?,
+                    number(row, 2, "policy.dropped")?,
+                ))
+            })?)
+        }
         Query::Inbox { limit } => {
-            let sql = inbox!("ORDER BY seq DESC LIMIT ?1");
+            let sql = inbox!("WHERE held <> 2 ORDER BY seq DESC LIMIT ?1");
             let mut newest = collect(conn, sql, [limit], |row| inbox_row(row, 0))?;
             newest.reverse();
             Rows::Inbox(newest)
@@ -139,8 +161,16 @@ fn queued(
     Ok(found)
 }
 
-fn unread(conn: &Connection, reader: &ReaderName, limit: u32) -> Result<Vec<InboxRow>, Fault> {
+fn unread(
+    conn: &Connection,
+    reader: &ReaderName,
+    session: Option<&PublicKey>,
+    waking: bool,
+    limit: u32,
+) -> Result<Vec<InboxRow>, Fault> {
+    let session = session.map(|key| key.0);
     let mut found = Vec::new();
+    let mut wakes = false;
     for class in Priority::ALL {
         let class = class_code(class);
         let position: Option<(i64, i64)> = conn
@@ -156,10 +186,27 @@ fn unread(conn: &Connection, reader: &ReaderName, limit: u32) -> Result<Vec<Inbo
                 .query_row([class], |row| Ok((row.get(0)?, row.get(1)?)))?,
         };
         let rest = i64::from(limit) - found.len() as i64;
-        let sql = inbox!("WHERE kind <> 1 AND priority = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
-        found.extend(collect(conn, sql, [class, cursor, rest], |row| {
+        let sql = inbox!(
+            "WHERE kind <> 1 AND held <> 2 AND priority = ?1 AND seq > ?2
+                 AND (recipient IS NULL OR recipient = ?4)
+             ORDER BY seq LIMIT ?3"
+        );
+        let rows = collect(conn, sql, params![class, cursor, rest, session], |row| {
             inbox_row(row, offered)
-        })?);
+        })?;
+        // Beyond the limit there may be one, too.
+        wakes = wakes || !waking || rows.iter().any(|row| !row.muted);
+        if !wakes {
+            let sql = "SELECT 1 FROM inbox WHERE kind <> 1 AND held = 0 AND priority = ?1
+                           AND seq > ?2 AND (recipient IS NULL OR recipient = ?3)";
+            wakes = conn
+                .prepare_cached(sql)?
+                .exists(params![class, cursor, session])?;
+        }
+        found.extend(rows);
+    }
+    if !wakes {
+        found.clear();
     }
     Ok(found)
 }
@@ -214,6 +261,8 @@ fn inbox_row(row: &Row<'_>, offered: i64) -> Result<InboxRow, Fault> {
                 .get::<_, Option<String>>(15)?
                 .map(|name| channel(&name, "inbox.channel"))
                 .transpose()?,
+            to: row.get::<_, Option<[u8; 32]>>(16)?.map(PublicKey),
+            device_of: None,
             sender: PublicKey(row.get(2)?),
             sender_name: name
                 .map(|name| Name::new(name).map_err(|_| Fault::Field("inbox.sender_name")))
@@ -236,6 +285,7 @@ fn inbox_row(row: &Row<'_>, offered: i64) -> Result<InboxRow, Fault> {
             received_at: number(row, 14, "inbox.received_at")?,
         },
         again: int(seq) <= offered,
+        muted: row.get::<_, i64>(17)? == 1,
     })
 }
 

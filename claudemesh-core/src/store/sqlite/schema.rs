@@ -17,7 +17,11 @@ const APPLICATION_ID: i64 = 0x434d_5053;
 /// The format that this program reads and writes.
 const FORMAT: u32 = STEPS.len() as u32;
 /// `STEPS[n]` brings a file from format n to n + 1. Format 0 is the empty file.
-const STEPS: &[&str] = &[include_str!("format1.sql"), include_str!("format2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("format1.sql"),
+    include_str!("format2.sql"),
+    include_str!("format3.sql"),
+];
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Held while a file is made. Closing a file drops every lock that this process has on it, those

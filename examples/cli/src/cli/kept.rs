@@ -255,7 +255,7 @@ fn tag(text: &str) -> Result<String, String> {
 }
 
 /// A summary that peers show as it is.
-pub(super) fn summary(text: &str) -> Result<String, String> {
+pub(crate) fn summary(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("it is empty; to say nothing any more: `claudemesh summary clear`".to_owned());
     }

@@ -6,7 +6,9 @@ use claudemesh_core::id::MeshId;
 
 pub(super) const MEMBERS_HELP: &str = "\
 A device is shown as member/device. What is sent to a member goes to its devices too.
-JSON: a list of name, pubkey, role, verified, removed, device_of.";
+In a mesh without a membership log: the keys that are known, and whether you trust them.
+JSON: a list of name, pubkey, role, verified, removed, device_of, trust (null where there is a log;
+else pinned, trusted, changed or distrusted, and role is null).";
 
 pub(super) const ADMIT_HELP: &str = "\
 PEER is a name or the first digits (four or more) of a key; of who is offline, the whole key.
@@ -95,7 +97,7 @@ pub(crate) enum DeviceCommand {
     /// Make a link by which another device of yours joins, once, within 10 minutes
     Add {
         /// What to call it
-        #[arg(long, value_name = "NAME", default_value = "phone")]
+        #[arg(long, value_name = "NAME", default_value = "phone", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// Show the link as a QR code too
         #[arg(long)]

@@ -29,9 +29,11 @@ pub(super) async fn run(context: &Context, args: Audit) -> Result<Code, Failure>
     let fault = report.fault.as_ref().map(ToString::to_string);
     let answer = json!({
         "mesh": mesh.slug,
+        "mesh_id": mesh.mesh_id,
         "holds": fault.is_none(),
         "fault": fault,
         "from": report.from.n,
+        "from_hash": report.from.hash,
         "to": report.to.n,
         "hash": report.to.hash,
         "rows": report.rows.iter().map(as_json).collect::<Vec<_>>(),

@@ -86,6 +86,15 @@ pub(super) fn refused(peer: &Peer, name: &ChannelName, error: PeerError) -> Fail
             unknown(name)
         }
         SessionError::NotInChannel(_) => not_in(peer, name),
+        SessionError::NobodyTrusted(_) => Failure::new(
+            Code::Permission,
+            format!(
+                "nobody who is in {name} now is trusted by you and reads encrypted channels; nothing \
+                 was sent. `claudemesh members` shows whom you know here, `claudemesh trust PEER` \
+                 trusts one after you compared safety numbers (`claudemesh verify PEER`); \
+                 `claudemesh send --plaintext` sends it readable for the broker"
+            ),
+        ),
         SessionError::Refused { code, .. } if code == "forbidden" => not_in(peer, name),
         SessionError::ChannelLog(Log::NotPublic) => not_in(peer, name),
         SessionError::ChannelLog(Log::NotAllowed | Log::NoLongerAllowed) => Failure::new(

@@ -1,7 +1,11 @@
 //! `claudemesh doctor`: looks for what is wrong, and says what to do.
 
+mod agents;
+mod path;
+
 use std::time::Duration;
 
+use claudemesh_core::KeyTrust;
 use claudemesh_core::config::MeshEntry;
 use claudemesh_core::peer::{Events, Peer, PeerError};
 use claudemesh_core::session::Event;
@@ -59,6 +63,8 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     for mesh in context.config.meshes() {
         examine(context, mesh, &mut report).await;
     }
+    agents::server(&mut report).await;
+    agents::clients(context, &mut report).await;
     let failed = report.0.iter().any(|check| check.level == Level::Fail);
     context.out.answer(&report.0, || {
         let lines = report.0.iter().map(|check| {
@@ -114,7 +120,10 @@ async fn examine(context: &Context, mesh: &MeshEntry, report: &mut Report) {
     report.add("store", Some(mesh), Level::Ok, "opens");
     log(&peer, report);
     broker(&peer, &mut events, report).await;
+    trust(&peer, report).await;
     outbox(&peer, report).await;
+    path::tls(&peer, report);
+    path::itself(context, &peer, report).await;
     finish(&peer).await;
 }
 
@@ -193,6 +202,41 @@ async fn broker(peer: &Peer, events: &mut Events, report: &mut Report) {
             report.add("head", mesh, Level::Warn, format!("not compared: {error}"));
         }
         _ => {}
+    }
+}
+
+/// Whose keys are trusted, where no log says whose they are.
+async fn trust(peer: &Peer, report: &mut Report) {
+    if peer.log().is_some() {
+        return;
+    }
+    let mesh = Some(peer.mesh());
+    let known = match super::known::keys(peer).await {
+        Ok(known) => known,
+        Err(error) => return report.add("trust", mesh, Level::Fail, error.to_string()),
+    };
+    let changed = known.iter().filter(|one| one.trust == KeyTrust::Changed);
+    for one in changed {
+        let message = format!(
+            "the broker shows {} with the key {}, which is not the one it showed before; nothing is \
+             sealed for it. Compare safety numbers (`claudemesh verify {}`), then `claudemesh trust \
+             {}`, or with --distrust",
+            super::known::names(one),
+            one.key.short(),
+            one.key.short(),
+            one.key.short()
+        );
+        report.add("trust", mesh, Level::Fail, message);
+    }
+    let count = |trust| known.iter().filter(|one| one.trust == trust).count();
+    let (trusted, pinned) = (count(KeyTrust::Trusted), count(KeyTrust::Pinned));
+    if trusted == 0 {
+        let message = "nobody is trusted, so nothing is sealed for channels, and messages need \
+            --unverified; `claudemesh verify PEER`, then `claudemesh trust PEER`";
+        report.add("trust", mesh, Level::Warn, message);
+    } else {
+        let message = format!("keys trusted: {trusted}, seen and not trusted: {pinned}");
+        report.add("trust", mesh, Level::Ok, message);
     }
 }
 

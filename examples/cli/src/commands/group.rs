@@ -27,7 +27,8 @@ pub(super) async fn run(context: &Context, command: GroupCommand) -> Result<Code
 async fn join(context: &Context, peer: &Peer, name: &str) -> Result<Code, Failure> {
     let name = channel::group(name)?;
     peer.sync().await?;
-    if peer.channels().iter().any(|group| group.name == name) {
+    // Without a log there is nothing to be made: whoever joins is in.
+    if peer.log().is_none() || peer.channels().iter().any(|group| group.name == name) {
         return channel::join(context, peer, &name).await;
     }
     match peer.create_channel(&name, true).await {

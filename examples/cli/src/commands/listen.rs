@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use claudemesh_core::Wake;
 use claudemesh_core::peer::{Events, Peer, Received};
 use claudemesh_core::session::{About, Event};
 
@@ -25,7 +26,9 @@ pub(super) async fn run(context: &mut Context, args: Listen) -> Result<Code, Fai
         cwd: if args.share_cwd { folder() } else { None },
         ..About::default()
     };
-    let peer = context.builder(&mesh).status(status).about(about).connect();
+    let peer = context.builder(&mesh)?;
+    // Somebody watches, or reads what this writes.
+    let peer = peer.status(status).about(about).wake(Wake::Push).connect();
     let peer = peer.await?;
     let mut said = summary::Said::new(args.summary);
     let mut events = peer.events();
@@ -138,6 +141,13 @@ impl Told {
             }
             Event::MemberRemoved { key } => {
                 out.note(&format!("{} is not a member any more.", key.short()));
+            }
+            Event::Asked { sender } => out.note(&format!(
+                "A message of {} waits for your answer: `claudemesh requests list`.",
+                sender.short()
+            )),
+            Event::SessionRenamed { name } => {
+                out.note(&format!("This session is called {name} now."));
             }
             Event::StoreFailed(error) => out.warn(&error.to_string()),
             other => about_channels(out, other),

@@ -38,15 +38,22 @@ pub(super) fn json(mesh: &str, message: &Received) -> Value {
         "sent_at": iso_time(message.sent_at),
         "received_at": iso_time(message.received_at),
         "again": message.again,
+        "from_session": message.from.session.as_ref().map(|session| {
+            json!({ "name": session.name.as_str(), "pubkey": session.key })
+        }),
+        "to_session": message.to_session,
+        "muted": message.muted,
+        "hops": message.hops(),
+        "expects_reply": message.expects_reply(),
     })
 }
 
 /// As people see it: a line that says who and when, and the text, moved in.
 pub(super) fn text(message: &Received) -> String {
     let key = message.from.key.short();
-    let from = match &message.from.name {
-        Some(name) => format!("{} ({key})", clean_line(name.as_str())),
-        None => key,
+    let from = match (&message.from.name, &message.from.session) {
+        (None, None) => key,
+        _ => format!("{} ({key})", clean_line(&message.from.shown())),
     };
     let mut head = match &message.channel {
         Some(channel) => format!("{channel}  {from}"),
@@ -68,6 +75,9 @@ pub(super) fn text(message: &Received) -> String {
     }
     if subtype(message) == Some("reminder") {
         head.push_str(" [reminder]");
+    }
+    if message.muted {
+        head.push_str(" [muted]");
     }
     if message.again {
         head.push_str(" [shown before]");

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use claudemesh_core::PeerError;
 use claudemesh_core::id::PublicKey;
 use claudemesh_core::membership::Role;
-use claudemesh_core::peer::{MemberInfo, Peer, PeerInfo};
+use claudemesh_core::peer::{MemberInfo, Peer, PeerInfo, SessionInfo};
 use claudemesh_core::time::iso;
+use claudemesh_core::{KeyTrust, PeerError};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -30,6 +30,8 @@ struct Row {
     verified: bool,
     /// Its name is known with another key, in a mesh without a membership log.
     key_changed: bool,
+    /// What is held of its key, in a mesh without a membership log.
+    trust: Option<&'static str>,
     /// None: the broker was not reached.
     online: Option<bool>,
     status: Option<String>,
@@ -40,12 +42,52 @@ struct Row {
     sessions: usize,
     verified_sessions: usize,
     capabilities: Vec<String>,
+    /// Those of the sessions that have an address of their own.
+    named_sessions: Vec<Session>,
     #[serde(rename = "self")]
     is_self: bool,
     #[serde(skip)]
     seen_ms: Option<u64>,
     #[serde(skip)]
     summary_locked: bool,
+}
+
+/// A session with an address of its own.
+#[derive(Clone, Serialize)]
+struct Session {
+    /// As it is written: `member/session`.
+    name: String,
+    pubkey: PublicKey,
+    status: Option<String>,
+    /// How a message gets its attention.
+    wake: &'static str,
+}
+
+impl Session {
+    fn of(session: &SessionInfo) -> Self {
+        Self {
+            name: session.shown.clone(),
+            pubkey: session.key,
+            status: session.status.map(|status| status.as_str().to_owned()),
+            wake: session.wake.as_str(),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let wake = match self.wake {
+            "none" => "nothing wakes it".to_owned(),
+            wake => format!("woken by {wake}"),
+        };
+        vec![
+            format!("  {}", clean_line(&self.name)),
+            self.pubkey.short(),
+            "session".to_owned(),
+            "yes".to_owned(),
+            self.status.clone().unwrap_or_else(|| "-".to_owned()),
+            "now".to_owned(),
+            wake,
+        ]
+    }
 }
 
 pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
@@ -78,7 +120,11 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
         ));
     }
     context.out.answer(&rows, || {
-        let lines = rows.iter().map(Row::cells).collect();
+        let lines = rows.iter().flat_map(|row| {
+            let sessions = row.named_sessions.iter().map(Session::cells);
+            std::iter::once(row.cells()).chain(sessions)
+        });
+        let lines = lines.collect();
         table(
             &[
                 "NAME",
@@ -120,6 +166,7 @@ impl Row {
             role: peer.role,
             verified: peer.verified,
             key_changed: peer.key_changed,
+            trust: peer.trust.map(KeyTrust::as_str),
             online: Some(peer.online),
             status: peer.status.map(|status| status.as_str().to_owned()),
             // A broker keeps a session for a while that may come back; its summary is old then.
@@ -129,6 +176,7 @@ impl Row {
             sessions: peer.sessions,
             verified_sessions: peer.verified_sessions,
             capabilities: peer.capabilities.clone(),
+            named_sessions: peer.named.iter().map(Session::of).collect(),
             is_self: peer.key == own,
             seen_ms: peer.last_seen,
             summary_locked: peer.summary_locked && peer.online,
@@ -142,6 +190,7 @@ impl Row {
             role: Some(member.role),
             verified: member.verified,
             key_changed: false,
+            trust: None,
             online: None,
             status: None,
             summary: None,
@@ -150,6 +199,7 @@ impl Row {
             sessions: 0,
             verified_sessions: 0,
             capabilities: Vec::new(),
+            named_sessions: Vec::new(),
             is_self: member.key == own,
             seen_ms: None,
             summary_locked: false,
@@ -161,8 +211,10 @@ impl Row {
         if self.is_self {
             name.push_str(" (you)");
         }
-        if !self.verified {
-            name.push_str(" (unverified)");
+        match self.trust {
+            Some("trusted") if !self.is_self => name.push_str(" (trusted)"),
+            _ if !self.verified => name.push_str(" (unverified)"),
+            _ => {}
         }
         if self.key_changed {
             name.push_str(" (another key than before)");

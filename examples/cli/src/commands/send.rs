@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use claudemesh_core::Protection;
-use claudemesh_core::id::{PublicKey, Target};
-use claudemesh_core::peer::{Connection, Outgoing, Peer, Receipt, ReceiptError, SendError};
+use claudemesh_core::id::{Priority, PublicKey, Status, Target, Wake};
+use claudemesh_core::peer::{
+    Accepted, Connection, Outgoing, Peer, Reach, Receipt, ReceiptError, SendError, Skipped,
+};
 use claudemesh_core::store::SendState;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::channel;
+use crate::agent::replies::next_hop;
 use crate::cli::{Send, WaitFor};
 use crate::context::{Context, finish, name_of, resolve};
 use crate::exit::{Code, Failure, refused_code};
@@ -17,6 +20,8 @@ use crate::input;
 
 /// How long the state that was asked for is waited for.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long it is asked what becomes of a message that was accepted.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a broker that cannot be reached is tried.
 const AWAY: Duration = Duration::from_secs(2);
 
@@ -36,6 +41,10 @@ pub(super) async fn run(context: &Context, args: Send) -> Result<Code, Failure> 
 
 async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Result<Code, Failure> {
     let to = target(peer, &args.to).await?;
+    if peer.log().is_none() && !peer.is_connected() {
+        // What can be sealed, and for whom, the broker's hello shows; a draft waits for it, too.
+        drop(peer.connected_within(AWAY).await);
+    }
     let protection = match (args.plaintext, &to) {
         (false, _) => Protection::Sealed,
         (true, Target::Channel(_)) => {
@@ -54,9 +63,13 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
         .priority(args.priority)
         .to_unverified(args.unverified)
         .protection(protection)
+        .hops(next_hop())
         .expires_in(args.expires);
     if let Some(id) = &args.reply_to {
         message = message.reply_to(id.clone());
+    }
+    if args.online {
+        return send_online(context, peer, &to, args, message).await;
     }
     let receipt = match (peer.send_message(to.clone(), message).await, &to) {
         (Err(SendError::Peer(error)), Target::Channel(channel)) => {
@@ -71,13 +84,60 @@ async fn send(context: &Context, peer: &Peer, args: &Send, text: String) -> Resu
     {
         return Err(refused);
     }
+    let accepted = accepted(&receipt, state).await;
+    let reach = match (&to, state) {
+        (Target::Peer(_), SendState::Accepted | SendState::Delivered) => {
+            let asked = tokio::time::timeout(LOOK, peer.reach(&to)).await;
+            asked.ok().and_then(Result::ok).flatten()
+        }
+        _ => None,
+    };
     let sent = Sent {
-        recipients: recipients(&receipt, state).await,
+        shown: shown(peer, &to).await,
+        priority: args.priority,
+        reach,
+        recipients: accepted.as_ref().and_then(|accepted| accepted.recipients),
+        skipped: accepted.and_then(|accepted| accepted.skipped),
         receipt,
         state,
         reached,
     };
     sent.tell(context, peer, &to, &args.to)
+}
+
+/// Hands a message to whoever is connected now.
+async fn send_online(
+    context: &Context,
+    peer: &Peer,
+    to: &Target,
+    args: &Send,
+    message: Outgoing,
+) -> Result<Code, Failure> {
+    let reached = match (peer.send_online(to.clone(), message).await, to) {
+        (Err(SendError::Peer(error)), Target::Channel(channel)) => {
+            return Err(channel::refused(peer, channel, error));
+        }
+        (sent, _) => sent?.connections,
+    };
+    let called = shown(peer, to).await;
+    let (name, to) = told(to, called.as_deref(), &args.to);
+    let answer = json!({ "online": true, "reached": reached, "to": to });
+    context.out.answer(&answer, || match reached {
+        1 => format!("Handed to {name} (1 connection)\n"),
+        many => format!("Handed to {name} ({many} connections)\n"),
+    })?;
+    Ok(Code::Ok)
+}
+
+/// A target for people and for programs. `called` is how it is shown, if that is known.
+fn told(to: &Target, called: Option<&str>, given: &str) -> (String, Value) {
+    match to {
+        Target::Peer(key) => {
+            let to = json!({ "name": called, "pubkey": key });
+            (clean_line(called.unwrap_or(given)), to)
+        }
+        Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
+    }
 }
 
 /// To whom: a channel by its mark, else a member.
@@ -91,24 +151,50 @@ pub(super) async fn target(peer: &Peer, wanted: &str) -> Result<Target, Failure>
     if mark.starts_with(['#', '@', '*']) {
         return Ok(peer.target(wanted).await?);
     }
+    // A device of a member goes before a session of its name.
+    if mark.contains('/')
+        && peer.resolve(wanted).await.is_err()
+        && let Ok(session) = peer.resolve_session(wanted).await
+    {
+        return Ok(Target::Peer(session.key));
+    }
     Ok(Target::Peer(recipient(peer, wanted).await?))
 }
 
-/// In how many mailboxes it is.
-async fn recipients(receipt: &Receipt, state: SendState) -> Option<u32> {
+/// How a recipient is shown: a member's name, or a session as `member/session`.
+async fn shown(peer: &Peer, to: &Target) -> Option<String> {
+    let Target::Peer(key) = to else { return None };
+    match name_of(&peer.members_and_former(), key) {
+        Some(name) => Some(name),
+        None => {
+            let session = peer.resolve_session(&key.to_hex()).await.ok()?;
+            Some(session.shown)
+        }
+    }
+}
+
+/// In how many mailboxes it is, and who cannot read it.
+async fn accepted(receipt: &Receipt, state: SendState) -> Option<Accepted> {
     match state {
         // The answer is here, so this waits for nothing.
-        SendState::Accepted | SendState::Delivered => receipt.accepted().await.ok()?.recipients,
+        SendState::Accepted | SendState::Delivered => receipt.accepted().await.ok(),
         SendState::Queued | SendState::Failed => None,
     }
 }
 
 /// How far a message came.
 struct Sent {
+    /// How its recipient is shown.
+    shown: Option<String>,
+    priority: Priority,
+    /// What becomes of it now, as far as is known.
+    reach: Option<Reach>,
     receipt: Receipt,
     state: SendState,
     reached: bool,
     recipients: Option<u32>,
+    /// Who is in the channel and cannot read it.
+    skipped: Option<Skipped>,
 }
 
 impl Sent {
@@ -120,14 +206,7 @@ impl Sent {
         given: &str,
     ) -> Result<Code, Failure> {
         let (id, state, reason) = (self.receipt.id(), self.state, self.receipt.reason());
-        let (name, to) = match to {
-            Target::Peer(key) => {
-                let name = name_of(&peer.members_and_former(), key);
-                let to = json!({ "name": name, "pubkey": key });
-                (clean_line(name.as_deref().unwrap_or(given)), to)
-            }
-            Target::Channel(channel) => (channel.to_string(), json!({ "channel": channel })),
-        };
+        let (name, to) = told(to, self.shown.as_deref(), given);
         let is_channel = to.get("channel").is_some();
         let mut answer = json!({
             "message_id": id,
@@ -135,6 +214,15 @@ impl Sent {
             "to": to,
             "recipients": self.recipients,
             "protected": self.receipt.is_protected(),
+            "reach": self.reach.as_ref().map(|reach| json!({
+                "online": reach.online,
+                "status": reach.status.map(Status::as_str),
+                "wake": reach.wake.map(Wake::as_str),
+                "told": reach.told(self.priority),
+            })),
+            "not_for": self.skipped.map(|s| json!({
+                "untrusted": s.untrusted, "legacy": s.legacy,
+            })),
         });
         if let (Some(reason), Some(fields)) = (&reason, answer.as_object_mut()) {
             fields.insert("reason".to_owned(), json!(reason));
@@ -158,6 +246,20 @@ impl Sent {
             context.out.note(&format!(
                 "It went as bare text: sealed for the key that the broker names as {name}'s, and \
                  not signed."
+            ));
+        }
+        // Where nobody says how it is woken there is nothing to add.
+        if let Some(reach) = self.reach.as_ref().filter(|reach| reach.wake.is_some())
+            && state == SendState::Accepted
+        {
+            let told = clean_line(&reach.told(self.priority));
+            context.out.note(&format!("The broker has it; {told}."));
+        }
+        if let Some(skipped) = self.skipped {
+            context.out.warn(&format!(
+                "it is not sealed for all in {name}: {} are not trusted (`claudemesh trust PEER`), \
+                 {} use programs that read no encrypted channels",
+                skipped.untrusted, skipped.legacy
             ));
         }
         Ok(self.advise(context, peer, &name, is_channel))
@@ -211,11 +313,7 @@ impl Sent {
 async fn recipient(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
     match resolve(peer, wanted).await {
         Err(unknown) if unknown.code() == Code::NotFound => {
-            match peer.resolve_unverified(wanted).await {
-                Ok(Some(key)) => Ok(key),
-                Err(several @ SendError::Resolve(_)) => Err(several.into()),
-                _ => Err(unknown),
-            }
+            super::known::find(peer, wanted).await?.ok_or(unknown)
         }
         other => other,
     }

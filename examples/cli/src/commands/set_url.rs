@@ -59,7 +59,7 @@ pub(super) async fn run(context: &mut Context, args: SetUrl) -> Result<Code, Fai
 /// Whether the broker there takes this member in.
 async fn ask(context: &Context, moved: &claudemesh_core::MeshEntry) -> Result<(), Failure> {
     let peer = context
-        .builder(moved)
+        .builder(moved)?
         .in_memory()
         .presence(false)
         .receive(false)

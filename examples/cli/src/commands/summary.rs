@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use claudemesh_core::config::{Config, MeshEntry};
-use claudemesh_core::peer::Peer;
+use claudemesh_core::peer::{Peer, PeerError};
+use claudemesh_core::session::SessionError;
 use serde_json::json;
 
 use crate::cli::SummaryCommand;
@@ -76,12 +77,17 @@ impl Said {
             return;
         }
         let text = wish.clone().unwrap_or_default();
-        if peer.set_summary(text.as_str()).await.is_ok() {
-            context.out.note(&match &wish {
+        match peer.set_summary(text.as_str()).await {
+            Ok(()) => context.out.note(&match &wish {
                 Some(text) => format!("Summary: {}", clean_line(text)),
                 None => "No summary any more.".to_owned(),
-            });
-            self.said = wish;
+            }),
+            Err(error @ PeerError::Session(SessionError::ValuesUnserved)) => {
+                context.out.warn(&format!("no summary is shown: {error}"));
+            }
+            // The next look tries again.
+            Err(_) => return,
         }
+        self.said = wish;
     }
 }

@@ -75,7 +75,7 @@ async fn unread(
 pub(super) async fn tail(context: &mut Context, name: &str) -> Result<Code, Failure> {
     let name = channel::topic(name)?;
     let mesh = context.mesh()?;
-    let peer = context.builder(&mesh).presence(false).connect().await?;
+    let peer = context.builder(&mesh)?.presence(false).connect().await?;
     let result = follow(context, &peer, &name).await;
     peer.close(LOOK).await;
     result

@@ -14,6 +14,7 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
     let role = own.filter(|member| !member.removed).map(|m| m.role);
     let verified = own.is_some_and(|member| member.verified);
     let removed = own.is_some_and(|member| member.removed);
+    let session = peer.session();
     finish(&peer).await;
     let name = own
         .map(|member| member.shown.as_str())
@@ -30,6 +31,11 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
         "role": role,
         "verified": verified,
         "removed": removed,
+        "session": session.as_ref().map(|session| json!({
+            "id": session.id().as_str(),
+            "name": session.name().as_str(),
+            "pubkey": session.public(),
+        })),
     });
     context.out.answer(&answer, || {
         let role = match role {
@@ -37,8 +43,17 @@ pub(super) async fn run(context: &Context) -> Result<Code, Failure> {
             None if removed => "removed".to_owned(),
             None => "unverified member".to_owned(),
         };
+        let session = session.as_ref().map(|session| {
+            let name = clean_line(name);
+            format!(
+                "  session {name}/{} ({})\n",
+                session.name(),
+                session.public().short()
+            )
+        });
+        let session = session.unwrap_or_default();
         format!(
-            "{} in {}\n  role    {role}\n  key     {}\n  broker  {}\n  config  {}\n",
+            "{} in {}\n  role    {role}\n  key     {}\n{session}  broker  {}\n  config  {}\n",
             clean_line(name),
             clean_line(&mesh.slug),
             mesh.pubkey(),

@@ -159,6 +159,26 @@ fn talk(walk: &mut Walk, mesh: &Mesh) {
     walk.run(&mesh.eve, &["inbox"]);
 }
 
+/// Sessions with an address of their own, and whose messages are wanted.
+fn choose(walk: &mut Walk, mesh: &Mesh) {
+    let Mesh { ana, bob, .. } = mesh;
+    walk.run(bob, &["inbox", "--as", OPEN]);
+    walk.run(bob, &["policy", "set", "ana", "ask"]);
+    walk.run(bob, &["policy", "list"]);
+    let to = format!("bob/{OPEN}");
+    for _ in 0..2 {
+        walk.run(ana, &["send", &to, CANARY, "--as", OPEN]);
+    }
+    walk.run(bob, &["inbox", "--as", OPEN]);
+    let held = walk.json(bob, &["requests", "list"]);
+    assert_eq!(held.as_array().unwrap().len(), 2, "{held}");
+    walk.run(bob, &["requests", "accept", text(&held[0], "message_id")]);
+    walk.run(bob, &["requests", "deny", text(&held[1], "message_id")]);
+    let came = walk.json(bob, &["inbox", "--as", OPEN]);
+    assert_eq!(came.as_array().unwrap().len(), 1, "{came}");
+    walk.run(bob, &["policy", "clear", "ana"]);
+}
+
 /// State, memories, and what one does.
 fn keep(walk: &mut Walk, mesh: &Mesh) {
     let Mesh { ana, bob, .. } = mesh;
@@ -191,6 +211,53 @@ fn keep(walk: &mut Walk, mesh: &Mesh) {
     walk.run(ana, &["send", "bob", CANARY, "--wait", "delivered"]);
     listen.until(CANARY);
     listen.stop(walk);
+}
+
+/// What agents do with the same.
+fn be_agents(walk: &mut Walk, mesh: &Mesh) {
+    let Mesh { ana, bob, .. } = mesh;
+    let session = ["mcp", "--as", OPEN, "--summary", CANARY];
+    walk.run(ana, &["send", "bob", CANARY]);
+    let mut lines = vec![
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"canary","version":"1"}}}"#.to_owned(),
+    ];
+    let calls = [
+        format!(
+            r#"{{"name":"send_message","arguments":{{"to":["ana","*"],"message":"{CANARY}"}}}}"#
+        ),
+        format!(r#"{{"name":"set_summary","arguments":{{"summary":"{CANARY}"}}}}"#),
+        format!(r#"{{"name":"remember","arguments":{{"text":"{CANARY}"}}}}"#),
+        r#"{"name":"check_messages","arguments":{}}"#.to_owned(),
+    ];
+    for (id, call) in calls.into_iter().enumerate() {
+        let id = id + 1;
+        lines.push(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{call}}}"#
+        ));
+    }
+    walk.run_with_stdin(bob, &session, &format!("{}\n", lines.join("\n")));
+    assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
+    for moment in ["prompt", "stop"] {
+        walk.run(ana, &["send", "bob", CANARY]);
+        walk.run(bob, &["wait", "--as", OPEN, "--timeout", "10s"]);
+        walk.run_with_stdin(bob, &["hook", moment, "--as", OPEN], "{}");
+    }
+    walk.run(ana, &["send", "bob", CANARY]);
+    let serve = ["serve", "--as", OPEN, "--once", "--reply", "--", "/bin/cat"];
+    walk.run(bob, &serve);
+    walk.run(bob, &["serve", "--parked"]);
+    walk.run(bob, &["status-line", "--as", OPEN]);
+    for verb in ["install", "uninstall"] {
+        walk.run(bob, &[verb, "--client", "codex"]);
+    }
+    // It is not set up, so nothing is started; and one that is found on the way.
+    walk.ends(5, bob, &["launch", "gemini", "--role", CANARY]);
+    let launch = ["launch", "codex", "--role", CANARY];
+    #[cfg(unix)]
+    walk.note(0, &launch, crate::setup::launched_quietly(bob, &launch));
+    #[cfg(not(unix))]
+    walk.called.insert(launch[0].to_owned());
+    assert!(walk.run(ana, &["inbox"]).out.contains(CANARY));
 }
 
 /// Without a broker, and when it is back.
@@ -258,7 +325,9 @@ fn a_canary_in_every_command_is_nowhere_at_the_broker() {
     walk.run(&mesh.cleo, &["summary", "show"]);
     let listen = Running::start(&mesh.cleo, &["listen"]);
     talk(&mut walk, &mesh);
+    choose(&mut walk, &mesh);
     keep(&mut walk, &mesh);
+    be_agents(&mut walk, &mesh);
     listen.stop(&mut walk);
     walk.run(&mesh.cleo, &["summary", "clear"]);
     be_alone(&mut walk, &mut broker, &mesh);

@@ -59,6 +59,11 @@ impl Broker {
         format!("ws://127.0.0.1:{}/ws", self.port)
     }
 
+    /// Its folder.
+    pub(crate) fn data(&self) -> String {
+        self.dir.path().to_str().unwrap().to_owned()
+    }
+
     /// SIGKILL, on unix.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -169,9 +174,16 @@ impl Person {
         self.dir.path().join("config")
     }
 
+    pub(crate) fn home(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = program();
         command.args(args).env("CLAUDEMESH_CONFIG_DIR", self.dir());
+        // Whatever clients are used on this machine, these people have none.
+        command.env("HOME", self.home());
+        command.env("USERPROFILE", self.home());
         command
     }
 

@@ -27,7 +27,7 @@ fn what_the_broker_missed_goes_out_with_a_later_command() {
     assert!(stored.err.contains("stored here"), "{stored:?}");
     let waiting = ana.json(0, &["outbox", "list"]);
     assert_eq!(waiting[0]["message_id"], kept["message_id"]);
-    assert_eq!(ana.json(1, &["doctor"]).as_array().unwrap().len(), 6);
+    assert_eq!(ana.json(1, &["doctor"]).as_array().unwrap().len(), 8);
     assert_eq!(
         ana.json(4, &["outbox", "flush", "--timeout", "300ms"])["waiting"],
         1
@@ -117,4 +117,35 @@ fn a_broker_killed_under_load_loses_and_doubles_nothing() {
     got.sort();
     let wanted: Vec<String> = (0..12).map(|i| format!("m{i:02}")).collect();
     assert_eq!(got, wanted);
+}
+
+#[test]
+fn what_is_for_those_who_are_online_waits_for_nobody() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let nobody = ana.run(&["send", "bob", "--online", "are you there?"]);
+    assert_eq!(nobody.code, 1, "{nobody:?}");
+    assert!(
+        nobody.err.contains("no recipient is connected"),
+        "{nobody:?}"
+    );
+    assert!(bob.inbox(&[]).is_empty());
+    let waiting = spawn(&bob, &["--json", "inbox", "--wait", "20s"]);
+    let late = Instant::now() + Duration::from_secs(15);
+    let reached = loop {
+        let sent = ana.run(&["--json", "send", "bob", "--online", "now you are"]);
+        if sent.code == 0 || Instant::now() > late {
+            break sent;
+        }
+    };
+    assert_eq!(reached.code, 0, "{reached:?}");
+    assert!(reached.out.contains("\"reached\":1"), "{reached:?}");
+    let read = said(waiting.wait_with_output().unwrap());
+    assert!(read.out.contains("now you are"), "{read:?}");
+    assert_eq!(
+        ana.json(0, &["outbox", "list"]).as_array().unwrap().len(),
+        0
+    );
+    let both = ana.run(&["send", "bob", "--online", "--expires", "1h", "x"]);
+    assert_eq!(both.code, 3, "{both:?}");
 }

@@ -85,9 +85,27 @@ fn the_audit_table_is_shown_and_checked() {
     assert_eq!(next["from"], first["to"]);
     assert!(ana.run(&["audit", "--all"]).out.contains("hold."));
     assert_eq!(bob.json(7, &["audit"])["error"]["code"], "permission");
-    // An old state is another table, until a person takes it.
+    // The operator holds what she was told against the store.
     broker.kill();
+    let told = format!("{first}\n{next}\n");
+    let data = broker.data();
+    let verify = ["broker", "audit", "verify", "--heads", "-", "--data", &data];
+    let held = ana.run_with_stdin(&verify, &told);
+    assert_eq!(held.code, 0, "{held:?}");
+    assert!(
+        held.out.contains("4 places that peers were told of"),
+        "{held:?}"
+    );
+    // An old state is another table, until a person takes it.
     broker.put_back(old);
+    let data = broker.data();
+    let verify = ["broker", "audit", "verify", "--heads", "-", "--data", &data];
+    let behind = ana.run_with_stdin(&verify, &told);
+    assert_eq!(behind.code, 1, "{behind:?}");
+    assert!(
+        behind.out.contains("a peer was told of place"),
+        "{behind:?}"
+    );
     broker.restart();
     let report = ana.json(1, &["audit"]);
     assert_eq!(report["holds"], json!(false), "{report}");

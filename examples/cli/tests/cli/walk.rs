@@ -19,11 +19,14 @@ pub(crate) const CANARY: &str = "canary-c41e07d9b352";
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// The verbs that show what somebody said, on stdout: each has to have done so.
-pub(crate) const SHOW: [&str; 12] = [
+pub(crate) const SHOW: [&str; 15] = [
+    "hook",
     "inbox",
     "listen",
+    "mcp",
     "peers",
     "recall",
+    "requests list",
     "state get",
     "state list",
     "state watch",

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::pairs::{extend, figures, sound};
+use super::pairs::{extend, figures, pair, sound};
 use crate::broker::Broker;
 use crate::cli::Beside;
-use crate::drive::{self, Flow, Load, Outcome};
+use crate::drive::{self, Load, Outcome};
 use crate::error::LoadError;
 use crate::frames::Template;
 use crate::members::{Mesh, random};
@@ -91,16 +91,13 @@ pub(super) async fn hostile(
 }
 
 fn load(args: &Beside) -> Load {
-    let pair = |place: usize| Flow {
-        from: 2 * place,
-        to: vec![2 * place + 1],
-    };
     Load {
         flows: (0..args.pairs).map(pair).collect(),
         size: args.size,
         window: 64,
         rate: Some(args.rate),
         duration: args.duration,
+        online: false,
     }
 }
 

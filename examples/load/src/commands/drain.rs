@@ -93,7 +93,7 @@ async fn fill(
         for (place, to) in away.iter().enumerate().skip(turn).step_by(fillers.len()) {
             let sealer = Sealer::new(mesh, filler, &to.public())?;
             for number in 0..args.messages {
-                let id = board.begin(place, u64::try_from(number).unwrap_or(0));
+                let id = board.begin(place, u64::try_from(number).unwrap_or(0), 1);
                 frames.push(sealer.frame(&id, args.size)?);
             }
         }

@@ -16,10 +16,6 @@ pub(super) async fn pairs(
     broker: &Broker,
     report: &Report,
 ) -> Result<bool, LoadError> {
-    let pair = |place: usize| Flow {
-        from: 2 * place,
-        to: vec![2 * place + 1],
-    };
     let mut mesh = Mesh::make(broker.url()).await?;
     let members = mesh.join(2 * args.pairs, report).await?;
     let before = broker.cpu_s();
@@ -50,21 +46,35 @@ pub(super) async fn fanout(
     let mut mesh = Mesh::make(broker.url()).await?;
     let members = mesh.join(args.wide + 1, report).await?;
     let wide = 1..=args.wide;
-    let to_one = wide.clone().map(|from| Flow { from, to: vec![0] });
+    let to_one = wide.clone().map(|from| Flow {
+        from,
+        to: vec![0],
+        under: None,
+    });
     let to_many = Flow {
         from: 0,
         to: wide.collect(),
+        under: None,
     };
     let to_one = drive(&mesh, &members, to_one.collect(), &args.shape).await?;
-    let to_many = drive(&mesh, &members, vec![to_many], &args.shape).await?;
+    let by_turns = drive(&mesh, &members, vec![to_many.clone()], &args.shape).await?;
+    let to_all = match (args.shape.peers, members.last()) {
+        (Peers::Wire, Some(listener)) => {
+            let under = Some(mesh.key_for_all(listener).await?);
+            let to_all = Flow { under, ..to_many };
+            Some(drive(&mesh, &members, vec![to_all], &args.shape).await?)
+        }
+        _ => None,
+    };
     let mut answer = json!({
         "to_one": figures(&to_one),
-        "to_many": figures(&to_many),
+        "to_many": figures(&by_turns),
+        "to_all": to_all.as_ref().map(figures),
         "wide": args.wide,
     });
     extend(&mut answer, shape(&args.shape, started, broker));
     report.answer(&answer)?;
-    Ok(sound(&to_one) && sound(&to_many))
+    Ok(sound(&to_one) && sound(&by_turns) && to_all.as_ref().is_none_or(sound))
 }
 
 async fn drive(
@@ -79,10 +89,24 @@ async fn drive(
         window: shape.window,
         rate: shape.rate,
         duration: shape.duration,
+        online: shape.online,
     };
+    if shape.online && shape.peers == Peers::Full {
+        let text = "--online is driven by --peers wire";
+        return Err(LoadError::Usage(text.to_owned()));
+    }
     match shape.peers {
         Peers::Wire => drive::run(mesh, members, &load).await,
         Peers::Full => full::run(mesh, members, &load).await,
+    }
+}
+
+/// The flow of a pair: each has two members of its own.
+pub(super) fn pair(place: usize) -> Flow {
+    Flow {
+        from: 2 * place,
+        to: vec![2 * place + 1],
+        under: None,
     }
 }
 
@@ -106,6 +130,7 @@ fn shape(shape: &Shape, started: &BrokerArgs, broker: &Broker) -> Value {
         "window": shape.window,
         "rate": shape.rate,
         "peers": shape.peers.as_str(),
+        "online": shape.online,
         "durability": durability,
         "broker_rss_mib": broker.memory_mib(),
     })

@@ -24,13 +24,16 @@ pub(crate) async fn run(
             _ = stop.wait_for(|stop| *stop) => return Ok(outcome),
         };
         let now = Instant::now();
-        let mut settled = Vec::new();
+        let (mut settled, mut read) = (Vec::new(), 0);
         while let Some(one) = text {
+            read += 1;
             let frame = Frame::read(&one)?;
             if frame.kind == "push"
                 && let (Some(broker_id), Some(id)) = (frame.broker_id, frame.id)
             {
-                settled.push(broker_id.to_owned());
+                if !frame.online {
+                    settled.push(broker_id.to_owned());
+                }
                 match board.end(id, now) {
                     Some(Some(micros)) => {
                         outcome.delivered += 1;
@@ -41,7 +44,7 @@ pub(crate) async fn run(
                     None => {}
                 }
             }
-            text = if settled.len() < MAX_IDS_PER_FRAME {
+            text = if read < MAX_IDS_PER_FRAME {
                 wire.ready().transpose()?
             } else {
                 None

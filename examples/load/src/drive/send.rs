@@ -14,8 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What one sender does.
 pub(super) struct Plan {
     pub(super) flow: usize,
-    /// One per recipient; they take turns.
+    /// One per recipient; they take turns. Or one for all.
     pub(super) templates: Vec<Template>,
+    /// How many get each message.
+    pub(super) copies: usize,
     pub(super) window: usize,
     pub(super) first: Instant,
     pub(super) pause: Option<Duration>,
@@ -44,7 +46,7 @@ pub(super) async fn run(
                 break;
             }
             let Some(template) = turns.next() else { break };
-            wire.feed(template.frame(&board.begin(plan.flow, number)))
+            wire.feed(template.frame(&board.begin(plan.flow, number, plan.copies)))
                 .await?;
             (number, unanswered, fed) = (number + 1, unanswered + 1, true);
             due += plan.pause.unwrap_or_default();
@@ -75,12 +77,13 @@ pub(super) async fn run(
         while let Some(one) = text {
             for answer in Frame::read(&one)?.answers() {
                 unanswered = unanswered.saturating_sub(1);
-                let count = if answer.queued {
-                    &mut outcome.accepted
+                if answer.queued {
+                    // The owner is sent to as well, and is not here.
+                    let copies = u64::try_from(plan.copies).unwrap_or(u64::MAX);
+                    outcome.accepted += answer.deliveries().min(copies);
                 } else {
-                    &mut outcome.refused
-                };
-                *count += 1;
+                    outcome.refused += 1;
+                }
             }
             text = wire.ready().transpose()?;
         }

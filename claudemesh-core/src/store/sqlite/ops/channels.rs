@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::{int, new_place, run};
+use crate::id::KeyId;
 use crate::store::sqlite::fault::Fault;
 use crate::store::{MAX_LOCKED, NewLocked, Outcome, SeenValue, StoredChannelEntry, StoredKey};
 
@@ -77,6 +78,16 @@ pub(super) fn key(conn: &Connection, key: &StoredKey) -> Result<Outcome, Fault> 
         ],
     )?;
     Ok(Outcome::Done)
+}
+
+pub(super) fn drop_key(conn: &Connection, id: &KeyId) -> Result<Outcome, Fault> {
+    let mut statement = conn.prepare_cached("DELETE FROM channel_key WHERE key_id = ?1")?;
+    let dropped = statement.execute([id.0])?;
+    Ok(if dropped == 0 {
+        Outcome::NotThere
+    } else {
+        Outcome::Done
+    })
 }
 
 pub(super) fn value(conn: &Connection, value: &SeenValue) -> Result<Outcome, Fault> {

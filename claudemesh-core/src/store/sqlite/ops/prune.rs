@@ -25,7 +25,8 @@ pub(super) fn prune(conn: &Connection, now: u64) -> Result<u64, Fault> {
             conn,
             "DELETE FROM inbox WHERE seq IN
                  (SELECT seq FROM inbox
-                  WHERE kind <> 1 AND priority = ?1 AND received_at < ?2 AND seq <= min(
+                  WHERE kind <> 1 AND held <> 2 AND priority = ?1 AND received_at < ?2
+                        AND seq <= min(
                       (SELECT cursor FROM passed WHERE class = ?1),
                       coalesce((SELECT min(cursor) FROM reader WHERE class = ?1),
                                9223372036854775807))
@@ -37,6 +38,12 @@ pub(super) fn prune(conn: &Connection, now: u64) -> Result<u64, Fault> {
         conn,
         "DELETE FROM inbox WHERE seq IN
              (SELECT seq FROM inbox WHERE kind = 1 AND received_at < ?1 LIMIT ?2)",
+        params![before, int(PRUNE_STEP - count)],
+    )?;
+    count += run(
+        conn,
+        "DELETE FROM inbox WHERE seq IN
+             (SELECT seq FROM inbox WHERE held = 2 AND received_at < ?1 LIMIT ?2)",
         params![before, int(PRUNE_STEP - count)],
     )?;
     count += run(

@@ -1,0 +1,8 @@
+//! `tests/fuzz/config.rs` says what is shown.
+
+#![no_main]
+
+#[path = "../../tests/fuzz/config.rs"]
+mod target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));

@@ -11,6 +11,7 @@ mod page;
 mod reply;
 mod unserved;
 mod upgrade;
+mod v1;
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, patch, post};
 use axum::serve::IncomingStream;
 
 use crate::broker::Shared;
@@ -54,7 +55,18 @@ pub(crate) fn service(shared: Arc<Shared>) -> IntoMakeServiceWithConnectInfo<Rou
         .route("/hook/set-status", post(ask::set_status))
         .route("/cli/meshes", get(cli::meshes))
         .route("/cli/mesh/create", post(cli::create))
-        .route("/cli/mesh/{mesh}", delete(cli::delete));
+        .route("/cli/mesh/{mesh}", delete(cli::delete))
+        .route("/cli/mesh/{mesh}/grants", post(cli::grants))
+        .route("/mesh/{id}/member/{member}", patch(ask::edit))
+        .route("/mesh/{id}/settings", patch(ask::settings))
+        .route("/hook/{id}/{key}", post(v1::hook))
+        .route("/api/v1/topics", get(v1::topics))
+        .route("/api/v1/topics/{topic}/messages", get(v1::messages))
+        .route("/api/v1/messages", post(v1::post))
+        .route(
+            "/api/v1/{*rest}",
+            get(v1::other).post(v1::other).patch(v1::other),
+        );
     made.merge(unserved())
         .fallback(async || reply::not_found())
         .method_not_allowed_fallback(async || reply::not_found())

@@ -59,8 +59,8 @@ use conn::Conn;
 use load::Asked;
 use mesh::{Mesh, Slot};
 pub use types::{
-    Address, Asker, ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo, MeshAsk, MeshCall,
-    Now, Out, RouterConfig, StatusBy, StatusCall, Verified,
+    Address, ApiAsk, ApiCall, Asker, ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo,
+    MeshAsk, MeshCall, Now, Out, RouterConfig, StatusBy, StatusCall, Verified,
 };
 use writer::Writer;
 

@@ -378,6 +378,193 @@ async fn a_token_opens_cli_and_the_meshes_that_were_made_with_it() {
     );
 }
 
+/// A mesh with two members that no log entry vouches for, `key(1)` and `key(2)`.
+async fn mesh_of_legacy() -> TestMesh {
+    let mesh = TestMesh::start().await.unwrap();
+    let link = invite(&mesh, 10, 60_000).await;
+    for n in 1..=2 {
+        let answer = join_legacy(&mesh, &link.token, &key(n), &format!("m{n}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    mesh
+}
+
+async fn member_row(mesh: &TestMesh, who: &KeyPair) -> Value {
+    let told = signed(mesh, mesh.owner(), "GET", &members_of(mesh), "").await;
+    let rows = body(&told)["members"].as_array().unwrap().clone();
+    let mut rows = rows.into_iter();
+    rows.find(|row| row["pubkey"] == json!(who.public()))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_member_is_changed_by_itself_and_by_admins_who_sign() {
+    let mesh = mesh_of_legacy().await;
+    let mut bob = legacy(&mesh, &key(2)).await;
+    let id = member_row(&mesh, &key(2)).await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = format!("/mesh/{}/member/{id}", mesh.id());
+    let change = r#"{"displayName":"bobby","roleTag":"reviewer","groups":[{"name":"ops"}],"messageMode":"inbox"}"#;
+    // The member id is no credential, and another member's key is none for this.
+    let claimed = [("x-member-id", id.as_str())];
+    let claimed = http(mesh.addr(), "PATCH", &path, &claimed, change)
+        .await
+        .unwrap();
+    refused(&claimed, 401, "unauthorized");
+    refused(
+        &signed(&mesh, &key(1), "PATCH", &path, change).await,
+        403,
+        "forbidden",
+    );
+    let own = Signed::new(&mesh, &key(2), "PATCH", &path, change);
+    let answer = own.ask(&mesh).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let told = body(&answer);
+    assert_eq!(told["changes"]["displayName"], "bobby");
+    assert_eq!(told["member"]["messageMode"], "inbox");
+    let event = bob.event("profile_updated").await;
+    assert_eq!(event["eventData"]["roleTag"], "reviewer");
+    // Signed once, done once.
+    refused(&own.ask(&mesh).await, 401, "bad_signature");
+    let row = member_row(&mesh, &key(2)).await;
+    assert_eq!(
+        (&row["displayName"], &row["roleTag"]),
+        (&json!("bobby"), &json!("reviewer"))
+    );
+
+    let wrong = [
+        ("{}", 400, "invalid_argument"),
+        ("[]", 400, "malformed"),
+        (r#"{"messageMode":"loud"}"#, 400, "invalid_argument"),
+        (r#"{"displayName":""}"#, 400, "invalid_argument"),
+        (r#"{"permission":"admin"}"#, 409, "in_log"),
+        (r#"{"unheard":1}"#, 400, "invalid_argument"),
+    ];
+    for (text, status, error) in wrong {
+        refused(
+            &signed(&mesh, &key(2), "PATCH", &path, text).await,
+            status,
+            error,
+        );
+    }
+    let nobody = format!("/mesh/{}/member/nobody", mesh.id());
+    let answer = signed(&mesh, mesh.owner(), "PATCH", &nobody, change).await;
+    refused(&answer, 404, "member_not_found");
+    // Names of members in the log stand there.
+    let owner = member_row(&mesh, mesh.owner()).await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let owner = format!("/mesh/{}/member/{owner}", mesh.id());
+    let answer = signed(
+        &mesh,
+        mesh.owner(),
+        "PATCH",
+        &owner,
+        r#"{"displayName":"x"}"#,
+    )
+    .await;
+    refused(&answer, 409, "in_log");
+
+    // What members may change of themselves is for admins to say.
+    let settings = format!("/mesh/{}/settings", mesh.id());
+    let closed = r#"{"selfEditable":{"roleTag":false}}"#;
+    refused(
+        &plain(&mesh, "PATCH", &settings, closed).await,
+        401,
+        "unauthorized",
+    );
+    refused(
+        &signed(&mesh, &key(2), "PATCH", &settings, closed).await,
+        403,
+        "forbidden",
+    );
+    let none = signed(&mesh, mesh.owner(), "PATCH", &settings, "{}").await;
+    refused(&none, 400, "no settings to update");
+    let bad = r#"{"selfEditable":{"roleTag":1}}"#;
+    let bad = signed(&mesh, mesh.owner(), "PATCH", &settings, bad).await;
+    refused(&bad, 400, "invalid_argument");
+    let answer = signed(&mesh, mesh.owner(), "PATCH", &settings, closed).await;
+    assert_eq!((answer.status, &body(&answer)["ok"]), (200, &json!(true)));
+    let tag = r#"{"roleTag":"boss"}"#;
+    refused(
+        &signed(&mesh, &key(2), "PATCH", &path, tag).await,
+        403,
+        "forbidden",
+    );
+    assert_eq!(
+        signed(&mesh, mesh.owner(), "PATCH", &path, tag)
+            .await
+            .status,
+        200
+    );
+
+    // All of it outlives the broker, and is told to who connects.
+    mesh.kill_broker().await.unwrap();
+    assert_eq!(member_row(&mesh, &key(2)).await["displayName"], "bobby");
+    let mut again = Raw::connect(&mesh).await;
+    again.json(hello(&mesh, &key(2))).await;
+    let ack = again.expect("hello_ack").await;
+    assert_eq!(ack["memberProfile"]["roleTag"], "boss");
+    assert_eq!(ack["memberProfile"]["groups"], json!([{"name": "ops"}]));
+    assert_eq!(ack["meshPolicy"]["selfEditable"]["roleTag"], false);
+}
+
+#[tokio::test]
+async fn whom_a_member_lets_write_is_said_by_it_alone() {
+    let mesh = mesh_of_legacy().await;
+    let tokens = Tokens::new(mesh.data_dir());
+    let ana = tokens.add("ana", now(&mesh), None).unwrap();
+    let path = format!("/cli/mesh/{}/grants", mesh.id());
+    let block = json!({"grants": {key(1).public().to_hex(): []}}).to_string();
+    refused(
+        &plain(&mesh, "POST", &path, &block).await,
+        401,
+        "missing_bearer_token",
+    );
+    refused(
+        &with(&mesh, "POST", &path, &ana, &block).await,
+        404,
+        "mesh_not_found",
+    );
+    refused(
+        &signed(&mesh, &key(9), "POST", &path, &block).await,
+        403,
+        "forbidden",
+    );
+    let cases = [
+        ("{}", "grants required"),
+        (r#"{"grants":{"zz":[]}}"#, "invalid_argument"),
+    ];
+    for (text, error) in cases {
+        refused(
+            &signed(&mesh, &key(2), "POST", &path, text).await,
+            400,
+            error,
+        );
+    }
+    let _bob = legacy(&mesh, &key(2)).await;
+    let mut alice = legacy(&mesh, &key(1)).await;
+    alice.json(send(&key(2), "before")).await;
+    assert_eq!(alice.expect("ack").await["queued"], true);
+    let answer = signed(&mesh, &key(2), "POST", &path, &block).await;
+    assert_eq!(body(&answer)["grants"][key(1).public().to_hex()], json!([]));
+    alice.json(send(&key(2), "blocked")).await;
+    let ack = alice.expect("ack").await;
+    let error = "blocked by recipient grants (sender lacks dm capability)";
+    assert_eq!(
+        (&ack["queued"], &ack["error"]),
+        (&json!(false), &json!(error))
+    );
+    let forget = json!({"grants": {key(1).public().to_hex(): null}}).to_string();
+    let answer = signed(&mesh, &key(2), "POST", &path, &forget).await;
+    assert_eq!(body(&answer), json!({"ok": true, "grants": {}}));
+    alice.json(send(&key(2), "after")).await;
+    assert_eq!(alice.expect("ack").await["queued"], true);
+}
+
 #[tokio::test]
 async fn what_is_not_served_says_so_and_what_to_do() {
     let mesh = TestMesh::start().await.unwrap();

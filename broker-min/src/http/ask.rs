@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use claudemesh_core::id::MeshId;
 use claudemesh_core::wire::errors::code;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Peer;
 use super::api::BODY;
@@ -39,20 +39,28 @@ pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Asked, Refusal> {
-    let body = to_bytes(body, BODY).await.map_err(|_| {
-        let message = format!("a body has at most {BODY} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "payload too large", message)
-    })?;
+    let body = body_of(body).await?;
     let caller = caller(shared, method, uri, headers, &body).await?;
     Ok(Asked { caller, body })
 }
 
+/// A body that is not too long.
+pub(super) async fn body_of(body: Body) -> Result<Bytes, Refusal> {
+    to_bytes(body, BODY).await.map_err(|_| {
+        let message = format!("a body has at most {BODY} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "payload too large", message)
+    })
+}
+
 /// The body as a JSON object.
 pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
-    let value: Option<Value> = serde_json::from_slice(body).ok();
-    value
-        .filter(Value::is_object)
-        .ok_or_else(|| Refusal::bad(code::MALFORMED, "the body is not a JSON object"))
+    fields(body).map(Value::Object)
+}
+
+/// As [`object`].
+pub(super) fn fields(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    serde_json::from_slice(body)
+        .map_err(|_| Refusal::bad(code::MALFORMED, "the body is not a JSON object"))
 }
 
 pub(super) fn mesh_id(text: String) -> Result<MeshId, Refusal> {
@@ -89,6 +97,40 @@ pub(super) async fn members(
     let mesh = mesh_id(mesh)?;
     let by = right(read.caller, &mesh)?;
     let answer = asked(&shared, mesh, by, MeshAsk::Members).await?;
+    Ok(Json(answer).into_response())
+}
+
+/// `PATCH /mesh/<id>/member/<member>`.
+pub(super) async fn edit(
+    State(shared): State<Arc<Shared>>,
+    Path((mesh, member)): Path<(String, String)>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let read = read(&shared, &method, &uri, &headers, body).await?;
+    let mesh = mesh_id(mesh)?;
+    let by = right(read.caller, &mesh)?;
+    let fields = fields(&read.body)?;
+    let answer = asked(&shared, mesh, by, MeshAsk::Edit { member, fields }).await?;
+    Ok(Json(answer).into_response())
+}
+
+/// `PATCH /mesh/<id>/settings`.
+pub(super) async fn settings(
+    State(shared): State<Arc<Shared>>,
+    Path(mesh): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let read = read(&shared, &method, &uri, &headers, body).await?;
+    let mesh = mesh_id(mesh)?;
+    let by = right(read.caller, &mesh)?;
+    let fields = fields(&read.body)?;
+    let answer = asked(&shared, mesh, by, MeshAsk::Settings(fields)).await?;
     Ok(Json(answer).into_response())
 }
 

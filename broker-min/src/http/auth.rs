@@ -12,7 +12,7 @@ use crate::broker::Shared;
 use crate::create::TokenRow;
 
 /// How API keys of a mesh begin.
-const API_KEY: &str = "cm_";
+pub(super) const API_KEY: &str = "cm_";
 /// What an unsigned request is told.
 const SIGN: &str = "sign the request with a member's key in the header claudemesh-signature \
                     (docs/protocol.md, Signed requests), or send authorization: Bearer with the \

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Peer;
 use super::api::{first_entry, make};
-use super::ask::{asked, object, read};
+use super::ask::{asked, fields, read};
 use super::auth::{Caller, token, unsigned};
 use super::reply::Refusal;
 use crate::broker::Shared;
@@ -34,12 +34,7 @@ pub(super) async fn create(
 ) -> Result<Response, Refusal> {
     let read = read(&shared, &method, &uri, &headers, body).await?;
     token(read.caller)?;
-    let Value::Object(fields) = object(&read.body)? else {
-        return Err(Refusal::bad(
-            code::MALFORMED,
-            "the body is not a JSON object",
-        ));
-    };
+    let fields = fields(&read.body)?;
     if fields.get("log_entry").is_none_or(Value::is_null) {
         let message = "a mesh is made by its owner's signature, which this broker cannot give: \
                        make it with `claudemesh create NAME --broker URL --token TOKEN`, or send \
@@ -129,17 +124,29 @@ async fn named(shared: &Shared, row: &TokenRow, name: &str) -> Result<MeshId, Re
 
 /// The mesh that a route of `/cli` names, and by which right it is asked: by its id for who signs,
 /// by name or id for who has the token by which it was made.
-pub(super) async fn mesh_of(
-    shared: &Shared,
-    caller: Caller,
-    name: &str,
-) -> Result<(MeshId, Asker), Refusal> {
+async fn mesh_of(shared: &Shared, caller: Caller, name: &str) -> Result<(MeshId, Asker), Refusal> {
     if let Caller::Key(key, signature) = caller {
         let mesh = super::ask::mesh_id(name.to_owned())?;
         return Ok((mesh, Asker::Member(key, signature)));
     }
     let row = token(caller)?;
     Ok((named(shared, &row, name).await?, Asker::Maker))
+}
+
+/// `POST /cli/mesh/<mesh>/grants`: whom who asks lets write to it.
+pub(super) async fn grants(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let read = read(&shared, &method, &uri, &headers, body).await?;
+    let (mesh, by) = mesh_of(&shared, read.caller, &name).await?;
+    let fields = fields(&read.body)?;
+    let answer = asked(&shared, mesh, by, MeshAsk::Grants(fields)).await?;
+    Ok(Json(answer).into_response())
 }
 
 /// `DELETE /cli/mesh/<mesh>`: by the owner's key alone. Turns everybody away at once; the rows go

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Router;
 use super::http::refused;
+use super::legacy::profile;
 use super::mesh::{Mesh, Presence};
 use super::text::iso;
 use super::types::{Asker, ConnId, HttpReply, MeshAsk, MeshCall, StatusBy, StatusCall};
@@ -33,6 +34,11 @@ fn asking<'m>(mesh: &'m Mesh, by: &Asker) -> Option<&'m MemberRow> {
     mesh.member(&key).filter(|row| row.role != Role::Pending)
 }
 
+/// Whether a member is the owner or an admin.
+pub(super) const fn moderates(row: &MemberRow) -> bool {
+    matches!(row.role, Role::Owner | Role::Admin)
+}
+
 const fn permission(role: Role) -> &'static str {
     match role {
         Role::Owner | Role::Admin => "admin",
@@ -40,16 +46,17 @@ const fn permission(role: Role) -> &'static str {
     }
 }
 
-fn member_json(mesh: &Mesh, row: &MemberRow) -> Value {
+pub(super) fn member_json(mesh: &Mesh, row: &MemberRow) -> Value {
     let own = mesh.presences.values().filter(|it| it.member == row.key);
     let sessions = own.filter(|it| it.conn.is_some()).count();
+    let profile = mesh.profile_json(&row.key);
     let mut member = json!({
         "id": row.id,
         "pubkey": row.key,
         "displayName": row.name,
-        "roleTag": null,
-        "groups": [],
-        "messageMode": "push",
+        "roleTag": profile["roleTag"],
+        "groups": profile["groups"],
+        "messageMode": profile["messageMode"],
         "permission": permission(row.role),
         "dashboardUserId": null,
         "joinedAt": iso(row.joined_at),
@@ -102,34 +109,52 @@ impl StatusCall {
 impl Router {
     /// Answers what is asked of a loaded mesh.
     pub(super) fn mesh_asked(&mut self, request: u64, shared: &Arc<MeshId>, call: MeshCall) {
-        let reply = self.mesh_answer(shared, call);
-        self.respond(request, reply);
+        if let Some(reply) = self.mesh_answer(request, shared, call) {
+            self.respond(request, reply);
+        }
     }
 
-    fn mesh_answer(&mut self, shared: &Arc<MeshId>, call: MeshCall) -> HttpReply {
+    /// None: it is answered once something is kept.
+    fn mesh_answer(
+        &mut self,
+        request: u64,
+        shared: &Arc<MeshId>,
+        call: MeshCall,
+    ) -> Option<HttpReply> {
         let MeshCall { by, ask, .. } = call;
         let Some(mesh) = self.mesh(shared) else {
-            return refused(503, code::BUSY, "try again in a moment");
+            return Some(refused(503, code::BUSY, "try again in a moment"));
         };
         let Some(asker) = asking(mesh, &by) else {
             let why = "this key is no admitted member of the mesh; sign with one that is";
-            return refused(403, code::FORBIDDEN, why);
+            return Some(refused(403, code::FORBIDDEN, why));
         };
-        match ask {
-            MeshAsk::Members => HttpReply::Json(members(mesh)),
-            MeshAsk::About => HttpReply::Json(about(mesh, asker)),
+        let edit = match ask {
+            MeshAsk::Members => return Some(HttpReply::Json(members(mesh))),
+            MeshAsk::About => return Some(HttpReply::Json(about(mesh, asker))),
             MeshAsk::Delete => {
                 let owner = asker.key == mesh.log.roster().owner();
                 let (Asker::Member(..), true) = (&by, owner) else {
                     let why =
                         "only its owner deletes a mesh: sign the request with the owner's key";
-                    return refused(403, code::FORBIDDEN, why);
+                    return Some(refused(403, code::FORBIDDEN, why));
                 };
-                let slug = mesh.row.slug.clone();
-                match self.first_time(shared, &by) {
-                    Some(no) => no,
-                    None => HttpReply::Json(json!({ "ok": true, "deleted": slug })),
+                let deleted = json!({ "ok": true, "deleted": mesh.row.slug });
+                let no = self.first_time(shared, &by);
+                return Some(no.unwrap_or(HttpReply::Json(deleted)));
+            }
+            MeshAsk::Edit { member, fields } => profile::edit(mesh, asker, &member, &fields),
+            MeshAsk::Settings(fields) => profile::set_policy(mesh, asker, &fields),
+            MeshAsk::Grants(fields) => profile::grant(mesh, asker, &fields),
+        };
+        match edit {
+            Err(no) => Some(no),
+            Ok(edit) => {
+                let no = self.first_time(shared, &by);
+                if no.is_none() {
+                    self.keep_edit(request, shared, edit);
                 }
+                no
             }
         }
     }

@@ -10,6 +10,7 @@ use claudemesh_core::wire::errors;
 use super::Router;
 use super::entry::rule;
 use super::join::open_invite;
+use super::legacy::no_key;
 use super::log::log_page;
 use super::mesh::{Mesh, Slot};
 use super::types::{HttpCall, HttpReply, In, LinkInfo, Out, StatusCall};
@@ -53,6 +54,13 @@ impl Router {
                 self.status_told(request, StatusCall::clone(told));
                 return;
             }
+            HttpCall::Api(asked) if asked.mesh.is_none() => {
+                if let HttpCall::Api(call) = call {
+                    self.by_key(request, *call);
+                }
+                return;
+            }
+            HttpCall::Api(call) => call.mesh.clone(),
             HttpCall::Gauges => {
                 let gauges = self.gauges();
                 self.respond(request, HttpReply::Gauges(gauges));
@@ -86,6 +94,7 @@ impl Router {
             HttpCall::Append { entry, .. } => self.post_entry(request, &shared, entry),
             HttpCall::Link { token } => self.link(request, &shared, &token),
             HttpCall::Mesh(call) => self.mesh_asked(request, &shared, *call),
+            HttpCall::Api(call) => self.api(request, &shared, *call),
             HttpCall::Gauges | HttpCall::Status(_) => {}
         }
     }
@@ -105,6 +114,7 @@ impl Router {
             HttpCall::Log { .. } | HttpCall::Append { .. } | HttpCall::Mesh(_) => {
                 refused(404, "mesh_not_found", why)
             }
+            HttpCall::Api(_) => no_key(),
             _ => refused(400, "mesh_not_found", why),
         };
         self.respond(request, reply);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use claudemesh_core::id::{MeshId, PublicKey, Signature, Status};
 use claudemesh_core::identity::{AddressError, SessionAddress, SignedAddress};
 use claudemesh_core::membership::{Head, SignedEntry};
-use claudemesh_core::wire::{ClientFrame, CloseCode, SignedBlob};
+use claudemesh_core::wire::{ClientFrame, CloseCode, Send, SignedBlob};
 
 use crate::limits::Limits;
 use crate::rules::Rules;
@@ -262,6 +262,45 @@ pub enum HttpCall {
     Mesh(Box<MeshCall>),
     /// `POST /hook/set-status`.
     Status(Box<StatusCall>),
+    /// Something that is asked with an API key of a mesh.
+    Api(Box<ApiCall>),
+}
+
+/// Something that is asked with an API key.
+#[derive(Debug)]
+pub struct ApiCall {
+    /// The mesh, if that is known.
+    pub mesh: Option<MeshId>,
+    /// SHA-256 of the key, in hex.
+    pub hash: String,
+    /// What.
+    pub ask: ApiAsk,
+}
+
+/// What an API key opens. All answers are [`HttpReply::Json`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ApiAsk {
+    /// `POST /hook/<mesh>/<key>`: what is told to existing clients.
+    Hook(serde_json::Value),
+    /// `GET /api/v1/topics`.
+    Topics,
+    /// `GET /api/v1/topics/<name>/messages`.
+    Messages {
+        /// The topic's name or id.
+        topic: String,
+        /// Before this message.
+        before: Option<String>,
+        /// So many at most.
+        limit: Option<u32>,
+    },
+    /// `POST /api/v1/messages`.
+    Post {
+        /// The topic's name or id.
+        topic: String,
+        /// What is sealed.
+        send: Box<Send>,
+    },
 }
 
 /// By which right something is asked by HTTP.
@@ -295,6 +334,17 @@ pub enum MeshAsk {
     About,
     /// Whether who asks may delete it.
     Delete,
+    /// `PATCH /mesh/<id>/member/<member>`.
+    Edit {
+        /// The broker's id of the member.
+        member: String,
+        /// What is to be so.
+        fields: serde_json::Map<String, serde_json::Value>,
+    },
+    /// `PATCH /mesh/<id>/settings`.
+    Settings(serde_json::Map<String, serde_json::Value>),
+    /// `POST /cli/mesh/<mesh>/grants`.
+    Grants(serde_json::Map<String, serde_json::Value>),
 }
 
 /// `POST /hook/set-status`: how busy a session is, said by a program beside it.

@@ -20,6 +20,7 @@
 //! # Ok::<(), claudemesh_core::config::ConfigError>(())
 //! ```
 
+mod backup;
 mod data;
 mod disk;
 mod error;
@@ -30,6 +31,9 @@ mod session_keys;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use backup::{
+    BackedUp, BackupError, Contents, PASSPHRASE_MIN, Passphrase, Restored, open_backup,
+};
 pub use data::{ConfigData, MeshEntry};
 pub use error::{ConfigError, Place};
 pub use fields::Fields;

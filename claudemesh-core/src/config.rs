@@ -64,10 +64,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError::NoHome`], and as [`Config::load`].
     pub fn load_default() -> Result<Self, ConfigError> {
-        Self::load(default_dir(
-            std::env::var_os(CONFIG_DIR_ENV),
-            dirs::home_dir(),
-        )?)
+        Self::load(Self::default_dir()?)
+    }
+
+    /// Where [`Config::load_default`] reads; it need not be there.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHome`].
+    pub fn default_dir() -> Result<PathBuf, ConfigError> {
+        default_dir(std::env::var_os(CONFIG_DIR_ENV), dirs::home_dir())
     }
 
     /// Reads the configuration in `dir`. Where there is none it is empty, and nothing is created.

@@ -316,6 +316,8 @@ fn a_configuration_that_cannot_be_read_is_not_taken_for_none() {
         .restore(&file, &passphrase(), false)
         .unwrap_err();
     assert!(matches!(error, BackupError::Exists { .. }), "{error:?}");
-    machine.config.restore(&file, &passphrase(), true).unwrap();
-    assert_eq!(machine.config.display_name(), Some("x"));
+    let dir = machine.config.dir().unwrap().to_owned();
+    let (config, restored) = Config::restore_into(dir, &file, &passphrase(), true).unwrap();
+    assert_eq!(config.display_name(), Some("x"));
+    assert_eq!(fs::read(&restored.set_aside[0]).unwrap(), b"not json");
 }

@@ -280,6 +280,19 @@ impl SessionKeys {
         }
     }
 
+    /// Deletes the keys of all sessions of this member that are kept here; says how many there
+    /// were. What is sent to them later, nobody opens.
+    ///
+    /// # Errors
+    /// [`SessionKeyError::File`].
+    pub fn forget_all(&self) -> Result<usize, SessionKeyError> {
+        let files = self.files();
+        for (_, path) in &files {
+            fs::remove_file(path).map_err(|error| failed(path, error))?;
+        }
+        Ok(files.len())
+    }
+
     /// The files of this member's sessions, with their ids; what is no session's is left out.
     pub(super) fn files(&self) -> Vec<(SessionId, PathBuf)> {
         let Ok(entries) = fs::read_dir(&self.dir) else {

@@ -13,6 +13,23 @@ use crate::config::format::MAX_BYTES;
 use crate::config::{Config, disk};
 
 impl Config {
+    /// As [`Config::restore`], in a folder whose own configuration may be missing or damaged.
+    ///
+    /// # Errors
+    /// As [`Config::restore`].
+    pub fn restore_into(
+        dir: impl AsRef<Path>,
+        from: &Path,
+        passphrase: &Passphrase,
+        replace: bool,
+    ) -> Result<(Self, Restored), BackupError> {
+        let mut config = Self::in_memory();
+        let dir = dir.as_ref();
+        config.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
+        let restored = config.restore(from, passphrase, replace)?;
+        Ok((config, restored))
+    }
+
     /// Puts a backup in place of what this folder has, and reads it. Takes files of both forms.
     ///
     /// Where that would replace a configuration that has meshes, a store or a session's key, it is

@@ -78,7 +78,7 @@ impl<W: Write> Sealer<W> {
             *to = from;
         }
         let key = derive(secret, &salt, cost)?;
-        out.write_all(&head).map_err(|source| wrote(source))?;
+        out.write_all(&head).map_err(wrote)?;
         Ok(Self {
             boxes: Boxes::new(key, prefix, &head),
             out,

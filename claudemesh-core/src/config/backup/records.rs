@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn parts_that_make_no_sense_change_nothing() {
         let (member, id) = (PublicKey([9; 32]), SessionId::from_random([1; 16]));
-        let cases: [(&str, Box<dyn FnOnce(&mut Sealer<Vec<u8>>)>); 8] = [
+        type Case = (&'static str, Box<dyn FnOnce(&mut Sealer<Vec<u8>>)>);
+        let cases: [Case; 8] = [
             ("nothing", Box::new(|_| {})),
             ("no end", Box::new(config)),
             ("end first", Box::new(|to| Part::End.put(to).unwrap())),

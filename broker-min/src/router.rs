@@ -22,6 +22,7 @@ mod http;
 mod join;
 mod key_check;
 mod keys;
+mod legacy;
 mod load;
 mod log;
 mod mesh;
@@ -47,9 +48,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use claudemesh_core::crypto::{Drbg, KeyPair};
 use claudemesh_core::id::MeshId;
-use claudemesh_core::wire::{
-    BrokerFrame, ClientFrame, CloseCode, ErrorFrame, errors::code, reason,
-};
+use claudemesh_core::wire::{BrokerFrame, ClientFrame, CloseCode, ErrorFrame, reason};
 
 use crate::limits::Limits;
 use crate::message_id::{MessageIds, base62};
@@ -247,19 +246,7 @@ impl Router {
                     None,
                 );
             }
-            ClientFrame::Unknown(frame) => {
-                let kind = frame.short_kind();
-                let message = format!("this broker does not serve `{kind}` frames yet");
-                let req_id = frame.object.get("_reqId").and_then(|id| id.as_str());
-                let req_id = req_id.map(|id| text::shown(id, 256));
-                self.error(conn, code::UNSUPPORTED, &message, req_id);
-            }
-            _ => self.error(
-                conn,
-                code::UNSUPPORTED,
-                "this broker does not serve this yet",
-                None,
-            ),
+            other => self.open_frame(conn, other),
         }
     }
 

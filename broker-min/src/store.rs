@@ -38,7 +38,7 @@ pub use sqlite::{
 };
 pub(crate) use values::json_len;
 pub use values::{
-    Fire, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
+    Fire, ItemRow, MemoryRow, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
 };
 pub use verify::{AuditFault, AuditReport, verify_audit, verify_audit_pinned};
 

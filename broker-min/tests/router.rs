@@ -29,6 +29,8 @@ mod joining;
 mod keys;
 #[path = "router/kinds.rs"]
 mod kinds;
+#[path = "router/legacy.rs"]
+mod legacy;
 #[path = "router/log.rs"]
 mod log;
 #[path = "router/multicast.rs"]

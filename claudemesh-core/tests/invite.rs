@@ -244,6 +244,12 @@ fn what_is_no_link_is_refused() {
     ] {
         assert_eq!(refused(bad), InviteError::Format, "{bad}");
     }
+    // A bare token has over 20 characters, and no input over 16 KiB.
+    let dashed = |length: usize| format!("-{}", "a".repeat(length - 1));
+    assert_eq!(refused(&dashed(20)), InviteError::Format);
+    for length in [21, 16_384] {
+        assert!(read(&dashed(length)).unwrap().0, "{length}");
+    }
 }
 
 /// The token with its JSON changed.
@@ -334,6 +340,7 @@ fn a_malformed_token_says_which_field() {
     assert_eq!(text(""), InviteError::Empty);
     assert!(matches!(text("a+b/"), InviteError::Json(_)));
     assert!(matches!(text(&format!("{token}=")), InviteError::Json(_)));
+    assert!(matches!(text(&"A".repeat(8_192)), InviteError::Json(_)));
     assert!(matches!(text(&"A".repeat(8_193)), InviteError::Payload(_)));
 }
 

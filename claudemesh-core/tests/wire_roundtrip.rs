@@ -273,6 +273,8 @@ frame!(push() -> Push {
     target: of(text()),
     form: of(text()),
     online: of(any::<bool>()),
+    plain: of(any::<bool>()),
+    body_version: of(any::<u64>()),
     expires_at: of(any::<u64>()),
     address: of(signed_blob()),
     extra: extra(),
@@ -516,6 +518,7 @@ frame!(remember() -> Remember {
 
 frame!(memory_stored() -> MemoryStored {
     id: text(),
+    memory_id: of(text()),
     req_id: of(text()),
 });
 

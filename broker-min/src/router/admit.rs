@@ -1,6 +1,6 @@
 //! Letting a connection in.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, Status};
@@ -94,6 +94,7 @@ impl Router {
         let fresh_id = self.fresh_id();
         let head = self.head;
         let visible = told.receive && told.presence;
+        let has = |capability: &str| told.capabilities.iter().any(|c| c == capability);
         let session = verified.session.filter(|key| *key != verified.member);
         let Some(mesh) = self.mesh_mut(shared) else {
             return;
@@ -146,6 +147,10 @@ impl Router {
                 leased_until: 0,
                 announced: false,
                 summary: None,
+                sealed: has(CAP_ENVELOPE),
+                visible: true,
+                profile: None,
+                stats: None,
             };
             let key = match goes_on.and_then(|key| mesh.presences.remove(&key).map(|p| (key, p))) {
                 Some((key, old)) => {
@@ -154,6 +159,12 @@ impl Router {
                     presence.connected_at = old.connected_at;
                     presence.announced = old.announced;
                     presence.summary = old.summary;
+                    presence.visible = old.visible;
+                    presence.profile = old.profile;
+                    presence.stats = old.stats;
+                    if presence.groups.as_array().is_none_or(Vec::is_empty) {
+                        presence.groups = old.groups;
+                    }
                     old_conn = old.conn;
                     let by = (old.member, old.session_id);
                     if mesh.by_session_id.get(&by) == Some(&key) {
@@ -188,7 +199,6 @@ impl Router {
                 drains.push(Drain::new(key, after, verified.session_proven));
             }
         }
-        let has = |capability: &str| told.capabilities.iter().any(|c| c == capability);
         let modern = has(CAP_DELIVERY);
         // What waits in each mailbox, and where the audit chain ends.
         let counts = if modern { drains.len() + 1 } else { 0 };
@@ -208,6 +218,8 @@ impl Router {
             staged: None,
             values: has(CAP_VALUES),
             audit: None,
+            channel: told.channel.map(|channel| text::shown(channel, 64)),
+            streams: BTreeSet::new(),
             handed: Vec::new(),
             durable: told.durable,
             receive: told.receive,
@@ -250,12 +262,23 @@ impl Router {
             // Its presence has moved already, so that nothing of it ends here.
             self.close(old, CloseCode::NORMAL, reason::SESSION_REPLACED);
         }
+        let logged = self
+            .mesh(shared)
+            .and_then(|mesh| mesh.member(&verified.member))
+            .is_some_and(|row| row.logged);
+        let mut remembered = None;
+        if !has(CAP_ENVELOPE) {
+            remembered = presence_key.and_then(|key| self.remember_peer(shared, key));
+        } else if logged {
+            self.forget_peer(shared, &verified.member);
+        }
         self.seen(shared, &verified.member);
         if let Some(key) = announce {
-            self.announce(shared, key);
+            self.announce(shared, key, remembered.as_ref());
         }
         if counts == 0 {
-            self.welcome(id, &presence_id);
+            let remembered = remembered.filter(|_| announce.is_some() && !verified.session_form);
+            self.welcome(id, &presence_id, remembered);
             self.fill(id);
             return;
         }

@@ -169,7 +169,7 @@ impl Router {
     }
 
     /// Closes everything of a removed member, and fails what waits for it.
-    fn put_out(&mut self, shared: &Arc<MeshId>, key: PublicKey) {
+    pub(super) fn put_out(&mut self, shared: &Arc<MeshId>, key: PublicKey) {
         let Some(mesh) = self.mesh(shared) else {
             return;
         };

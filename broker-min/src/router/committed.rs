@@ -51,6 +51,11 @@ impl Router {
                 self.fired(&sent, Some(&first));
                 if let Outcome::Accepted { seq, full } = &first {
                     self.head = self.head.max(*seq);
+                    if let Some(target) = sent.open_target.take()
+                        && let Some(mesh) = self.mesh_mut(&sent.mesh)
+                    {
+                        mesh.sent_open(*seq, sent.sender, target);
+                    }
                     let tail = sent.tail.take();
                     let message_id = self.ids.mint(*seq, &sent.sender);
                     let offer = Offer {

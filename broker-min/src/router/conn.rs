@@ -1,6 +1,6 @@
 //! A connection: who it is, what it may be sent, what it has not answered yet.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use claudemesh_core::audit::Place;
@@ -112,6 +112,10 @@ pub(super) struct Conn {
     pub(super) values: bool,
     /// Where its mesh's audit chain ends, once that is loaded.
     pub(super) audit: Option<Place>,
+    /// The program, as it calls itself.
+    pub(super) channel: Option<String>,
+    /// Streams that it gets.
+    pub(super) streams: BTreeSet<String>,
     /// Schedules that were handed to it and not taken, by id.
     pub(super) handed: Vec<String>,
     /// Keeps what it is given.

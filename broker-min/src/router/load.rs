@@ -7,11 +7,13 @@ use claudemesh_core::wire::{ClientFrame, CloseCode, errors};
 
 use super::Router;
 use super::clock::Timer;
+use super::legacy::audit::Step;
+use super::legacy::items::Items;
 use super::mesh::{Mesh, Slot};
 use super::types::{ConnId, HttpCall, HttpReply, In, Out, Verified};
 use super::values::Ask;
 use super::writer::Then;
-use crate::store::{Op, Query, Rows, StoreError};
+use crate::store::{Op, Query, Rows, StoreError, ValueQuery, ValueRows};
 
 /// Inputs that wait for one mesh at most.
 const PARKED_MAX: usize = 4_096;
@@ -41,6 +43,23 @@ pub(super) enum Asked {
     },
     /// What is kept besides messages.
     Value(Ask),
+    /// What existing clients keep in a mesh that was loaded.
+    Items(Box<(MeshId, Mesh)>),
+    /// What was said in a topic in the open.
+    TopicHistory {
+        conn: ConnId,
+        topic: String,
+        req_id: Option<String>,
+    },
+    /// How far a message is, for an existing client.
+    MessageStatus {
+        conn: ConnId,
+        seq: u64,
+        message_id: String,
+        req_id: Option<String>,
+    },
+    /// The audit table, for an existing client.
+    OpenAudit { conn: ConnId, step: Step },
     /// What became of messages.
     Outcomes {
         conn: ConnId,
@@ -159,6 +178,34 @@ impl Router {
     pub(super) fn loaded(&mut self, token: u64, result: Result<Rows, StoreError>) {
         match self.loads.remove(&token) {
             Some(Asked::Mesh(mesh)) => self.mesh_loaded(&mesh, result),
+            Some(Asked::Items(found)) => {
+                let (id, mesh) = *found;
+                self.items_of_mesh(&id, mesh, result);
+            }
+            Some(Asked::TopicHistory {
+                conn,
+                topic,
+                req_id,
+            }) => {
+                let rows = match result {
+                    Ok(Rows::History(rows)) => Some(rows),
+                    _ => None,
+                };
+                self.topic_history_loaded(conn, topic, req_id, rows);
+            }
+            Some(Asked::MessageStatus {
+                conn,
+                seq,
+                message_id,
+                req_id,
+            }) => {
+                let rows = match result {
+                    Ok(Rows::Outcomes(rows)) => Some(rows),
+                    _ => None,
+                };
+                self.message_status_loaded(conn, (seq, message_id), req_id, rows);
+            }
+            Some(Asked::OpenAudit { conn, step }) => self.open_audit_loaded(conn, step, result),
             Some(Asked::Page {
                 conn,
                 drain,
@@ -223,13 +270,34 @@ impl Router {
         }
     }
 
+    /// The last part of a mesh is there.
+    fn items_of_mesh(&mut self, id: &MeshId, mut mesh: Mesh, result: Result<Rows, StoreError>) {
+        let Some(Slot::Loading(inputs)) = self.meshes.remove(id) else {
+            return;
+        };
+        if let Ok(Rows::Value(ValueRows::Items(rows))) = result {
+            mesh.items = Items::new(rows);
+            self.begin(id, mesh, inputs);
+            return;
+        }
+        for input in inputs {
+            self.turn_away(input, errors::code::STORE_UNAVAILABLE, UNREADABLE);
+        }
+    }
+
     fn mesh_loaded(&mut self, id: &MeshId, result: Result<Rows, StoreError>) {
         let Some(Slot::Loading(inputs)) = self.meshes.remove(id) else {
             return;
         };
         match result {
             Ok(Rows::Mesh(Some(found))) => match Mesh::build(*found) {
-                Some(mesh) => self.begin(id, mesh, inputs),
+                Some(mesh) => {
+                    // Its inputs wait for the rest.
+                    self.meshes.insert(id.clone(), Slot::Loading(inputs));
+                    let query = ValueQuery::Items { mesh: id.clone() };
+                    let asked = Asked::Items(Box::new((id.clone(), mesh)));
+                    self.load(Query::Value(query), asked);
+                }
                 None => {
                     for input in inputs {
                         self.turn_away(input, errors::code::MESH_DAMAGED, DAMAGED);

@@ -12,6 +12,8 @@ use serde_json::Value;
 use super::append::Append;
 use super::bucket::Bucket;
 use super::channels::{Channel, replay};
+use super::legacy::items::Items;
+use super::legacy::people::SentOpen;
 use super::types::{Address, ConnId, In};
 use crate::store::{InviteRow, MemberRow, MeshRow, MeshRows};
 
@@ -69,6 +71,14 @@ pub(super) struct Presence {
     pub(super) announced: bool,
     /// What it does, in its own words, sealed or not.
     pub(super) summary: Option<String>,
+    /// It speaks envelope/1.
+    pub(super) sealed: bool,
+    /// Whether others see it.
+    pub(super) visible: bool,
+    /// What it shows of itself.
+    pub(super) profile: Option<Value>,
+    /// Counters that it reports.
+    pub(super) stats: Option<Value>,
 }
 
 impl Presence {
@@ -116,6 +126,10 @@ pub(super) struct Mesh {
     pub(super) log_buckets: HashMap<PublicKey, Bucket>,
     pub(super) repost_buckets: HashMap<PublicKey, Bucket>,
     pub(super) channels: HashMap<ChannelName, Channel>,
+    /// What existing clients keep.
+    pub(super) items: Items,
+    /// The newest messages of existing clients.
+    pub(super) sent_open: VecDeque<SentOpen>,
     /// The entry that is being committed.
     pub(super) pending: Option<Box<Append>>,
     /// Entries that wait for it.
@@ -156,6 +170,8 @@ impl Mesh {
             log_buckets: HashMap::new(),
             repost_buckets: HashMap::new(),
             channels,
+            items: Items::default(),
+            sent_open: VecDeque::new(),
             pending: None,
             appends: VecDeque::new(),
             joining: HashSet::new(),
@@ -298,6 +314,11 @@ impl Mesh {
                 self.sessions.remove(&oldest);
             }
         }
+    }
+
+    /// Whose a mailbox is: of the key itself, or of the member with this session key.
+    pub(super) fn owner_of(&self, key: &PublicKey) -> PublicKey {
+        self.session_key(key).map_or(*key, |owner| owner.member)
     }
 
     /// The session keys of a member.

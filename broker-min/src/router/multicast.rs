@@ -35,11 +35,22 @@ impl Router {
         member: PublicKey,
         send: &Send,
     ) -> Result<Recipients, Box<Ack>> {
-        let (wall, most) = (self.now.wall, self.limits.audience);
+        let wall = self.now.wall;
         let Some(mesh) = self.mesh_mut(shared) else {
             return Err(Box::new(refused(code::BUSY, "busy: try again in a moment")));
         };
         let recipients = recipients(mesh, member, send, wall)?;
+        self.check_audience(shared, member, recipients)
+    }
+
+    /// Counts the deliveries of a message to many.
+    pub(super) fn check_audience(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        recipients: Recipients,
+    ) -> Result<Recipients, Box<Ack>> {
+        let most = self.limits.audience;
         if recipients.keys.len() > most {
             let why = format!("audience_too_large: at most {most} recipients");
             let mut ack = refused(code::AUDIENCE_TOO_LARGE, why);
@@ -88,6 +99,13 @@ pub(super) fn ending(message_id: String, client_id: Option<String>, many: &Many)
     }
 }
 
+/// Whether a member was seen not long ago.
+pub(super) fn is_awake(mesh: &Mesh, key: &PublicKey, wall: u64) -> bool {
+    let row = mesh.members.get(key);
+    mesh.conns_of.contains_key(key)
+        || row.is_some_and(|row| row.last_seen.max(row.joined_at).saturating_add(DORMANT_MS) > wall)
+}
+
 fn recipients(
     mesh: &mut Mesh,
     member: PublicKey,
@@ -125,13 +143,7 @@ fn recipients(
     if !view.fresh || audience.binary_search(&member).is_err() {
         return Err(stale());
     }
-    let awake = |key: &PublicKey| {
-        name.as_str() != "*"
-            || mesh.conns_of.contains_key(key)
-            || mesh.members.get(key).is_some_and(|row| {
-                row.last_seen.max(row.joined_at).saturating_add(DORMANT_MS) > wall
-            })
-    };
+    let awake = |key: &PublicKey| name.as_str() != "*" || is_awake(mesh, key, wall);
     let others = audience.iter().filter(|key| **key != member);
     let keys: Vec<PublicKey> = others.filter(|key| awake(key)).copied().collect();
     Ok(Recipients {
@@ -142,7 +154,7 @@ fn recipients(
 }
 
 /// The key that a ciphertext names, which begins with the mark of a message to a channel.
-fn key_id(send: &Send) -> Option<KeyId> {
+pub(super) fn key_id(send: &Send) -> Option<KeyId> {
     if send.form.as_deref() != Some(CAP_ENVELOPE) {
         return None;
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Router;
 use super::clock::{MESH_IDLE_MS, Timer};
 use super::conn::HINT_BYTES;
+use super::legacy::people::Remembered;
 use super::mesh::{Mesh, Presence};
 use super::text::iso;
 use super::types::{Address, ConnId, Kind, Out};
@@ -119,6 +120,7 @@ impl Router {
         {
             conn.presence = None;
         }
+        self.remember_gone(shared, &presence);
         self.audit(shared, "peer_left", &presence.member);
         if presence.announced && self.announces() {
             let data = json!({
@@ -136,7 +138,12 @@ impl Router {
     }
 
     /// Tells the others that a presence is new.
-    pub(super) fn announce(&mut self, shared: &Arc<MeshId>, key: u64) {
+    pub(super) fn announce(
+        &mut self,
+        shared: &Arc<MeshId>,
+        key: u64,
+        remembered: Option<&Remembered>,
+    ) {
         let silent = !self.announces();
         let Some(mesh) = self.mesh_mut(shared) else {
             return;
@@ -157,16 +164,23 @@ impl Router {
         if let Some(address) = &presence.address {
             data["address"] = json!(address.blob);
         }
+        let event = match remembered.filter(|_| !presence.session_form) {
+            Some(remembered) => {
+                remembered.returned(&mut data);
+                "peer_returned"
+            }
+            None => "peer_joined",
+        };
         let (member, conn) = (presence.member, presence.conn);
         let but = (!presence.session_form).then_some(member);
         self.audit(shared, "peer_joined", &member);
         if !silent {
-            self.tell(shared, "peer_joined", data, but, conn);
+            self.tell(shared, event, data, but, conn);
         }
     }
 
     /// Pushes an event to all connections but one, and but those of one member.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         shared: &Arc<MeshId>,
         event: &str,
@@ -341,6 +355,7 @@ impl Router {
         let peers = mesh
             .presences
             .values()
+            .filter(|presence| presence.visible || presence.member == conn.member)
             .map(|presence| PeerRecord {
                 pubkey: presence.routing_key().to_hex(),
                 member_pubkey: Some(presence.member.to_hex()),
@@ -351,12 +366,14 @@ impl Router {
                 session_id: Some(presence.session_id.clone()),
                 connected_at: Some(iso(presence.connected_at)),
                 cwd: Some(presence.cwd.clone().unwrap_or_default()),
-                peer_role: Some(role(presence.session_form).to_owned()),
+                peer_role: Some(role(presence).to_owned()),
                 hostname: presence.hostname.clone(),
                 peer_type: presence.peer_type.clone(),
                 channel: presence.channel.clone(),
                 model: presence.model.clone(),
-                visible: Some(true),
+                stats: presence.stats.clone(),
+                visible: Some(presence.visible),
+                profile: presence.profile.clone(),
                 statement: presence.statement.clone(),
                 address: presence
                     .address
@@ -368,7 +385,6 @@ impl Router {
                     .map(|pid| ("pid".to_owned(), pid.into()))
                     .into_iter()
                     .collect(),
-                ..PeerRecord::default()
             })
             .collect();
         let members = conn.modern.then(|| {
@@ -413,8 +429,10 @@ const fn busy(status: Status) -> u8 {
     }
 }
 
-const fn role(session_form: bool) -> &'static str {
-    if session_form {
+/// What existing clients take a session for. They find only sessions: theirs come by
+/// `session_hello`, ours by either hello.
+const fn role(presence: &Presence) -> &'static str {
+    if presence.session_form || presence.sealed {
         "session"
     } else {
         "control-plane"

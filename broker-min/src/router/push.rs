@@ -46,6 +46,8 @@ pub(super) enum Needs {
     Envelope,
     /// And it is for a channel.
     Channels,
+    /// It is in the open, for clients of the existing system.
+    Open,
 }
 
 impl Needs {
@@ -54,6 +56,7 @@ impl Needs {
             Self::Nothing => true,
             Self::Envelope => conn.envelope,
             Self::Channels => conn.envelope && conn.channels,
+            Self::Open => !conn.envelope,
         }
     }
 }
@@ -67,12 +70,15 @@ struct Peek<'a> {
     form: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     target: Option<Cow<'a, str>>,
+    #[serde(default)]
+    plain: bool,
 }
 
 impl Peek<'_> {
     fn needs(&self) -> Needs {
         let target = self.target.as_deref().unwrap_or_default();
         match &self.form {
+            None if self.plain => Needs::Open,
             None => Needs::Nothing,
             Some(_) if target.starts_with(['*', '@', '#']) => Needs::Channels,
             Some(_) => Needs::Envelope,

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use claudemesh_core::encoding::unbase64;
+use claudemesh_core::encoding::{base64, unbase64};
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::wire::{
     CancelScheduled, CancelScheduledAck, ListScheduled, Receipt, ReceiptState, Schedule,
@@ -17,7 +17,7 @@ use claudemesh_core::wire::{
 use super::Router;
 use super::clock::{AGAIN_MS, Timer, TimerKey};
 use super::conn::Conn;
-use super::send::Sent;
+use super::send::{Sent, is_open};
 use super::text::shown;
 use super::types::{ConnId, In, Now};
 use super::values::{self, is_id};
@@ -33,6 +33,8 @@ const MOVED_MS: u64 = 500;
 /// Characters of what an author sealed for itself.
 const SEALED_CHARS: usize = 61_440;
 const TO_BYTES: usize = 256;
+/// Bytes of a text in the open.
+const OPEN_BYTES: usize = 16_384;
 const INVALID_CRON: &str = "invalid_cron";
 
 /// Whose schedule it is, for maps.
@@ -126,10 +128,8 @@ impl Router {
     ) -> Result<ScheduleRow, (&'static str, String)> {
         let now = self.now.wall;
         let invalid = |why: &str| (code::INVALID, why.to_owned());
-        if it.message.is_some() && it.send.is_none() && it.sealed.is_none() {
-            let why = "this broker keeps no plain text to be sent later; use a client that seals \
-                       its messages";
-            return Err((code::UNSUPPORTED, why.to_owned()));
+        if let (Some(message), None, None) = (&it.message, &it.send, &it.sealed) {
+            return self.open_row(who, message, &it);
         }
         if it.id.as_deref().is_some_and(|id| !is_id(id)) {
             return Err(invalid("an id is 32 lower-case hex digits"));
@@ -186,6 +186,96 @@ impl Router {
         })
     }
 
+    /// The row of a schedule in the open, which the broker itself makes a message of.
+    fn open_row(
+        &mut self,
+        who: &values::Who,
+        message: &str,
+        it: &Schedule,
+    ) -> Result<ScheduleRow, (&'static str, String)> {
+        let now = self.now.wall;
+        let invalid = |why: &str| (code::INVALID, why.to_owned());
+        if who.envelope {
+            let why = "a peer that lists envelope/1 seals what is sent later; give `send` or \
+                       `sealed`";
+            return Err((code::UNSUPPORTED, why.to_owned()));
+        }
+        if it.to.is_empty() || it.to.len() > TO_BYTES || message.len() > OPEN_BYTES {
+            return Err(invalid(
+                "a schedule has a target, and 16,384 bytes of text at most",
+            ));
+        }
+        let key = PublicKey::from_hex(&it.to).ok();
+        let closed = key.is_some_and(|key| {
+            let mesh = self.mesh(&who.mesh);
+            mesh.is_some_and(|mesh| !mesh.reads_open(&mesh.owner_of(&key)))
+        });
+        if closed {
+            let why = "this member takes only what is sealed, and the broker cannot seal";
+            return Err((code::UNSUPPORTED, why.to_owned()));
+        }
+        let due = match &it.cron {
+            Some(cron) => {
+                let parsed: Option<Cron> = cron.parse().ok();
+                let why = || {
+                    (
+                        INVALID_CRON,
+                        format!("Invalid cron expression: {}", shown(cron, 64)),
+                    )
+                };
+                parsed.and_then(|cron| cron.next(now)).ok_or_else(why)?
+            }
+            None => it
+                .deliver_at
+                .ok_or_else(|| invalid("deliverAt is missing"))?,
+        };
+        if due > now.saturating_add(self.limits.schedule_ahead_ms) {
+            let days = self.limits.schedule_ahead_ms / 86_400_000;
+            return Err(invalid(&format!("a schedule is at most {days} days ahead")));
+        }
+        let random: [u8; 16] = self.rng.bytes();
+        let hex = claudemesh_core::encoding::hex(&random);
+        let part = |range| hex.get(range).unwrap_or_default();
+        let id = format!(
+            "{}-{}-4{}-8{}-{}",
+            part(0..8),
+            part(8..12),
+            part(13..16),
+            part(17..20),
+            part(20..32)
+        );
+        let send = Send {
+            target_spec: it.to.clone(),
+            priority: Some("now".to_owned()),
+            ciphertext: base64(message.as_bytes()),
+            client_message_id: Some(id.clone()),
+            subtype: it.subtype.clone(),
+            ..Send::default()
+        };
+        let body = serde_json::to_string(&send).map_err(|_| invalid("the text is unreadable"))?;
+        Ok(ScheduleRow {
+            mesh: MeshId::clone(&who.mesh),
+            id,
+            member: who.member,
+            to: it.to.clone(),
+            due: Some(due),
+            created_at: now,
+            cron: it.cron.clone(),
+            body,
+            fired: 0,
+            pending: None,
+            failed: None,
+        })
+    }
+
+    /// Sends what a schedule in the open repeats; says for how long to wait if it is too early.
+    fn fire_again(&mut self, row: &ScheduleRow, due: u64) -> Result<(), u64> {
+        let mut send: Send = serde_json::from_str(&row.body).unwrap_or_default();
+        send.client_message_id = Some(format!("{}.{}", row.id, due / 60_000));
+        let shared = Arc::new(row.mesh.clone());
+        self.send_again(&shared, row.member, &row.id, &send)
+    }
+
     /// A send that is to be kept, as text. Whom it reaches is asked when it is due.
     fn one_shot(&self, send: &Send, due: u64) -> Result<String, (&'static str, String)> {
         let invalid = |why: &str| (code::INVALID, why.to_owned());
@@ -226,6 +316,7 @@ impl Router {
         let query = ValueQuery::Schedules {
             mesh: MeshId::clone(&who.mesh),
             member: who.member,
+            bodies: !who.values,
         };
         let req_id = ask.req_id;
         let ask = Ask::List { conn: id, req_id };
@@ -456,6 +547,11 @@ impl Router {
             Ok(cron) => (cron.last(due, self.now.wall), cron.next(self.now.wall)),
             Err(_) => (due, None),
         };
+        if is_open(&row.id)
+            && let Err(wait) = self.fire_again(&row, pending)
+        {
+            return self.wake_schedules(self.now.mono + wait);
+        }
         self.schedules.firing.insert(key.clone());
         let op = ValueOp::Due {
             mesh: row.mesh,
@@ -486,7 +582,9 @@ impl Router {
 
     /// A message that a schedule sent came back from the store; without an outcome it failed.
     pub(super) fn fired(&mut self, sent: &Sent, outcome: Option<&Outcome>) {
-        let Some(id) = &sent.schedule else { return };
+        let Some(id) = sent.schedule.as_ref().filter(|_| !sent.repeats) else {
+            return;
+        };
         let key = (MeshId::clone(&sent.mesh), id.clone());
         self.schedules.firing.remove(&key);
         let code = match outcome {
@@ -528,7 +626,9 @@ impl Router {
                 self.reply(id, failure(send.client_message_id, code));
                 continue;
             }
-            let Some(due) = row.pending else { continue };
+            let Some(due) = row.pending.filter(|_| !is_open(&row.id)) else {
+                continue;
+            };
             let key = (row.mesh, row.id);
             if self.schedules.handed.contains_key(&key) {
                 continue;
@@ -597,10 +697,16 @@ fn failure(client_message_id: Option<String>, code: &str) -> Receipt {
 
 fn record(row: ScheduleRow) -> ScheduledRecord {
     let repeats = row.cron.is_some();
+    let open = is_open(&row.id).then(|| serde_json::from_str::<Send>(&row.body).ok());
+    let text = open
+        .flatten()
+        .and_then(|send| unbase64(&send.ciphertext).ok());
     ScheduledRecord {
         id: row.id,
         to: row.to,
-        message: String::new(),
+        message: text
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default(),
         deliver_at: row.due.or(row.pending).unwrap_or_default(),
         created_at: row.created_at,
         cron: row.cron,

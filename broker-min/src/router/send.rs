@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::Router;
 use super::bucket::Bucket;
 use super::mesh::Mesh;
-use super::multicast::Recipients;
+use super::multicast::{Recipients, key_id};
 use super::push::Needs;
 use super::text::{iso, shown};
 use super::types::{Address, ConnId, Out};
@@ -53,6 +53,10 @@ pub(super) struct Sent {
     pub(super) refusal: Option<Ack>,
     /// The schedule that it comes of; then there is no connection.
     pub(super) schedule: Option<String>,
+    /// And the schedule goes on after it.
+    pub(super) repeats: bool,
+    /// The target as it was sent to, if it was in the open or came of an existing client.
+    pub(super) open_target: Option<String>,
 }
 
 /// Stands for the connection of a message that a schedule sends.
@@ -88,10 +92,12 @@ impl Router {
             });
         }
         let (shared, member) = (Arc::clone(&conn.mesh), conn.member);
-        let target = self.check(&shared, member, send);
+        let plain = !conn.envelope;
+        let target = self.check(&shared, member, send, plain);
         let sent = Sent {
             conn: id,
             number,
+            open_target: plain.then(|| shown(&send.target_spec, PASSED_ON)),
             ..self.checked(&shared, member, send, target)
         };
         if send.online == Some(true) {
@@ -115,7 +121,8 @@ impl Router {
         schedule: &str,
         send: &Send,
     ) -> Result<(), u64> {
-        let target = self.check(shared, member, send);
+        let plain = is_open(schedule);
+        let target = self.check(shared, member, send, plain);
         if let Err(ack) = &target
             && ack.code.as_deref() == Some(code::RATE_LIMIT)
         {
@@ -123,6 +130,29 @@ impl Router {
         }
         let sent = Sent {
             schedule: Some(schedule.to_owned()),
+            ..self.checked(shared, member, send, target)
+        };
+        self.accept(sent, send);
+        Ok(())
+    }
+
+    /// As [`Self::send_scheduled`], for a schedule that goes on.
+    pub(super) fn send_again(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        schedule: &str,
+        send: &Send,
+    ) -> Result<(), u64> {
+        let target = self.check(shared, member, send, true);
+        if let Err(ack) = &target
+            && ack.code.as_deref() == Some(code::RATE_LIMIT)
+        {
+            return Err(ack.retry_after_ms.unwrap_or(1_000));
+        }
+        let sent = Sent {
+            schedule: Some(schedule.to_owned()),
+            repeats: true,
             ..self.checked(shared, member, send, target)
         };
         self.accept(sent, send);
@@ -142,12 +172,18 @@ impl Router {
             .expires_at
             .unwrap_or(now.saturating_add(self.limits.expires_ms))
             .min(now.saturating_add(self.longest_wait(shared)));
+        let mut open = false;
         let (recipients, channel, dormant, class, refusal) = match target {
             Ok((To::Peer(key), class)) => (vec![key], None, 0, class, None),
             Ok((To::Channel(to), class)) => (to.keys, Some(to.channel), to.dormant, class, None),
+            Ok((To::Open(to), class)) => {
+                open = true;
+                (to.keys, Some(to.channel), to.dormant, class, None)
+            }
             Err(ack) => (Vec::new(), None, 0, Priority::Next, Some(*ack)),
         };
         let needs = match (&channel, &send.form) {
+            (Some(_), _) if open => Needs::Open,
             (Some(_), _) => Needs::Channels,
             (None, Some(_)) => Needs::Envelope,
             (None, None) => Needs::Nothing,
@@ -171,6 +207,8 @@ impl Router {
             dormant,
             refusal,
             schedule: None,
+            repeats: false,
+            open_target: None,
         }
     }
 
@@ -200,6 +238,7 @@ impl Router {
     pub(super) fn push_of(&self, sent: &Sent, send: &Send) -> Option<Push> {
         let (routing_key, member_id, name) = self.speaker(sent)?;
         let text = |text: &Option<String>| text.as_deref().map(|text| shown(text, PASSED_ON));
+        let open = sent.needs == Needs::Open;
         Some(Push {
             mesh_id: sent.mesh.as_str().to_owned(),
             sender_pubkey: routing_key.to_hex(),
@@ -216,7 +255,14 @@ impl Router {
             // The broker's own words are marked by the subtype; nobody else may use them.
             subtype: text(&send.subtype).filter(|s| s != "system" && s != "webhook"),
             target: Some(target_of(sent, send)),
-            form: text(&send.form),
+            form: text(&send.form).filter(|_| !open),
+            plain: open.then_some(true),
+            body_version: send.body_version.filter(|_| open),
+            topic: send
+                .target_spec
+                .strip_prefix('#')
+                .filter(|_| open)
+                .map(|_| topic_of(sent)),
             expires_at: send.expires_at.map(|_| sent.expires_at),
             address: self.sender_address(sent),
             ..Push::default()
@@ -256,6 +302,7 @@ impl Router {
         sent.tail = listening.then_some(tail);
         let op = match &sent.schedule {
             None => Op::Accept(Box::new(op)),
+            Some(_) if sent.repeats => Op::Accept(Box::new(op)),
             Some(id) => {
                 let refusal = sent.refusal.as_ref().and_then(|ack| ack.code.clone());
                 Op::Value(ValueOp::Fire(Box::new(Fire {
@@ -274,6 +321,7 @@ impl Router {
         shared: &Arc<MeshId>,
         member: PublicKey,
         send: &Send,
+        plain: bool,
     ) -> Result<(To, Priority), Box<Ack>> {
         let refuse = |code: &str, error: String| Err(Box::new(refused(code, error)));
         let Ok(class) = send.priority() else {
@@ -303,6 +351,10 @@ impl Router {
         }
         self.check_rate(shared, member, 1)?;
         if target.starts_with(['*', '@', '#', '$']) {
+            if plain && key_id(send).is_none() && !target.starts_with('$') {
+                let to = self.check_plain(shared, member, send)?;
+                return Ok((To::Open(to), class));
+            }
             let to = self.check_channel(shared, member, send)?;
             return Ok((To::Channel(to), class));
         }
@@ -327,7 +379,13 @@ impl Router {
             known = found(self);
         }
         match known {
-            Recipient::Mailbox => Ok((To::Peer(key), class)),
+            Recipient::Mailbox => {
+                let granted = |mesh: &Mesh| mesh.grants(&mesh.owner_of(&key), &member, "dm");
+                if self.mesh(shared).is_some_and(|mesh| !granted(mesh)) {
+                    return refuse(code::BLOCKED, errors::BLOCKED_BY_GRANTS.into());
+                }
+                Ok((To::Peer(key), class))
+            }
             Recipient::Gone => {
                 let why = "session_gone: this session was not there for 30 days";
                 refuse(code::SESSION_GONE, why.into())
@@ -497,11 +555,26 @@ impl Router {
 enum To {
     Peer(PublicKey),
     Channel(Recipients),
+    /// In the open.
+    Open(Recipients),
+}
+
+/// Whether a schedule is of a client that does not seal: the broker named it, in the form that
+/// such clients know.
+pub(super) fn is_open(schedule: &str) -> bool {
+    schedule.contains('-')
+}
+
+/// The topic of a message in the open, by its id.
+fn topic_of(sent: &Sent) -> String {
+    let channel = sent.channel.as_ref();
+    let id = channel.and_then(|channel| channel.as_str().strip_prefix('#'));
+    id.unwrap_or_default().to_owned()
 }
 
 /// The target as it is told to who gets the message.
 fn target_of(sent: &Sent, send: &Send) -> String {
-    let channel = sent.channel.as_ref();
+    let channel = sent.channel.as_ref().filter(|_| sent.needs != Needs::Open);
     channel.map_or_else(
         || send.target_spec.clone(),
         |channel| channel.as_str().to_owned(),

@@ -10,14 +10,15 @@ use claudemesh_core::encoding::unbase64url;
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::membership::Role;
 use claudemesh_core::wire::{
-    Ack, BrokerFrame, ErrorFrame, Forget, GetState, ListState, MemoryRecord, MemoryResults,
-    MemoryStored, Recall, Remember, SetState, SetSummary, StateChange, StateEntry, StateList,
-    StateResult, StateSaved, errors::code,
+    Ack, BrokerFrame, ErrorFrame, Forget, GetState, ListState, MemoryRecallResult, MemoryRecord,
+    MemoryResults, MemoryStored, Recall, Remember, SetState, SetSummary, StateChange, StateEntry,
+    StateList, StateResult, StateSaved, StateValue, errors::code,
 };
 use serde_json::Value;
 
 use super::Router;
 use super::conn::HINT_BYTES;
+use super::legacy::items::Told;
 use super::load::Asked;
 use super::schedule;
 use super::settle::ASKING_MAX;
@@ -25,8 +26,8 @@ use super::text::{iso, shown};
 use super::types::{ConnId, Kind, Out};
 use super::writer::Then;
 use crate::store::{
-    self, MemoryRow, Op, Outcome, Query, Rows, StateRow, StoreError, ValueOp, ValueQuery,
-    ValueRows, json_len,
+    self, MemberRow, MemoryRow, Op, Outcome, Query, Rows, StateRow, StoreError, ValueOp,
+    ValueQuery, ValueRows, json_len,
 };
 
 /// Bytes of rows in one frame to a peer that takes pages.
@@ -75,6 +76,20 @@ pub(super) enum Wrote {
         req_id: Option<String>,
     },
     Schedule(schedule::Wrote),
+    /// Something that existing clients keep.
+    Item {
+        conn: Option<ConnId>,
+        mesh: Arc<MeshId>,
+        told: Told,
+        req_id: Option<String>,
+    },
+    /// Whether a member without a log entry may come.
+    Standing {
+        conn: ConnId,
+        row: Box<MemberRow>,
+        ack: Box<BrokerFrame>,
+        req_id: Option<String>,
+    },
 }
 
 /// What a question was for.
@@ -94,6 +109,16 @@ pub(super) enum Ask {
         req_id: Option<String>,
     },
     Schedule(schedule::Ask),
+    /// What existing clients keep, anew.
+    Items {
+        mesh: Arc<MeshId>,
+    },
+    /// How much of everything there is: keys of state, then memories.
+    Info {
+        conn: ConnId,
+        keys: Option<Vec<String>>,
+        req_id: Option<String>,
+    },
 }
 
 /// Who asks or writes.
@@ -105,6 +130,15 @@ pub(super) struct Who {
     pub(super) role: Role,
     /// Lists values/1: everything it keeps is sealed.
     pub(super) values: bool,
+    /// Lists envelope/1: all that it sends is sealed.
+    pub(super) envelope: bool,
+}
+
+impl Who {
+    /// Whether it is the owner or an admin.
+    pub(super) const fn moderates(&self) -> bool {
+        matches!(self.role, Role::Owner | Role::Admin)
+    }
 }
 
 impl Router {
@@ -118,6 +152,7 @@ impl Router {
             name: row.name.as_str().to_owned(),
             role: row.role,
             values: conn.values,
+            envelope: conn.envelope,
         };
         if who.role == Role::Pending {
             let why = "you are not admitted to this mesh yet; ask an admin";
@@ -158,9 +193,13 @@ impl Router {
     }
 
     pub(super) fn write_value(&mut self, op: ValueOp, wrote: Wrote) {
+        self.write_other(Op::Value(op), wrote);
+    }
+
+    /// As [`Self::write_value`], for another operation.
+    pub(super) fn write_other(&mut self, op: Op, wrote: Wrote) {
         self.values.begun += 1;
-        self.writer
-            .push(vec![Op::Value(op)], Then::Value(Box::new(wrote)));
+        self.writer.push(vec![op], Then::Value(Box::new(wrote)));
     }
 
     /// Asks the store once everything that was written before is there.
@@ -184,7 +223,15 @@ impl Router {
                 req_id,
             } => self.state_set(conn, &mesh, *change, req_id, outcome),
             Wrote::Memory { conn, id, req_id } => match outcome {
-                Some(Outcome::Done) => self.answer(conn, MemoryStored { id, req_id }),
+                Some(Outcome::Done) => {
+                    let memory_id = self.is_daemon(conn).then(|| id.clone());
+                    let stored = MemoryStored {
+                        id,
+                        memory_id,
+                        req_id,
+                    };
+                    self.answer(conn, stored);
+                }
                 other => self.not_written(conn, other.as_ref(), req_id),
             },
             Wrote::Forgot { conn, id, req_id } => match outcome {
@@ -201,6 +248,21 @@ impl Router {
                 other => self.not_written(conn, other.as_ref(), req_id),
             },
             Wrote::Schedule(wrote) => self.schedule_wrote(wrote, outcome),
+            Wrote::Item {
+                conn,
+                mesh,
+                told,
+                req_id,
+            } => self.item_written(conn, &mesh, told, req_id, outcome),
+            Wrote::Standing {
+                conn,
+                row,
+                ack,
+                req_id,
+            } => match outcome {
+                Some(Outcome::Done) => self.standing_put(conn, *row, *ack),
+                other => self.not_written(conn, other.as_ref(), req_id),
+            },
         }
         while let Some((mark, _, _)) = self.values.waiting.front()
             && *mark <= self.values.done
@@ -542,11 +604,8 @@ impl Router {
             Ask::State { conn, req_id, .. }
             | Ask::States { conn, req_id }
             | Ask::Memories { conn, req_id } => (*conn, req_id.clone()),
-            Ask::Schedule(_) => {
-                if let Ask::Schedule(ask) = ask {
-                    self.schedule_loaded(ask, rows);
-                }
-                return;
+            Ask::Schedule(_) | Ask::Items { .. } | Ask::Info { .. } => {
+                return self.other_loaded(ask, rows);
             }
         };
         let Some(asking) = self.conns.get_mut(&conn) else {
@@ -560,6 +619,12 @@ impl Router {
                     key,
                     ..StateEntry::default()
                 });
+                if self.is_daemon(conn) {
+                    // It waits for another word than the one that it was told.
+                    let state = entry.clone();
+                    let req_id = req_id.clone();
+                    self.reply(conn, StateValue { state, req_id });
+                }
                 self.reply(conn, StateResult { entry, req_id });
             }
             (Ask::States { .. }, Some(ValueRows::State(rows, more))) => {
@@ -576,6 +641,13 @@ impl Router {
                     more: more.then_some(true),
                     req_id,
                 };
+                if self.is_daemon(conn) {
+                    let again = MemoryRecallResult {
+                        matches: results.memories.clone(),
+                        req_id: results.req_id.clone(),
+                    };
+                    self.reply(conn, again);
+                }
                 self.reply(conn, results);
             }
             (_, Some(ValueRows::Unknown)) => {
@@ -584,6 +656,34 @@ impl Router {
             }
             _ => self.unreadable(conn, req_id),
         }
+    }
+}
+
+impl Router {
+    /// What was not asked for by one frame alone.
+    fn other_loaded(&mut self, ask: Ask, rows: Option<ValueRows>) {
+        match (ask, rows) {
+            (Ask::Schedule(ask), rows) => self.schedule_loaded(ask, rows),
+            (Ask::Items { mesh }, rows) => self.items_loaded(&mesh, rows),
+            (Ask::Info { conn, req_id, .. }, Some(ValueRows::State(rows, _))) => {
+                self.info_keys(conn, rows, req_id);
+            }
+            (Ask::Info { conn, keys, req_id }, Some(ValueRows::Memory(rows, _))) => {
+                self.info_told(conn, keys.unwrap_or_default(), rows.len(), req_id);
+            }
+            (Ask::Info { conn, req_id, .. }, _) if self.end_asking(conn) => {
+                self.unreadable(conn, req_id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a connection is of the existing system's daemon, which waits for words of its own.
+    fn is_daemon(&self, conn: ConnId) -> bool {
+        let conn = self.conns.get(&conn);
+        conn.is_some_and(|conn| {
+            !conn.envelope && conn.channel.as_deref() == Some("claudemesh-daemon")
+        })
     }
 }
 

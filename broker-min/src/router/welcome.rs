@@ -9,6 +9,7 @@ use claudemesh_core::wire::{
 use serde_json::{Map, Value, json};
 
 use super::Router;
+use super::legacy::people::Remembered;
 use super::types::ConnId;
 
 impl Router {
@@ -44,11 +45,16 @@ impl Router {
         let presence = presence.and_then(|(mesh, key)| mesh.presences.get(&key));
         let presence_id = presence.map(|presence| presence.id.clone());
         let presence_id = presence_id.unwrap_or_else(|| self.fresh_id());
-        self.welcome(id, &presence_id);
+        self.welcome(id, &presence_id, None);
         self.fill(id);
     }
 
-    pub(super) fn welcome(&mut self, id: ConnId, presence_id: &str) {
+    pub(super) fn welcome(
+        &mut self,
+        id: ConnId,
+        presence_id: &str,
+        remembered: Option<Remembered>,
+    ) {
         let Some(conn) = self.conns.get(&id) else {
             return;
         };
@@ -69,6 +75,9 @@ impl Router {
             services: (!conn.session_form).then(|| json!([])),
             ..HelloAck::default()
         };
+        if let Some(remembered) = remembered {
+            remembered.tell(&mut ack);
+        }
         if conn.modern {
             let [now, next, low] = conn.waiting_rows;
             let head = mesh.head();

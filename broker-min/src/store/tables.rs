@@ -202,8 +202,8 @@ pub(super) const TABLES: [Table; 18] = [
     ),
 ];
 
-/// Those that came with the third format, too.
-pub(super) const LATER: [Table; 2] = [
+/// Those that came with later formats, too.
+pub(super) const LATER: [Table; 3] = [
     (
         "memory",
         &[
@@ -233,6 +233,16 @@ pub(super) const LATER: [Table; 2] = [
             ("fired", Int),
             ("pending", Int),
             ("failed", Text),
+        ],
+    ),
+    (
+        "item",
+        &[
+            ("mesh", Int),
+            ("kind", Text),
+            ("key", Free),
+            ("value", Free),
+            ("at", Int),
         ],
     ),
 ];
@@ -270,7 +280,7 @@ pub(super) fn names(table: &Table) -> String {
 }
 
 /// Each table, and which of its rows are of a mesh; `?` stands for its id.
-pub(super) const OF_MESH: [(&str, &str); 14] = [
+pub(super) const OF_MESH: [(&str, &str); 15] = [
     ("mesh", "SELECT t.* FROM mesh t WHERE t.name = ?"),
     (
         "member",
@@ -316,6 +326,10 @@ pub(super) const OF_MESH: [(&str, &str); 14] = [
         "SELECT t.* FROM schedule t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
     ),
     (
+        "item",
+        "SELECT t.* FROM item t JOIN mesh m ON m.id = t.mesh WHERE m.name = ?",
+    ),
+    (
         "audit_chain",
         "SELECT t.* FROM audit_chain t WHERE t.mesh = ?",
     ),
@@ -326,7 +340,7 @@ pub(super) const OF_MESH: [(&str, &str); 14] = [
 ];
 
 /// What deletes a mesh, in order; `?` stands for its id.
-pub(super) const DELETE: [&str; 20] = [
+pub(super) const DELETE: [&str; 21] = [
     "DELETE FROM channel_copy WHERE key IN (SELECT k.id FROM channel_key k
         JOIN channel c ON c.id = k.channel WHERE c.mesh = ?)",
     "DELETE FROM channel_key WHERE channel IN (SELECT id FROM channel WHERE mesh = ?)",
@@ -345,6 +359,7 @@ pub(super) const DELETE: [&str; 20] = [
     "DELETE FROM state WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM memory WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM schedule WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
+    "DELETE FROM item WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM log WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM invite WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",
     "DELETE FROM member WHERE mesh IN (SELECT id FROM mesh WHERE name = ?)",

@@ -93,6 +93,16 @@ pub enum ValueOp {
     /// in one commit. The outcomes of [`Op::Accept`](super::Op::Accept), or
     /// [`Outcome::NotThere`] if it was given up or is over.
     Fire(Box<Fire>),
+    /// Keeps an item in place of the one with its kind and key, if there is one, or with an empty
+    /// value takes it away. [`Outcome::Full`] if the mesh has too many of its kind.
+    Item {
+        /// The item.
+        row: ItemRow,
+        /// Items of this kind in the mesh at most.
+        max: u64,
+        /// The audit row that belongs to it: what happened, and who did it.
+        event: Option<(&'static str, PublicKey)>,
+    },
 }
 
 impl ValueOp {
@@ -103,6 +113,7 @@ impl ValueOp {
             Self::Remember { row, .. } => row.weight(),
             Self::Schedule { row, .. } => ROW_BYTES + row.body.len(),
             Self::Fire(fire) => ROW_BYTES + fire.accept.tail.len(),
+            Self::Item { row, .. } => ROW_BYTES + row.value.len(),
             _ => ROW_BYTES,
         }
     }
@@ -222,6 +233,22 @@ impl ScheduleRow {
     }
 }
 
+/// Something small that clients of the existing system keep: a topic and who is in it, a task, a
+/// key for HTTP. All items of a mesh are loaded with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemRow {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// What it is.
+    pub kind: String,
+    /// Which one.
+    pub key: String,
+    /// JSON; empty: it is taken away.
+    pub value: String,
+    /// Unix ms.
+    pub at: u64,
+}
+
 /// A one-shot that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fire {
@@ -284,13 +311,14 @@ pub enum ValueQuery {
         /// Rows at most.
         limit: usize,
     },
-    /// The schedules of a member, by when they are due, without their bodies. Answer:
-    /// [`ValueRows::Schedules`].
+    /// The schedules of a member, by when they are due. Answer: [`ValueRows::Schedules`].
     Schedules {
         /// The mesh.
         mesh: MeshId,
         /// Whose.
         member: PublicKey,
+        /// Whether their bodies are wanted; else those are empty.
+        bodies: bool,
     },
     /// What waits for its author. Answer: [`ValueRows::Schedules`].
     Pending {
@@ -308,6 +336,18 @@ pub enum ValueQuery {
         /// Rows at most.
         limit: usize,
     },
+    /// All items of a mesh, by kind and key. Answer: [`ValueRows::Items`].
+    Items {
+        /// The mesh.
+        mesh: MeshId,
+    },
+    /// The items of one kind and key in any mesh. Answer: [`ValueRows::Items`].
+    ItemsOf {
+        /// The kind.
+        kind: String,
+        /// The key.
+        key: String,
+    },
 }
 
 /// An answer.
@@ -321,6 +361,8 @@ pub enum ValueRows {
     Schedules(Vec<ScheduleRow>),
     /// What is due with its number in the store, and when the next one after them is due.
     Due(Vec<(u64, ScheduleRow)>, Option<u64>),
+    /// Items.
+    Items(Vec<ItemRow>),
     /// There is no such row to go on after.
     Unknown,
 }

@@ -79,7 +79,10 @@ fn the_list_tells_who_is_here() {
         (&json!("/home/b"), &json!("dnd"))
     );
     assert_eq!(bo["groups"], json!([{"name": "g"}]));
-    assert_eq!(bo["peerRole"], "control-plane");
+    assert_eq!(
+        bo["peerRole"], "session",
+        "so that existing clients find it"
+    );
     let members = list["members"].as_array().unwrap();
     assert_eq!(members.len(), 3);
     let online = members.iter().filter(|m| m["online"] == true).count();

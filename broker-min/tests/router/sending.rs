@@ -192,7 +192,7 @@ fn what_is_not_served_is_said() {
     world.got(conn);
     world.frame(
         conn,
-        json!({"type": "mesh_info", "query": "x", "_reqId": "r7"}),
+        json!({"type": "vault_list", "query": "x", "_reqId": "r7"}),
     );
     let error = world.last(conn);
     assert_eq!(
@@ -200,7 +200,7 @@ fn what_is_not_served_is_said() {
         (&json!("error"), &json!("unsupported"))
     );
     assert_eq!(error["_reqId"], "r7");
-    assert!(error["message"].as_str().unwrap().contains("`mesh_info`"));
+    assert!(error["message"].as_str().unwrap().contains("`vault_list`"));
     world.frame(conn, json!({"type": "x".repeat(5_000)}));
     assert!(world.last(conn)["message"].as_str().unwrap().len() < 200);
 }

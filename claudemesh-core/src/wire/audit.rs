@@ -2,6 +2,7 @@
 //! checked is in [`crate::audit`].
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::audit::{Head, Place, Record};
 use crate::id::{Hash, IdError, PublicKey, Signature};
@@ -152,4 +153,77 @@ impl From<AuditRecord> for Record {
             created_at: row.created_at,
         }
     }
+}
+/// `audit_query`: asks for [`AuditResult`], the audit table as existing clients read it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditQuery {
+    /// Rows; 50 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Rows to pass over, from the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Only rows of this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// Comes back in the answer.
+    #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+/// `audit_result`: rows of the audit table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AuditResult {
+    /// Newest first.
+    #[serde(default)]
+    pub entries: Vec<AuditEntry>,
+    /// How many there are.
+    pub total: u64,
+    /// The request's `_reqId`.
+    #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+/// A row of the audit table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// Its place.
+    pub id: u64,
+    /// What happened.
+    pub event_type: String,
+    /// Who did it, by name.
+    pub actor: String,
+    /// What belongs to it.
+    #[serde(default)]
+    pub payload: Value,
+    /// Its hash, hex.
+    pub hash: String,
+    /// `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+    pub created_at: String,
+}
+
+/// `audit_verify`: asks for [`AuditVerifyResult`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AuditVerify {
+    /// Comes back in the answer.
+    #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+/// `audit_verify_result`: whether the chain of the audit table holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditVerifyResult {
+    /// Whether every hash is right.
+    pub valid: bool,
+    /// Rows that were looked at.
+    pub entries: u64,
+    /// The first row whose hash is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken_at: Option<u64>,
+    /// The request's `_reqId`.
+    #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
 }

@@ -74,6 +74,12 @@ pub struct Push {
     /// True: the broker keeps nothing of it, and it wants no `client_ack`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<bool>,
+    /// True: what is in it is in the open; only clients of the existing system get such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plain: Option<bool>,
+    /// How the body of a topic's message in the open is encoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_version: Option<u64>,
     /// When it is no longer worth reading, unix milliseconds.
     #[serde(rename = "expires_at", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,

@@ -144,6 +144,9 @@ pub struct Remember {
 pub struct MemoryStored {
     /// Its id.
     pub id: String,
+    /// The same, where the daemon of the existing system looks for it.
+    #[serde(rename = "memoryId", skip_serializing_if = "Option::is_none")]
+    pub memory_id: Option<String>,
     /// The request's `_reqId`.
     #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
@@ -215,4 +218,26 @@ pub struct SetSummary {
     /// The text, at most 4,096 bytes; empty: none.
     #[serde(default)]
     pub summary: String,
+}
+
+/// `memory_recall_result`: what [`MemoryResults`] says, in the words for which the daemon of the
+/// existing system waits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemoryRecallResult {
+    /// The memories.
+    pub matches: Vec<MemoryRecord>,
+    /// The request's `_reqId`.
+    #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+/// `state_value`: what [`StateResult`] says, in the words for which the daemon of the existing
+/// system waits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StateValue {
+    /// The value and who wrote it.
+    pub state: StateEntry,
+    /// The request's `_reqId`.
+    #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
 }

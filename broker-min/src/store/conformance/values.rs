@@ -5,8 +5,8 @@ use claudemesh_core::id::PublicKey;
 
 use super::{Bench, Check, key, mesh, sample};
 use crate::store::{
-    AuditPage, AuditRow, Fire, LogChange, MemoryRow, Op, Outcome, Query, Rows, ScheduleRow,
-    SetState, StateRow, ValueOp, ValueQuery, ValueRows,
+    AuditPage, AuditRow, Fire, ItemRow, LogChange, MemoryRow, Op, Outcome, Query, Rows,
+    ScheduleRow, SetState, StateRow, ValueOp, ValueQuery, ValueRows,
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -21,6 +21,7 @@ pub(super) const CHECKS: &[Check] = &[
     a_one_shot_that_is_refused_stays,
     a_cron_waits_for_its_author,
     a_removed_member_has_no_schedules,
+    items_are_kept_by_kind_and_key,
     audit_rows_are_a_chain,
 ];
 
@@ -139,7 +140,11 @@ impl Bench {
         match self.values(if pending {
             ValueQuery::Pending { mesh, member }
         } else {
-            ValueQuery::Schedules { mesh, member }
+            ValueQuery::Schedules {
+                mesh,
+                member,
+                bodies: false,
+            }
         }) {
             ValueRows::Schedules(rows) => rows,
             other => panic!("not schedules: {other:?}"),
@@ -455,6 +460,68 @@ fn a_removed_member_has_no_schedules(bench: &mut Bench) {
     let (due, _) = bench.due(99, (0, 0), 9);
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].1, "b");
+}
+
+fn items_are_kept_by_kind_and_key(bench: &mut Bench) {
+    let item = |name: &str, kind: &str, id: &str, value: &str| ItemRow {
+        mesh: mesh(name),
+        kind: kind.into(),
+        key: id.into(),
+        value: value.into(),
+        at: 7,
+    };
+    let put = |row: &ItemRow, max| ValueOp::Item {
+        row: row.clone(),
+        max,
+        event: None,
+    };
+    let none = bench.value(put(&item("one", "task", "a", "1"), 9));
+    assert_eq!(none, Outcome::NotThere, "there is no such mesh");
+    bench.with_mesh();
+    let (b, a) = (
+        item("one", "task", "b", "{}"),
+        item("one", "task", "a", "1"),
+    );
+    assert_eq!(bench.value(put(&b, 2)), Outcome::Done);
+    assert_eq!(bench.value(put(&a, 2)), Outcome::Done);
+    assert_eq!(
+        bench.value(put(&item("one", "task", "c", "3"), 2)),
+        Outcome::Full
+    );
+    let again = item("one", "task", "a", "2");
+    assert_eq!(bench.value(put(&again, 2)), Outcome::Done, "in its place");
+    let other = item("one", "stream", "a", "4");
+    let named = ValueOp::Item {
+        row: other.clone(),
+        max: 1,
+        event: Some(("stream_made", key(2))),
+    };
+    let rows = bench.audit("one", 0, 1 << 20).head.n;
+    assert_eq!(bench.value(named), Outcome::Done);
+    assert_eq!(bench.audit("one", 0, 1 << 20).head.n, rows + 1);
+    let items = |bench: &Bench, query| match bench.load(&Query::Value(query)) {
+        Rows::Value(ValueRows::Items(rows)) => rows,
+        other => panic!("{other:?}"),
+    };
+    let all = ValueQuery::Items { mesh: mesh("one") };
+    let sorted = vec![other.clone(), again.clone(), b.clone()];
+    assert_eq!(items(bench, all.clone()), sorted);
+    let of = ValueQuery::ItemsOf {
+        kind: "task".into(),
+        key: "a".into(),
+    };
+    assert_eq!(items(bench, of), [again]);
+    assert_eq!(
+        bench.value(put(&item("one", "task", "a", ""), 2)),
+        Outcome::Done
+    );
+    assert_eq!(
+        bench.value(put(&item("one", "task", "a", ""), 2)),
+        Outcome::NotThere
+    );
+    assert_eq!(items(bench, all), [other, b]);
+    let elsewhere = ValueQuery::Items { mesh: mesh("two") };
+    assert_eq!(items(bench, elsewhere), []);
 }
 
 fn audit_rows_are_a_chain(bench: &mut Bench) {

@@ -7,8 +7,8 @@ use claudemesh_core::id::{MeshId, PublicKey};
 use super::State;
 use crate::store::values::{FAILED_MS, SEARCH_BYTES, page};
 use crate::store::{
-    AuditRow, Fire, MemoryRow, Outcome, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery,
-    ValueRows,
+    AuditRow, Fire, ItemRow, MemoryRow, Outcome, ScheduleRow, SetState, StateRow, ValueOp,
+    ValueQuery, ValueRows,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Values {
     state: BTreeMap<String, (StateRow, Option<[u8; 16]>)>,
     memories: BTreeMap<u64, MemoryRow>,
     schedules: BTreeMap<u64, ScheduleRow>,
+    /// By kind and key.
+    items: BTreeMap<(String, String), ItemRow>,
 }
 
 impl Values {
@@ -83,6 +85,7 @@ impl State {
                 due,
             } => self.taken((mesh, id), member, *due),
             ValueOp::Fire(fire) => self.fire(fire),
+            ValueOp::Item { row, max, event } => self.item(row, *max, *event),
         }
     }
 
@@ -104,6 +107,37 @@ impl State {
             at,
         });
         Outcome::Done
+    }
+
+    fn item(
+        &mut self,
+        row: &ItemRow,
+        max: u64,
+        event: Option<(&'static str, PublicKey)>,
+    ) -> Outcome {
+        if !self.meshes.contains_key(&row.mesh) {
+            return Outcome::NotThere;
+        }
+        let items = &mut self.values.entry(row.mesh.clone()).or_default().items;
+        let key = (row.kind.clone(), row.key.clone());
+        if row.value.is_empty() {
+            if items.remove(&key).is_none() {
+                return Outcome::NotThere;
+            }
+        } else {
+            let count = items.keys().filter(|(kind, _)| *kind == row.kind).count();
+            if !items.contains_key(&key) && count as u64 >= max {
+                return Outcome::Full;
+            }
+            items.insert(key, row.clone());
+        }
+        match event {
+            Some((event, actor)) => {
+                let size = Some(row.value.len());
+                self.noted(&row.mesh, event, &actor, size, row.at)
+            }
+            None => Outcome::Done,
+        }
     }
 
     fn set_state(&mut self, set: &SetState) -> Outcome {
@@ -297,9 +331,13 @@ impl State {
                 let found = near.filter(|row| row.has(words)).take(*limit).cloned();
                 ValueRows::Memory(found.collect(), false)
             }
-            ValueQuery::Schedules { mesh, member } => {
+            ValueQuery::Schedules {
+                mesh,
+                member,
+                bodies,
+            } => {
                 let mut rows = own_schedules(of(mesh), member);
-                for row in &mut rows {
+                for row in rows.iter_mut().filter(|_| !bodies) {
                     row.body = String::new();
                 }
                 ValueRows::Schedules(rows)
@@ -308,6 +346,15 @@ impl State {
                 let mut rows = own_schedules(of(mesh), member);
                 rows.retain(|row| row.pending.is_some());
                 ValueRows::Schedules(rows)
+            }
+            ValueQuery::Items { mesh } => {
+                ValueRows::Items(of(mesh).items.values().cloned().collect())
+            }
+            ValueQuery::ItemsOf { kind, key } => {
+                let wanted = (kind.clone(), key.clone());
+                let all = self.values.values();
+                let found = all.filter_map(|values| values.items.get(&wanted));
+                ValueRows::Items(found.cloned().collect())
             }
             ValueQuery::Due {
                 until,

@@ -132,6 +132,7 @@ fn infos(line: &mut Line) -> Result<Vec<MeshInfo>, Fault> {
             (SELECT count(*) FROM state WHERE mesh = m.id)
                 + (SELECT count(*) FROM memory WHERE mesh = m.id)
                 + (SELECT count(*) FROM schedule WHERE mesh = m.id)
+                + (SELECT count(*) FROM item WHERE mesh = m.id)
          FROM mesh m
          LEFT JOIN (SELECT p.mesh, count(*) AS count, sum(d.size)::BIGINT AS bytes
              FROM delivery d JOIN party p ON p.id = d.mailbox GROUP BY p.mesh) w ON w.mesh = m.name

@@ -7,7 +7,7 @@ use crate::store::StoreError;
 
 /// Step `n` brings tables of format `n` to format `n + 1`; a new schema takes all of them. Released
 /// steps never change.
-pub(super) const STEPS: &[&str] = &[FORMAT_1];
+pub(super) const STEPS: &[&str] = &[FORMAT_1, FORMAT_2];
 
 /// The same tables, columns and numbers as in SQLite's format 3, so that rows move over as they
 /// are. What people or programs wrote is BYTEA: TEXT cannot hold the character U+0000, which JSON
@@ -217,6 +217,19 @@ CREATE TABLE schedule (
 CREATE INDEX schedule_due ON schedule (due, id) WHERE due IS NOT NULL;
 CREATE INDEX schedule_member ON schedule (mesh, member);
 CREATE INDEX schedule_failed ON schedule (pending) WHERE failed IS NOT NULL;
+"#;
+
+/// Small things of existing clients, found by mesh, and by kind and key alone.
+const FORMAT_2: &str = r#"
+CREATE TABLE item (
+    mesh BIGINT NOT NULL REFERENCES mesh,
+    kind TEXT COLLATE "C" NOT NULL,
+    key BYTEA NOT NULL,
+    value BYTEA NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (mesh, kind, key)
+);
+CREATE INDEX item_key ON item (kind, key);
 "#;
 
 /// Tables whose rows have numbers of their own.

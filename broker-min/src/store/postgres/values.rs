@@ -8,8 +8,8 @@ use super::line::{Fault, Line, bad, get};
 use super::{int, key, meshes, parsed, text, uint};
 use crate::store::values::{FAILED_MS, SEARCH_BYTES};
 use crate::store::{
-    AuditRow, Fire, MemoryRow, Outcome, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery,
-    ValueRows,
+    AuditRow, Fire, ItemRow, MemoryRow, Outcome, ScheduleRow, SetState, StateRow, ValueOp,
+    ValueQuery, ValueRows,
 };
 
 /// Rows that are fetched at once where a page is bounded by bytes.
@@ -20,6 +20,16 @@ macro_rules! schedule {
         concat!(
             "SELECT s.id, m.name, s.name, s.member, s.target, s.due, s.created, s.cron, s.body,
                  s.fired, s.pending, s.failed FROM schedule s JOIN mesh m ON m.id = s.mesh ",
+            $end
+        )
+    };
+}
+
+macro_rules! item {
+    ($end:literal) => {
+        concat!(
+            "SELECT m.name, i.kind, i.key, i.value, i.at
+             FROM item i JOIN mesh m ON m.id = i.mesh ",
             $end
         )
     };
@@ -84,6 +94,7 @@ impl<'ops> Batch<'_, 'ops> {
                 due,
             } => self.taken_by_author((mesh, id), member, *due),
             ValueOp::Fire(fire) => self.fire(fire),
+            ValueOp::Item { row, max, event } => self.item(row, *max, *event),
         }
     }
 
@@ -173,6 +184,48 @@ impl<'ops> Batch<'_, 'ops> {
         let size = Some(row.value.len());
         self.if_changed(rows, &set.mesh, "state_set", &row.writer, size, row.at)?;
         Ok(Outcome::Kept(version))
+    }
+
+    fn item(
+        &mut self,
+        row: &ItemRow,
+        max: u64,
+        event: Option<(&'static str, PublicKey)>,
+    ) -> Result<Outcome, Fault> {
+        let Some(mesh) = meshes::find(self.line, &row.mesh)? else {
+            return Ok(Outcome::NotThere);
+        };
+        let (kind, key) = (row.kind.as_str(), row.key.as_bytes());
+        let rows = if row.value.is_empty() {
+            self.line.execute(
+                "DELETE FROM item WHERE mesh = $1 AND kind = $2 AND key = $3",
+                &[&mesh, &kind, &key],
+            )?
+        } else {
+            let found = self.line.one(
+                "SELECT EXISTS (SELECT 1 FROM item WHERE mesh = $1 AND kind = $2 AND key = $3),
+                        (SELECT count(*) FROM item WHERE mesh = $1 AND kind = $2)",
+                &[&mesh, &kind, &key],
+            )?;
+            let there: bool = get(&found, 0)?;
+            if !there && uint(get(&found, 1)?) >= max {
+                return Ok(Outcome::Full);
+            }
+            self.line.execute(
+                "INSERT INTO item (mesh, kind, key, value, at) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (mesh, kind, key)
+                     DO UPDATE SET value = excluded.value, at = excluded.at",
+                &[&mesh, &kind, &key, &row.value.as_bytes(), &int(row.at)],
+            )?
+        };
+        match event {
+            Some((event, actor)) => {
+                let size = Some(row.value.len());
+                self.if_changed(rows, &row.mesh, event, &actor, size, row.at)
+            }
+            None if rows == 0 => Ok(Outcome::NotThere),
+            None => Ok(Outcome::Done),
+        }
     }
 
     fn remember(&mut self, name: &MeshId, row: &MemoryRow, max: u64) -> Result<Outcome, Fault> {
@@ -434,7 +487,11 @@ pub(super) fn load(line: &mut Line, query: &ValueQuery) -> Result<ValueRows, Fau
             ValueRows::Memory(page.rows, page.more)
         }
         ValueQuery::Search { mesh, words, limit } => search(line, mesh, words, *limit)?,
-        ValueQuery::Schedules { mesh, member } => {
+        ValueQuery::Schedules {
+            mesh,
+            member,
+            bodies,
+        } => {
             let rows = line.rows(
                 schedule!(
                     "WHERE m.name = $1 AND s.member = $2 ORDER BY s.due IS NULL, s.due, s.id"
@@ -442,10 +499,24 @@ pub(super) fn load(line: &mut Line, query: &ValueQuery) -> Result<ValueRows, Fau
                 &[&mesh.as_str(), &member.as_bytes().as_slice()],
             )?;
             let mut rows = schedules(&rows)?;
-            for row in &mut rows {
+            for row in rows.iter_mut().filter(|_| !bodies) {
                 row.body = String::new();
             }
             ValueRows::Schedules(rows)
+        }
+        ValueQuery::Items { mesh } => {
+            let rows = line.rows(
+                item!("WHERE m.name = $1 ORDER BY i.kind, i.key"),
+                &[&mesh.as_str()],
+            )?;
+            ValueRows::Items(rows.iter().map(item_row).collect::<Result<_, _>>()?)
+        }
+        ValueQuery::ItemsOf { kind, key } => {
+            let rows = line.rows(
+                item!("WHERE i.kind = $1 AND i.key = $2"),
+                &[&kind.as_str(), &key.as_bytes()],
+            )?;
+            ValueRows::Items(rows.iter().map(item_row).collect::<Result<_, _>>()?)
         }
         ValueQuery::Pending { mesh, member } => {
             let rows = line.rows(
@@ -563,6 +634,16 @@ fn memory_row(row: &Row) -> Result<(i64, MemoryRow), Fault> {
         at: uint(get(row, 7)?),
     };
     Ok((get(row, 0)?, memory))
+}
+
+fn item_row(row: &Row) -> Result<ItemRow, Fault> {
+    Ok(ItemRow {
+        mesh: parsed(row, 0)?,
+        kind: get(row, 1)?,
+        key: text(row, 2)?,
+        value: text(row, 3)?,
+        at: uint(get(row, 4)?),
+    })
 }
 
 fn schedules(rows: &[Row]) -> Result<Vec<ScheduleRow>, Fault> {

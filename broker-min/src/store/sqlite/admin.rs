@@ -55,7 +55,7 @@ pub struct MeshInfo {
     pub history: u64,
     /// Bytes of them.
     pub history_bytes: u64,
-    /// Keys of state, memories and schedules.
+    /// Keys of state, memories, schedules, and what existing clients keep.
     pub values: u64,
 }
 
@@ -125,6 +125,7 @@ fn infos(conn: &Connection) -> rusqlite::Result<Vec<MeshInfo>> {
             (SELECT count(*) FROM state WHERE mesh = m.id)
                 + (SELECT count(*) FROM memory WHERE mesh = m.id)
                 + (SELECT count(*) FROM schedule WHERE mesh = m.id)
+                + (SELECT count(*) FROM item WHERE mesh = m.id)
          FROM mesh m ORDER BY m.created_at, m.name",
     )?
     .query_map([], |row| {

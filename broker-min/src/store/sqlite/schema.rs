@@ -15,7 +15,7 @@ const APPLICATION_ID: u32 = 0x636c_6272;
 
 /// Step `n` brings a file of format `n` to format `n + 1`; a new file takes all of them. Released
 /// steps never change.
-pub(super) const STEPS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
+pub(super) const STEPS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
 
 /// Hot tables name mailboxes and senders by `party.id`: a row of `delivery` is some 40 bytes.
 /// Nothing has an index that its own reads do not need: each costs a row operation per message.
@@ -231,6 +231,19 @@ CREATE TABLE audit_chain (
     base_hash BLOB NOT NULL
 ) STRICT;
 ALTER TABLE meta ADD COLUMN audit_seed BLOB;
+";
+
+/// Small things of existing clients, found by mesh, and by kind and key alone.
+const FORMAT_4: &str = "
+CREATE TABLE item (
+    mesh INTEGER NOT NULL REFERENCES mesh,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (mesh, kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX item_key ON item (kind, key);
 ";
 
 /// Refuses a file that is not a broker's, before SQLite may touch it. A file is made in rollback

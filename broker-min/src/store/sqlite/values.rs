@@ -8,12 +8,15 @@ use super::load::{bad, text};
 use super::{int, uint};
 use crate::store::values::{FAILED_MS, SEARCH_BYTES, page};
 use crate::store::{
-    AuditRow, Fire, MemoryRow, Op, Outcome, ScheduleRow, SetState, StateRow, ValueOp, ValueQuery,
-    ValueRows,
+    AuditRow, Fire, ItemRow, MemoryRow, Op, Outcome, ScheduleRow, SetState, StateRow, ValueOp,
+    ValueQuery, ValueRows,
 };
 
 const SCHEDULE: &str = "SELECT s.id, m.name, s.name, s.member, s.target, s.due, s.created, s.cron,
      s.body, s.fired, s.pending, s.failed FROM schedule s CROSS JOIN mesh m ON m.id = s.mesh";
+
+const ITEM: &str = "SELECT m.name, i.kind, i.key, i.value, i.at
+     FROM item i CROSS JOIN mesh m ON m.id = i.mesh";
 
 impl Batch<'_> {
     pub(super) fn value(&mut self, op: &ValueOp) -> rusqlite::Result<Outcome> {
@@ -72,6 +75,7 @@ impl Batch<'_> {
                 due,
             } => self.taken((mesh, id), member, *due),
             ValueOp::Fire(fire) => self.fire(fire),
+            ValueOp::Item { row, max, event } => self.item(row, *max, *event),
         }
     }
 
@@ -161,6 +165,48 @@ impl Batch<'_> {
         let size = Some(row.value.len());
         self.if_changed(rows, &set.mesh, "state_set", &row.writer, size, row.at)?;
         Ok(Outcome::Kept(version))
+    }
+
+    fn item(
+        &mut self,
+        row: &ItemRow,
+        max: u64,
+        event: Option<(&'static str, PublicKey)>,
+    ) -> rusqlite::Result<Outcome> {
+        let Some(mesh) = self.mesh_row(&row.mesh)? else {
+            return Ok(Outcome::NotThere);
+        };
+        let place = (mesh, &row.kind, &row.key);
+        let rows = if row.value.is_empty() {
+            self.conn
+                .prepare_cached("DELETE FROM item WHERE mesh = ? AND kind = ? AND key = ?")?
+                .execute(place)?
+        } else {
+            let (there, count): (bool, i64) = self
+                .conn
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM item WHERE mesh = ?1 AND kind = ?2 AND key = ?3),
+                            (SELECT count(*) FROM item WHERE mesh = ?1 AND kind = ?2)",
+                )?
+                .query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if !there && uint(count) >= max {
+                return Ok(Outcome::Full);
+            }
+            self.conn
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO item (mesh, kind, key, value, at)
+                     VALUES (?, ?, ?, ?, ?)",
+                )?
+                .execute((mesh, &row.kind, &row.key, &row.value, int(row.at)))?
+        };
+        match event {
+            Some((event, actor)) => {
+                let size = Some(row.value.len());
+                self.if_changed(rows, &row.mesh, event, &actor, size, row.at)
+            }
+            None if rows == 0 => Ok(Outcome::NotThere),
+            None => Ok(Outcome::Done),
+        }
     }
 
     fn remember(&mut self, name: &MeshId, row: &MemoryRow, max: u64) -> rusqlite::Result<Outcome> {
@@ -423,15 +469,31 @@ pub(super) fn load(conn: &Connection, query: &ValueQuery) -> rusqlite::Result<Va
             }
             ValueRows::Memory(found, false)
         }
-        ValueQuery::Schedules { mesh, member } => {
+        ValueQuery::Schedules {
+            mesh,
+            member,
+            bodies,
+        } => {
             let mut rows = schedules(conn, "TRUE", mesh, member)?;
-            for row in &mut rows {
+            for row in rows.iter_mut().filter(|_| !bodies) {
                 row.body = String::new();
             }
             ValueRows::Schedules(rows)
         }
         ValueQuery::Pending { mesh, member } => {
             ValueRows::Schedules(schedules(conn, "s.pending IS NOT NULL", mesh, member)?)
+        }
+        ValueQuery::Items { mesh } => {
+            let mut statement =
+                conn.prepare_cached(&format!("{ITEM} WHERE m.name = ? ORDER BY i.kind, i.key"))?;
+            let rows = statement.query_map([mesh.as_str()], item_row)?;
+            ValueRows::Items(rows.collect::<Result<_, _>>()?)
+        }
+        ValueQuery::ItemsOf { kind, key } => {
+            let mut statement =
+                conn.prepare_cached(&format!("{ITEM} WHERE i.kind = ? AND i.key = ?"))?;
+            let rows = statement.query_map((kind, key), item_row)?;
+            ValueRows::Items(rows.collect::<Result<_, _>>()?)
         }
         ValueQuery::Due {
             until,
@@ -453,6 +515,16 @@ pub(super) fn load(conn: &Connection, query: &ValueQuery) -> rusqlite::Result<Va
                 .query_row([int(*until)], |row| row.get(0))?;
             ValueRows::Due(rows, next.map(uint))
         }
+    })
+}
+
+fn item_row(row: &Row<'_>) -> rusqlite::Result<ItemRow> {
+    Ok(ItemRow {
+        mesh: text(row, 0)?,
+        kind: row.get(1)?,
+        key: row.get(2)?,
+        value: row.get(3)?,
+        at: uint(row.get(4)?),
     })
 }
 

@@ -61,7 +61,7 @@ fn io(name: &str, error: &std::io::Error) -> StoreError {
 
 /// Makes an empty file that only its owner can read; SQLite gives the files that it puts beside
 /// it the same mode.
-fn make_private(path: &Path) -> std::io::Result<()> {
+pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
     let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

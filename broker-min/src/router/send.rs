@@ -488,7 +488,7 @@ impl Router {
             return Ok(());
         };
         // The numbers of the existing system are told in its words.
-        let (error, limit) = if per_s == 1 {
+        let (error, limit) = if self.limits.counts_messages() {
             (errors::rate_limit_messages(60, burst), 60)
         } else {
             (errors::rate_limit_deliveries(rate, burst), rate)

@@ -19,8 +19,8 @@ use crate::id::{Name, Status, Wake};
 use crate::membership::{Log, LogError, SignedEntry};
 use crate::session::{About, OwnSession, Retry, Session, SessionConfig, Trust};
 use crate::store::{
-    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue,
-    StoreError, StoredChannelEntry, StoredKey,
+    PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue, StoreError,
+    StoredChannelEntry, StoredKey,
 };
 use crate::transport::Network;
 
@@ -390,7 +390,7 @@ impl Open {
         let mut folder = None;
         let (mut store, lanes) = match self.kept {
             Kept::Store(store) => (store, None),
-            Kept::Memory => memory(),
+            Kept::Memory => memory()?,
             #[cfg(feature = "sqlite")]
             Kept::Dir(dir) => {
                 std::fs::create_dir_all(&dir)
@@ -406,11 +406,11 @@ impl Open {
                     folder = Some(dir);
                     opened
                 }
-                None => memory(),
+                None => memory()?,
             },
             // Without the feature there is nothing that could keep messages.
             #[cfg(not(feature = "sqlite"))]
-            Kept::Default => memory(),
+            Kept::Default => memory()?,
         };
         let mut first = vec![PeerOp::Prune {
             now: super::driver::unix_ms(),
@@ -471,8 +471,15 @@ impl Open {
     }
 }
 
-fn memory() -> (Box<dyn PeerStore>, Option<Lanes>) {
-    (Box::new(MemoryStore::new()), None)
+#[cfg(any(feature = "memory", not(feature = "sqlite")))]
+fn memory() -> Result<(Box<dyn PeerStore>, Option<Lanes>), ConnectError> {
+    Ok((Box::new(crate::store::MemoryStore::new()), None))
+}
+
+#[cfg(all(feature = "sqlite", not(feature = "memory")))]
+fn memory() -> Result<(Box<dyn PeerStore>, Option<Lanes>), ConnectError> {
+    let store = crate::store::SqliteStore::open_in_memory()?;
+    Ok((Box::new(store), None))
 }
 
 #[cfg(feature = "sqlite")]

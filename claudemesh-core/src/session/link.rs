@@ -5,8 +5,8 @@ use crate::id::{Name, Status};
 use crate::identity::{hello_bytes, prove_hello};
 use crate::message::FORM;
 use crate::wire::{
-    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, ClientFrame, CloseCode,
-    ErrorFrame, Fetch, Hello, HelloAck, SessionHello, SetStatus, errors::code,
+    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, CloseCode, ErrorFrame, Fetch,
+    Frame as _, Hello, HelloAck, SessionHello, SetStatus, errors::code,
 };
 
 /// What a session of ours understands, as it says in its hello and signs in its statement.
@@ -248,7 +248,7 @@ impl Session {
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
         debug_assert_eq!(FORM, CAP_ENVELOPE);
-        ClientFrame::from(hello).encode()
+        hello.encode()
     }
 
     /// A session's hello, with what any hello says.
@@ -268,7 +268,7 @@ impl Session {
         hello.durable = Some(config.durable);
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
-        ClientFrame::from(hello).encode()
+        hello.encode()
     }
 
     /// How this peer is shown: the member's name, with the session's if it is one.

@@ -14,6 +14,7 @@ use crate::id::{ChannelName, Hash, KeyId, PublicKey};
 use crate::message::SealedText;
 use crate::session::channels::{Unopened, key_of};
 use crate::session::{LoadWork, Session};
+use crate::sorted::sorted;
 use crate::store::{KeptRoot, Kind, NewInbox, PeerOp, Query, StoredKey};
 use crate::wire::Push;
 
@@ -61,9 +62,8 @@ impl Keys {
 
     pub(super) fn of_author(&self, author: &PublicKey) -> Vec<KeyId> {
         let held = self.held.iter().filter(|(_, held)| held.author == *author);
-        let mut ids: Vec<(u64, KeyId)> = held.map(|(id, held)| (held.place, *id)).collect();
-        ids.sort_unstable();
-        ids.into_iter().map(|(_, id)| id).collect()
+        let ids: Vec<(u64, KeyId)> = held.map(|(id, held)| (held.place, *id)).collect();
+        sorted(ids).into_iter().map(|(_, id)| id).collect()
     }
 
     pub(super) fn own(&self, me: &PublicKey, channel: &ChannelName) -> Option<OwnKey> {
@@ -127,9 +127,13 @@ impl Keys {
 
     fn oldest(&self, of: impl Fn(&Held) -> bool, keep: usize) -> Vec<KeyId> {
         let all = self.held.iter().filter(|(_, held)| of(held));
-        let all: BTreeSet<(u64, KeyId)> = all.map(|(id, held)| (held.place, *id)).collect();
+        let all: Vec<(u64, KeyId)> = all.map(|(id, held)| (held.place, *id)).collect();
         let over = all.len().saturating_sub(keep);
-        all.into_iter().take(over).map(|(_, id)| id).collect()
+        sorted(all)
+            .into_iter()
+            .take(over)
+            .map(|(_, id)| id)
+            .collect()
     }
 }
 

@@ -25,6 +25,7 @@ mod online;
 mod outbox;
 mod repost;
 mod requests;
+mod service;
 mod standing;
 mod statements;
 mod types;
@@ -37,8 +38,8 @@ pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
     About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, NotReached, Now,
-    Out, Outgoing, Protection, Reply, Retry, Said, Scheduled, SessionConfig, SessionError,
-    SessionHere, StatementFault, StoreToken, WhoIsHere,
+    Out, Outgoing, Protection, Reply, Retry, Said, Scheduled, Served, Service, SessionConfig,
+    SessionError, SessionHere, StatementFault, StoreToken, WhoIsHere,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
@@ -302,7 +303,11 @@ impl Session {
             BrokerFrame::ScheduledList(list) => self.scheduled_list(list),
             BrokerFrame::CancelScheduledAck(ack) => self.schedule_cancelled(&ack),
             BrokerFrame::ScheduleDue(due) => self.schedule_due(&due),
-            frame => self.existing_frame(&frame),
+            frame => {
+                if let Some(frame) = self.served(frame) {
+                    self.existing_frame(&frame);
+                }
+            }
         }
     }
 
@@ -337,6 +342,7 @@ impl Session {
             Command::CancelScheduled(schedule) => self.cancel_scheduled(id, schedule),
             Command::Audit { all } => self.read_audit(id, all),
             Command::AcceptAudit => self.accept_audit(id),
+            Command::Service(wish) => self.serve(id, wish),
             Command::Trust(key) => self.trust(id, key),
             Command::Distrust(key) => self.distrust(id, key),
             Command::KnownKeys => {

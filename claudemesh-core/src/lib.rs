@@ -49,6 +49,8 @@
 //! | `client` (default) | [`Peer`], joining over HTTP, WebSocket and TLS |
 //! | `config` (default) | [`Config`] |
 //! | `sqlite` (default) | a store that survives the process |
+//! | `memory` (default) | a peer in memory without an SQLite of its own: less memory where there are many |
+//! | `precomputed` (default) | tables by which signing is some times as fast, for 40 KiB of a program |
 //! | `oracle` | tests against libsodium itself |
 //!
 //! Without features the crate is pure logic: no sockets, files, clock or randomness of its own.

@@ -127,4 +127,10 @@ impl Limits {
             ..Self::default()
         }
     }
+
+    /// Whether a message counts once, whoever gets it, as in the existing system; else each of its
+    /// deliveries counts.
+    pub(crate) fn counts_messages(&self) -> bool {
+        self.deliveries_per_s == 1 && self.delivery_burst == 10
+    }
 }

@@ -259,6 +259,7 @@ async fn a_peer_dies_between_receipt_and_ack() {
         }
     })
     .await;
+    soon(receipt.accepted()).await.unwrap();
     assert_eq!(
         receipt.state(),
         SendState::Accepted,

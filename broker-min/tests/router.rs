@@ -23,6 +23,8 @@ mod delivery;
 mod history;
 #[path = "router/hostile.rs"]
 mod hostile;
+#[path = "router/isolation.rs"]
+mod isolation;
 #[path = "router/joining.rs"]
 mod joining;
 #[path = "router/keys.rs"]
@@ -39,6 +41,8 @@ mod multicast;
 mod online;
 #[path = "router/presence.rs"]
 mod presence;
+#[path = "router/refusals.rs"]
+mod refusals;
 #[path = "router/repost.rs"]
 mod repost;
 #[path = "router/schedule.rs"]

@@ -58,6 +58,9 @@ impl Router {
             return Err(Box::new(ack));
         }
         // One was counted for the send itself, before anything was looked at.
+        if self.limits.counts_messages() {
+            return Ok(recipients);
+        }
         let burst = u64::from(self.limits.delivery_burst);
         let bucket = self.mesh_mut(shared);
         if let Some(bucket) = bucket.and_then(|mesh| mesh.buckets.get_mut(&member)) {

@@ -1,6 +1,7 @@
 //! Existing clients among themselves: what is in the open reaches them, and only them.
 
 use broker_min::router::HttpReply;
+use broker_min::store::{BrokerStore, ItemRow, Op, ValueOp};
 use claudemesh_core::membership::Role;
 use claudemesh_core::wire::Hello;
 use serde_json::{Value, json};
@@ -933,4 +934,40 @@ fn what_the_store_does_not_take_is_not_told_as_kept() {
     );
     let list = asked(&mut world, two, json!({"type": "topic_list"}));
     assert_eq!(list["topics"], json!([]));
+}
+
+#[test]
+fn who_lets_a_member_send_nothing_gets_nothing_from_it() {
+    let mut world = of_existing(4);
+    let grants = json!({ (hex(2)): [], (hex(4)): ["broadcast"] });
+    let op = Op::Value(ValueOp::Item {
+        row: ItemRow {
+            mesh: world.mesh(),
+            kind: "grants".into(),
+            key: hex(3),
+            value: grants.to_string(),
+            at: START,
+        },
+        max: 9,
+        event: None,
+    });
+    world.store.commit(&[op]).unwrap();
+    let mut world = world.restart();
+    let (two, three) = (world.connect_legacy(2), world.connect_legacy(3));
+    let four = world.connect_legacy(4);
+    let ack = world.say(two, &hex(3), "dm of 2", "now");
+    assert_eq!(
+        (&ack["queued"], &ack["code"]),
+        (&json!(false), &json!("blocked"))
+    );
+    let words = "blocked by recipient grants (sender lacks dm capability)";
+    assert_eq!(ack["error"], words, "existing clients know these words");
+    assert_eq!(
+        world.say(four, &hex(3), "dm of 4", "now")["code"],
+        "blocked"
+    );
+    assert_eq!(world.say(two, "*", "all of 2", "now")["queued"], true);
+    assert_eq!(world.say(four, "*", "all of 4", "now")["queued"], true);
+    assert_eq!(world.texts(three), ["all of 4"]);
+    assert_eq!(world.say(three, &hex(2), "back", "now")["queued"], true);
 }

@@ -5,7 +5,9 @@
 use super::requests::Asked;
 use super::{CommandId, Reply, Served, Service, Session, SessionError};
 use crate::wire::{
-    ApiKeyCreate, ApiKeyList, ApiKeyRevoke, Ban, BrokerFrame, ClientFrame, Kick, ListBans, Unban,
+    ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyListResponse, ApiKeyRevoke,
+    ApiKeyRevokeResponse, Ban, BanAck, Frame, Kick, KickAck, ListBans, ListBansResult, Unban,
+    UnbanAck, WireError,
 };
 
 impl Session {
@@ -15,63 +17,75 @@ impl Session {
             return self.done(command, Err(SessionError::NotConnected(why)));
         }
         let req_id = Some(self.ask(Asked::Service(command)));
-        let frame: ClientFrame = match wish {
-            Service::Kick(key) => Kick {
+        match wish {
+            Service::Kick(key) => self.transmit(Kick {
                 target: Some(key.to_hex()),
                 req_id,
                 ..Kick::default()
-            }
-            .into(),
-            Service::Ban(key) => Ban {
+            }),
+            Service::Ban(key) => self.transmit(Ban {
                 target: key.to_hex(),
                 reason: None,
                 req_id,
-            }
-            .into(),
-            Service::Unban(key) => Unban {
+            }),
+            Service::Unban(key) => self.transmit(Unban {
                 target: key.to_hex(),
                 req_id,
-            }
-            .into(),
-            Service::Bans => ListBans { req_id }.into(),
+            }),
+            Service::Bans => self.transmit(ListBans { req_id }),
             Service::CreateApiKey {
                 label,
                 capabilities,
                 topics,
                 expires_at,
-            } => ApiKeyCreate {
+            } => self.transmit(ApiKeyCreate {
                 label,
                 capabilities: Some(capabilities),
                 topic_scopes: topics.map(Some),
                 expires_at: expires_at.map(crate::time::iso),
                 req_id,
-            }
-            .into(),
-            Service::ApiKeys => ApiKeyList { req_id }.into(),
-            Service::RevokeApiKey(id) => ApiKeyRevoke { id, req_id }.into(),
-        };
-        self.transmit(frame);
+            }),
+            Service::ApiKeys => self.transmit(ApiKeyList { req_id }),
+            Service::RevokeApiKey(id) => self.transmit(ApiKeyRevoke { id, req_id }),
+        }
     }
 
-    /// Takes an answer to one of these wishes; gives back any other frame.
-    pub(super) fn served(&mut self, frame: BrokerFrame) -> Option<BrokerFrame> {
-        let (req_id, served) = match frame {
-            BrokerFrame::KickAck(ack) => (ack.req_id, Served::Kicked(ack.kicked)),
-            BrokerFrame::BanAck(ack) => (ack.req_id, Served::Banned(ack.banned)),
-            BrokerFrame::UnbanAck(ack) => (ack.req_id, Served::Unbanned(ack.unbanned)),
-            BrokerFrame::ListBansResult(list) => (list.req_id, Served::Bans(list.bans)),
-            BrokerFrame::ApiKeyCreated(mut made) => {
+    /// Takes an answer to one of these wishes; false if it is another frame.
+    pub(super) fn served(&mut self, kind: &str, text: &str) -> Result<bool, WireError> {
+        let (req_id, served) = match kind {
+            KickAck::TYPE => {
+                let ack = KickAck::read(text)?;
+                (ack.req_id, Served::Kicked(ack.kicked))
+            }
+            BanAck::TYPE => {
+                let ack = BanAck::read(text)?;
+                (ack.req_id, Served::Banned(ack.banned))
+            }
+            UnbanAck::TYPE => {
+                let ack = UnbanAck::read(text)?;
+                (ack.req_id, Served::Unbanned(ack.unbanned))
+            }
+            ListBansResult::TYPE => {
+                let list = ListBansResult::read(text)?;
+                (list.req_id, Served::Bans(list.bans))
+            }
+            ApiKeyCreated::TYPE => {
+                let mut made = ApiKeyCreated::read(text)?;
                 (made.req_id.take(), Served::ApiKey(Box::new(made)))
             }
-            BrokerFrame::ApiKeyListResponse(list) => (list.req_id, Served::ApiKeys(list.keys)),
-            BrokerFrame::ApiKeyRevokeResponse(answer) => {
+            ApiKeyListResponse::TYPE => {
+                let list = ApiKeyListResponse::read(text)?;
+                (list.req_id, Served::ApiKeys(list.keys))
+            }
+            ApiKeyRevokeResponse::TYPE => {
+                let answer = ApiKeyRevokeResponse::read(text)?;
                 (answer.req_id, Served::ApiKeyRevoked(answer.status))
             }
-            other => return Some(other),
+            _ => return Ok(false),
         };
         if let Some(Asked::Service(command)) = self.requests.take(req_id.as_deref()) {
             self.done(command, Ok(Reply::Served(served)));
         }
-        None
+        Ok(true)
     }
 }

@@ -23,6 +23,7 @@ use super::{Outcome, PeerOp, PeerStore, Query, Rows, StoreError};
 pub struct SqliteStore {
     conn: Connection,
     path: String,
+    is_durable: bool,
 }
 
 impl SqliteStore {
@@ -37,6 +38,20 @@ impl SqliteStore {
         Ok(Self {
             conn: schema::open(path, &name)?,
             path: name,
+            is_durable: true,
+        })
+    }
+
+    /// A store in memory, gone with this value.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if there is no memory.
+    pub fn open_in_memory() -> Result<Self, StoreError> {
+        let name = ":memory:".to_owned();
+        Ok(Self {
+            conn: schema::open_in_memory(&name)?,
+            path: name,
+            is_durable: false,
         })
     }
 
@@ -157,6 +172,6 @@ impl PeerStore for SqliteStore {
     }
 
     fn is_durable(&self) -> bool {
-        true
+        self.is_durable
     }
 }

@@ -551,3 +551,24 @@ fn names_are_kept_within_bounds_and_only_without_a_log() {
     assert_eq!(marks(&mut rig, &[EVE, FAY]), [false, false]);
     assert_eq!(changed(&rig), []);
 }
+
+/// Their clients serve files, folders and tools to whoever asks through the broker. Ours does not,
+/// whichever broker it is on.
+#[test]
+fn what_peers_ask_of_files_folders_and_tools_is_never_answered() {
+    let own = Rig::connected(&Mesh::new(&[BEN]), ANA);
+    for mut rig in [rig(), own] {
+        for frame in [
+            r#"{"type":"peer_file_request_forward","requesterPubkey":"aa","filePath":"Cargo.toml","_reqId":"1"}"#,
+            r#"{"type":"peer_dir_request_forward","requesterPubkey":"aa","dirPath":".","pattern":"*","_reqId":"2"}"#,
+            r#"{"type":"mcp_call_forward","callId":"c","serverName":"s","toolName":"t","args":{},"callerName":"eve"}"#,
+        ] {
+            rig.forget();
+            let before = rig.closes;
+            rig.put(In::Frame(frame.to_owned()));
+            rig.pass(1_000);
+            assert_eq!(rig.sent, [], "{frame}");
+            assert_eq!((rig.closes, shown(&rig)), (before, 0), "{frame}");
+        }
+    }
+}

@@ -123,12 +123,17 @@ impl Router {
         let mesh = self.mesh_mut(shared)?;
         let member = mesh.presences.get(&key)?.member;
         let before = mesh.remembered(&member);
+        let default_groups = mesh.default_groups(&member);
         let presence = mesh.presences.get_mut(&key)?;
         if let Some(before) = &before
+            && before.groups.is_array()
             && !presence.session_form
             && presence.groups.as_array().is_none_or(Vec::is_empty)
         {
             presence.groups = before.groups.clone();
+        }
+        if presence.groups.as_array().is_none_or(Vec::is_empty) {
+            presence.groups = default_groups;
         }
         let mut row = before.clone().unwrap_or_default();
         row.seen = now;
@@ -488,24 +493,37 @@ impl Router {
             Some(_) => it.member.to_hex() == target || it.routing_key().to_hex() == target,
         };
         let recipients = mesh.presences.values().filter(is_to).map(|it| {
-            let status = match (delivered, it.conn) {
-                (true, _) => "delivered",
-                (false, Some(_)) => "held",
-                (false, None) => "disconnected",
-            };
+            // It is kept also for who is away for a moment.
+            let status = if delivered { "delivered" } else { "held" };
             MessageRecipient {
                 name: it.name.clone(),
                 pubkey: it.routing_key().to_hex(),
                 status: status.to_owned(),
             }
         });
+        let mut recipients: Vec<_> = recipients.collect();
+        if let Ok(key) = PublicKey::from_hex(&target)
+            && recipients.is_empty()
+        {
+            let row = mesh.member(&mesh.owner_of(&key));
+            let status = if delivered {
+                "delivered"
+            } else {
+                "disconnected"
+            };
+            recipients.push(MessageRecipient {
+                name: row.map_or("unknown", |row| row.name.as_str()).to_owned(),
+                pubkey: target.clone(),
+                status: status.to_owned(),
+            });
+        }
         let result = MessageStatusResult {
             message_id,
             target_spec: target.clone(),
             delivered,
             // When it was is not kept.
             delivered_at: None,
-            recipients: recipients.collect(),
+            recipients,
             req_id,
         };
         self.reply(id, result);

@@ -309,6 +309,7 @@ impl SessionKeys {
     }
 
     /// Puts the file of a session in place; says where an older one went that differs from it.
+    #[cfg(feature = "sqlite")]
     pub(super) fn put(
         &self,
         id: &SessionId,
@@ -345,6 +346,7 @@ impl SessionKeys {
     }
 
     /// Whether the session of this id has a file with something else in it.
+    #[cfg(feature = "sqlite")]
     pub(super) fn differs(&self, id: &SessionId, bytes: &[u8]) -> Option<PathBuf> {
         let path = self.path(id);
         let there = fs::read(&path).is_ok_and(|before| before != bytes);

@@ -10,6 +10,7 @@ use crate::store::{
 
 pub(super) const CHECKS: &[Check] = &[
     a_mesh_is_made_once,
+    a_mesh_without_a_log_is_kept,
     a_log_has_one_next_place,
     members_come_and_go,
     invites_count_their_uses,
@@ -104,6 +105,28 @@ fn find(bench: &Bench, key: PublicKey) -> MemberRow {
     let found: Vec<_> = members.into_iter().filter(|it| it.key == key).collect();
     assert_eq!(found.len(), 1, "one row per member");
     found[0].clone()
+}
+
+/// A mesh of the existing system has no log, and who is in it follows row by row.
+fn a_mesh_without_a_log_is_kept(bench: &mut Bench) {
+    assert_eq!(bench.one(Op::ImportMesh(mesh_row("one"))), Outcome::Done);
+    assert_eq!(
+        bench.one(Op::ImportMesh(mesh_row("one"))),
+        Outcome::NotThere
+    );
+    assert_eq!(create(bench, "one"), Outcome::NotThere);
+    let (row, members, invites, log, channels) = load(bench);
+    assert_eq!(row, *mesh_row("one"));
+    assert!(members.is_empty() && invites.is_empty() && log.is_empty() && channels.is_empty());
+    let owner = MemberRow {
+        logged: false,
+        ..row.first_member()
+    };
+    assert_eq!(
+        bench.one(Op::PutMember(Box::new(owner.clone()))),
+        Outcome::Done
+    );
+    assert_eq!(load(bench).1, [owner]);
 }
 
 fn a_mesh_is_made_once(bench: &mut Bench) {

@@ -1,7 +1,7 @@
 //! Making a backup.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
 use super::{BackedUp, BackupError, Contents, Passphrase, plain};
@@ -185,6 +185,8 @@ fn pour<W: std::io::Write>(
     length: u64,
     to: &mut super::stream::Sealer<W>,
 ) -> Result<(), BackupError> {
+    use std::io::Read as _;
+
     let mut left = length;
     let mut room = zeroize::Zeroizing::new(vec![0; 65_536]);
     while left > 0 {

@@ -27,7 +27,7 @@ fn what_the_broker_missed_goes_out_with_a_later_command() {
     assert!(stored.err.contains("stored here"), "{stored:?}");
     let waiting = ana.json(0, &["outbox", "list"]);
     assert_eq!(waiting[0]["message_id"], kept["message_id"]);
-    assert_eq!(ana.json(1, &["doctor"]).as_array().unwrap().len(), 8);
+    assert_eq!(ana.json(1, &["doctor"]).as_array().unwrap().len(), 9);
     assert_eq!(
         ana.json(4, &["outbox", "flush", "--timeout", "300ms"])["waiting"],
         1

@@ -64,7 +64,7 @@ fn it_greets_and_lists_its_tools_without_mesh_or_broker() {
             assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{tool}");
         }
         let error = agent.refused("check_messages", json!({}));
-        assert_eq!(error["code"], "not_found");
+        assert_eq!(error["code"], "no_mesh");
         assert!(text(&error["message"]).contains("claudemesh join"));
         assert_eq!(agent.end(), 0);
     }

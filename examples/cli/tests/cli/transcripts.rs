@@ -277,6 +277,10 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(bob, &["inbox"]);
     t.run(bob, &["inbox", "--mesh", "other"]);
     t.run(ana, &["send", "bob/api", "hello"]);
+    // That Bob has it is known a moment later.
+    let sent = ana.1.json(0, &["outbox", "list", "--all"]);
+    let sent = sent[0]["message_id"].as_str().unwrap().to_owned();
+    while ana.1.json(0, &["msg-status", &sent])["state"] != "delivered" {}
     t.run(ana, &["outbox", "list"]);
     t.run(ana, &["outbox", "list", "--mesh", "other"]);
     t.run(ana, &["outbox", "flush"]);

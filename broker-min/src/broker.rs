@@ -18,11 +18,11 @@ pub use builder::BrokerBuilder;
 pub use handle::BrokerHandle;
 
 use crate::clock::Clock;
-use crate::create::CreatePolicy;
+use crate::create::{CreatePolicy, Tokens};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::router::{HttpCall, HttpReply};
-use crate::rules::RulesError;
+use crate::rules::{RulesError, RulesFile};
 use crate::store::{PostgresUrlError, StoreError};
 use crate::tls::TlsError;
 use crate::writer::{Commits, Loads, Writing};
@@ -95,10 +95,16 @@ pub(crate) struct Shared {
     pub(crate) commits: Commits,
     pub(crate) failed: Arc<AtomicBool>,
     pub(crate) create: CreatePolicy,
+    /// The operator's tokens, where there is a folder for them.
+    pub(crate) tokens: Option<Tokens>,
+    /// What is said of single meshes, where there is a folder for it.
+    pub(crate) rules: Option<RulesFile>,
     /// Meshes that were made, or wanted.
     made: PerAddress,
     /// Requests that were refused.
     pub(crate) refusals: PerAddress,
+    /// Statuses that were told by HTTP.
+    pub(crate) hooks: PerAddress,
     pub(crate) writing: Arc<Writing>,
 }
 

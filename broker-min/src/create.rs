@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::{base64url, hex};
+use claudemesh_core::id::MeshId;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{exclusively, replace};
@@ -18,6 +19,8 @@ const FILE: &str = "create-tokens.json";
 const MAX: usize = 10_000;
 /// Bytes of the file at most.
 const MAX_FILE: u64 = 8 << 20;
+/// Meshes that are noted for one token at most.
+const MESHES: usize = 1_000;
 
 /// Who may make meshes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,6 +48,9 @@ pub struct TokenRow {
     /// Unix ms; none: until it is revoked.
     #[serde(default)]
     pub expires_at: Option<u64>,
+    /// The meshes that were made with it, 1,000 at most: it speaks for them over HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meshes: Vec<MeshId>,
 }
 
 /// Why the tokens cannot be read or changed.
@@ -140,6 +146,7 @@ impl Tokens {
             sha256: hex(&sha256(token.as_bytes()).0),
             made_at: now,
             expires_at,
+            meshes: Vec::new(),
         });
         self.write(&rows)?;
         Ok(token)
@@ -163,11 +170,33 @@ impl Tokens {
     /// The name of the token, if it is good at `now`. What it is compared by is its hash, so the
     /// time that this takes tells nothing of it.
     pub(crate) fn check(&self, token: &str, now: u64) -> Result<Option<String>, TokenError> {
+        Ok(self.row(token, now)?.map(|row| row.name))
+    }
+
+    /// As [`Tokens::check`], with all that is kept of it.
+    pub(crate) fn row(&self, token: &str, now: u64) -> Result<Option<TokenRow>, TokenError> {
         let hash = hex(&sha256(token.as_bytes()).0);
         let rows = self.list()?;
         let row = rows.into_iter().find(|row| row.sha256 == hash);
-        let good = row.filter(|row| row.expires_at.is_none_or(|at| now < at));
-        Ok(good.map(|row| row.name))
+        Ok(row.filter(|row| row.expires_at.is_none_or(|at| now < at)))
+    }
+
+    /// Notes that a mesh was made with the token called `name`. One that was revoked since, or has
+    /// made 1,000, notes nothing.
+    pub(crate) fn made(&self, name: &str, mesh: &MeshId) -> Result<(), TokenError> {
+        let _alone = exclusively(&self.path).map_err(|error| self.io(error))?;
+        let mut rows = self.list()?;
+        let row = rows.iter_mut().find(|row| row.name == name);
+        match row {
+            Some(row) if row.meshes.len() < MESHES && !row.meshes.contains(mesh) => {
+                row.meshes.push(mesh.clone());
+                // A file that is too long is read no more: what is noted must not get it there.
+                let long = serde_json::to_vec_pretty(&rows)
+                    .is_ok_and(|text| u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_FILE / 2);
+                if long { Ok(()) } else { self.write(&rows) }
+            }
+            _ => Ok(()),
+        }
     }
 
     fn write(&self, rows: &[TokenRow]) -> Result<(), TokenError> {
@@ -205,6 +234,13 @@ mod tests {
             Err(TokenError::Exists(_))
         ));
         assert!(matches!(tokens.add("", 1, None), Err(TokenError::Name)));
+        let mesh = MeshId::new("m1").unwrap();
+        for _ in 0..2 {
+            tokens.made("ana", &mesh).unwrap();
+            tokens.made("nobody", &mesh).unwrap();
+        }
+        let row = tokens.row(&token, 99).unwrap().unwrap();
+        assert_eq!(row.meshes, [mesh]);
         tokens.revoke("ana").unwrap();
         assert!(matches!(tokens.revoke("ana"), Err(TokenError::Unknown(_))));
         assert_eq!(tokens.check(&token, 99).unwrap(), None);

@@ -6,6 +6,7 @@
 
 mod admit;
 mod append;
+mod asked;
 mod audit;
 mod bucket;
 mod changes;
@@ -58,8 +59,8 @@ use conn::Conn;
 use load::Asked;
 use mesh::{Mesh, Slot};
 pub use types::{
-    Address, ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo, Now, Out, RouterConfig,
-    Verified,
+    Address, ApiAsk, ApiCall, Asker, ConnId, HttpCall, HttpReply, In, JoinCall, Kind, LinkInfo,
+    MeshAsk, MeshCall, Now, Out, RouterConfig, StatusBy, StatusCall, Verified,
 };
 use writer::Writer;
 
@@ -99,6 +100,7 @@ pub struct Router {
     /// Signs audit heads.
     audit_key: KeyPair,
     rules: Arc<Rules>,
+    told_statuses: asked::ToldStatuses,
     stopping: bool,
     /// Counts how often everything was taken that was to be put out.
     turn: u64,
@@ -152,6 +154,7 @@ impl Router {
             schedules: schedule::Schedules::default(),
             audit_key: KeyPair::from_seed(&store.audit_seed),
             rules: Arc::default(),
+            told_statuses: asked::ToldStatuses::default(),
             stopping: false,
             turn: 0,
         }

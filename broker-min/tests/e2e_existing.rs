@@ -10,6 +10,8 @@ mod channels;
 mod direct;
 #[path = "existing/legacy.rs"]
 mod legacy;
+#[path = "existing/listens.rs"]
+mod listens;
 #[path = "existing/refusals.rs"]
 mod refusals;
 

@@ -73,11 +73,13 @@ async fn what_is_not_there_is_not_found() {
     let mesh = TestMesh::start().await.unwrap();
     for path in ["/", "/nothing", "/ws?x=1", "/mesh/create", "/join"] {
         let answer = get(&mesh, path).await;
+        let kind = answer.header("content-type");
         assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (404, "not found"),
+            (answer.status, kind),
+            (404, Some("application/json")),
             "{path}"
         );
+        assert_eq!(body(&answer)["error"], "not_found", "{path}");
     }
     assert_eq!(get(&mesh, "/ws").await.status, 426);
     let options = http(mesh.addr(), "OPTIONS", "/anything", &[], "")

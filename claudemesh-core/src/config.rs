@@ -20,6 +20,7 @@
 //! # Ok::<(), claudemesh_core::config::ConfigError>(())
 //! ```
 
+mod backup;
 mod data;
 mod disk;
 mod error;
@@ -30,6 +31,9 @@ mod session_keys;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use backup::{
+    BackedUp, BackupError, Contents, PASSPHRASE_MIN, Passphrase, Restored, open_backup,
+};
 pub use data::{ConfigData, MeshEntry};
 pub use error::{ConfigError, Place};
 pub use fields::Fields;
@@ -60,10 +64,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError::NoHome`], and as [`Config::load`].
     pub fn load_default() -> Result<Self, ConfigError> {
-        Self::load(default_dir(
-            std::env::var_os(CONFIG_DIR_ENV),
-            dirs::home_dir(),
-        )?)
+        Self::load(Self::default_dir()?)
+    }
+
+    /// Where [`Config::load_default`] reads; it need not be there.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHome`].
+    pub fn default_dir() -> Result<PathBuf, ConfigError> {
+        default_dir(std::env::var_os(CONFIG_DIR_ENV), dirs::home_dir())
     }
 
     /// Reads the configuration in `dir`. Where there is none it is empty, and nothing is created.

@@ -8,6 +8,8 @@ mod direct;
 mod drbg;
 mod exposed;
 mod hash;
+#[cfg(feature = "config")]
+mod passphrase;
 mod secret;
 mod sign;
 
@@ -17,5 +19,7 @@ pub use drbg::Drbg;
 pub use exposed::ExposedBytes;
 pub use exposed::{ExposedKey, ExposedText};
 pub use hash::sha256;
+#[cfg(feature = "config")]
+pub use passphrase::{Cost, PassphraseError, PassphraseKey, SALT_LEN, XNONCE_LEN};
 pub use secret::SecretKey;
 pub use sign::{KeyError, KeyPair, verify};

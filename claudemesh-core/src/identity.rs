@@ -1,14 +1,16 @@
 //! Who signs what: the strings and encodings that a member key or a session key vouches for.
 //!
 //! Implements docs/protocol.md, sections "Hello", "Session statements", "Addresses of
-//! sessions" and "Safety numbers".
+//! sessions", "Signed requests" and "Safety numbers".
 
 mod address;
 mod profile;
+mod request;
 mod statement;
 
 pub use address::{ADDRESS_MAX_TTL_MS, AddressError, SessionAddress, SignedAddress};
 pub use profile::{PROFILE_STATEMENT, statement_of_profile, statement_to_profile};
+pub use request::{HttpRequest, request_bytes, sign_request, verify_request};
 pub use statement::{
     MAX_CAPABILITIES, MAX_CAPABILITY, STATEMENT_MAX_TTL_MS, SessionStatement,
     SessionStatementError, SignedSession,
@@ -198,24 +200,9 @@ pub fn verify_log_read_proof(
     value: &str,
     now_ms: u64,
 ) -> Result<PublicKey, ProofError> {
-    let mut parts = value.splitn(3, '.');
-    let (Some(key), Some(ms), Some(signature)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(ProofError::Malformed);
-    };
-    let key = PublicKey::from_hex(key).map_err(|_| ProofError::Malformed)?;
-    // The number in its one form: `parse` alone would take `+5` and `05` as well.
-    let ms = ms
-        .parse()
-        .ok()
-        .filter(|number: &u64| number.to_string() == ms)
-        .ok_or(ProofError::Malformed)?;
-    let signature = Signature::from_hex(signature).map_err(|_| ProofError::Malformed)?;
-    check_skew(now_ms, ms)?;
-    if verify(&key, &log_read_bytes(mesh_id, &key, ms), &signature) {
-        Ok(key)
-    } else {
-        Err(ProofError::BadSignature)
-    }
+    let signed = request::Signed::parse(value)?;
+    signed.holds(&log_read_bytes(mesh_id, &signed.key, signed.ms), now_ms)?;
+    Ok(signed.key)
 }
 
 /// The safety number of two keys: six groups of five digits, the same on both sides. Two people

@@ -77,6 +77,7 @@ pub mod message;
 pub mod peer;
 pub mod replies;
 pub mod session;
+mod sorted;
 pub mod store;
 pub mod time;
 #[cfg(feature = "client")]

@@ -15,6 +15,7 @@ mod incoming;
 mod info;
 mod lanes;
 mod lies;
+mod listens;
 mod membership;
 mod message;
 mod online;

@@ -1,6 +1,7 @@
 //! Sockets: TCP, TLS, one HTTP request, the WebSocket upgrade. Nothing global: each TLS set-up is
 //! made for its connection.
 
+mod http;
 mod network;
 mod proxy;
 mod trust;
@@ -8,9 +9,6 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -18,6 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+pub(crate) use self::http::Answer;
 pub use self::network::Network;
 use crate::broker_url::BrokerUrl;
 use crate::encoding::unbase64url;
@@ -27,8 +26,6 @@ use crate::wire::{HEADER_CHALLENGE, MAX_FRAME_FROM_LEGACY_BROKER};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an HTTP call may take.
 const CALL: Duration = Duration::from_secs(15);
-/// Bytes of an HTTP answer at most.
-const MAX_ANSWER: usize = 4 << 20;
 
 /// Why a connection could not be made or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -184,12 +181,6 @@ pub(crate) async fn upgrade(
     .await
 }
 
-/// An answer to an HTTP call.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
-}
-
 /// One HTTP call at the broker's origin. `body` makes it a POST of JSON.
 pub(crate) async fn call(
     url: &BrokerUrl,
@@ -203,50 +194,10 @@ pub(crate) async fn call(
             address: url.authority(),
             why,
         };
+        let host = url.authority();
+        let request = http::request(&host, path, headers, body.as_deref()).map_err(protocol)?;
         let stream = open(url, network).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| protocol(error.to_string()))?;
-        let method = if body.is_some() { "POST" } else { "GET" };
-        let mut request = hyper::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", url.authority())
-            .header("accept", "application/json");
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
-        }
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
-            .map_err(|error| protocol(error.to_string()))?;
-        let exchange = async {
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|error| protocol(error.to_string()))?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), MAX_ANSWER)
-                .collect()
-                .await
-                .map_err(|error| protocol(error.to_string()))?;
-            Ok(Answer {
-                status,
-                body: body.to_bytes().to_vec(),
-            })
-        };
-        // The connection must be driven while the answer is awaited; no task is left behind.
-        tokio::pin!(connection);
-        tokio::pin!(exchange);
-        tokio::select! {
-            answer = &mut exchange => answer,
-            ended = &mut connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(protocol(error.to_string())),
-            },
-        }
+        http::exchange(stream, &request).await.map_err(protocol)
     })
     .await
 }

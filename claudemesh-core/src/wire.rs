@@ -55,7 +55,7 @@ pub use channel::{
     HistoryGet, HistoryPage, KeyCopies, KeyPublished, KeyRecord, Keys, KeysGet, NewKey, PublishKey,
 };
 pub use close::{CloseCode, reason};
-pub use codec::{Extra, UnknownFrame, WireError, check_size};
+pub use codec::{Extra, Frame, UnknownFrame, WireError, check_size, frame_type};
 pub use delivery::{
     CaughtUp, ClientAck, Fetch, Outcome, OutcomeState, Outcomes, OutcomesResult, Receipt,
     ReceiptState,

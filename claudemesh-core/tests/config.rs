@@ -502,6 +502,52 @@ fn a_per_launch_directory_works_the_same() {
     assert_eq!(on_disk(dir.path()), value);
 }
 
+/// What the existing client makes of a file: it reads it, keeps entries as they are, knows these
+/// fields at the top, drops all others, and writes version 1.
+fn rewritten_by_the_reference(dir: &Path) {
+    let before = on_disk(dir);
+    let mut after = json!({ "version": 1, "meshes": before["meshes"] });
+    for known in ["displayName", "role", "groups", "messageMode", "accountId"] {
+        if let Some(value) = before.get(known) {
+            after[known] = value.clone();
+        }
+    }
+    put(dir, &after);
+}
+
+#[test]
+fn what_we_need_survives_a_write_of_the_reference() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), &theirs());
+    let mut config = Config::load(dir.path()).unwrap();
+    let mut mine = entry("ours", "ours", 3);
+    mine.invite_id = Some("ab".repeat(32));
+    mine.display_name = Some("Ana at work".into());
+    mine.log = Some(true);
+    mine.set_ca_file(Some(Path::new("/etc/ca.pem")));
+    config.put_mesh(mine).unwrap();
+    config
+        .update(|data| data.extra.set("ofOurs", "gone with their write"))
+        .unwrap();
+    rewritten_by_the_reference(dir.path());
+
+    let mut again = Config::load(dir.path()).unwrap();
+    let mesh = again.mesh("ours").unwrap().clone();
+    assert_eq!(mesh.invite_id, Some("ab".repeat(32)));
+    assert_eq!(mesh.display_name.as_deref(), Some("Ana at work"));
+    assert_eq!(mesh.log, Some(true));
+    assert_eq!(mesh.ca_file().unwrap(), Path::new("/etc/ca.pem"));
+    assert_eq!(mesh.pubkey(), key(3).public());
+    // Theirs are as they wrote them, also after a write of ours.
+    again.set_display_name(Some("Ana")).unwrap();
+    for at in [0, 1] {
+        assert_eq!(on_disk(dir.path())["meshes"][at], theirs()["meshes"][at]);
+    }
+    for known in ["role", "groups", "messageMode", "accountId"] {
+        assert_eq!(on_disk(dir.path())[known], theirs()[known]);
+    }
+}
+
 #[test]
 fn debug_shows_no_secret() {
     let bytes = serde_json::to_vec(&theirs()).unwrap();

@@ -16,6 +16,8 @@
 mod channels;
 #[path = "own_vectors/kept.rs"]
 mod kept;
+#[path = "own_vectors/requests.rs"]
+mod requests;
 #[path = "own_vectors/sessions.rs"]
 mod sessions;
 #[path = "own_vectors/without_log.rs"]
@@ -668,6 +670,7 @@ fn make() -> Value {
         "message": message_cases(),
         "hello_proof": hello_cases(),
         "log_read_proof": log_read_cases(),
+        "http_request": requests::cases(),
         "invite": invite_cases(),
     })
 }

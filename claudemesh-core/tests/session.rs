@@ -23,6 +23,8 @@ mod statements;
 #[path = "session/summaries.rs"]
 mod summaries;
 mod support;
+#[path = "session/unserved.rs"]
+mod unserved;
 #[path = "session/unverified.rs"]
 mod unverified;
 #[path = "session/without_log.rs"]

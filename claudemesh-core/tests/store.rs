@@ -35,6 +35,12 @@ fn memory_conforms() {
 }
 
 #[test]
+fn sqlite_in_memory_conforms() {
+    conformance::run(|| Box::new(SqliteStore::open_in_memory().unwrap()));
+    assert!(!SqliteStore::open_in_memory().unwrap().is_durable());
+}
+
+#[test]
 fn sqlite_conforms() {
     let dir = tempfile::tempdir().unwrap();
     let mut made = 0;

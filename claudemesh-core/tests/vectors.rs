@@ -6,6 +6,8 @@
 
 #![allow(clippy::panic)]
 
+#[path = "vectors/backup.rs"]
+mod backup;
 #[path = "vectors/harness.rs"]
 mod harness;
 #[path = "vectors/sealed.rs"]
@@ -76,6 +78,7 @@ built! {
     frames: frames::frames,
     invite_v1: invite::invite_v1,
     invite_input_classification: invite::invite_input_classification,
+    backup_cmb: backup::backup_cmb,
 }
 
 #[test]

@@ -3,28 +3,33 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::error::NativeError;
 
-/// One per process: every peer of an app shares it. Two threads are enough, since what blocks has
+/// One per process: every peer of an app shares it. One thread is enough, since what blocks has
 /// threads of its own.
-static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+static RUNTIME: OnceLock<Result<Handle, String>> = OnceLock::new();
 
-pub(crate) fn runtime() -> Result<&'static Runtime, NativeError> {
-    let started = RUNTIME.get_or_init(|| {
-        Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("claudemesh")
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-    });
-    started
+pub(crate) fn runtime() -> Result<&'static Handle, NativeError> {
+    RUNTIME
+        .get_or_init(|| start().map_err(|error| error.to_string()))
         .as_ref()
         .map_err(|why| NativeError::new("system", format!("no threads can be started: {why}")))
+}
+
+fn start() -> std::io::Result<Handle> {
+    let runtime = Builder::new_current_thread()
+        .thread_name("claudemesh")
+        .enable_all()
+        .build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("claudemesh".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
 }
 
 /// Ends calls that it was given to: for languages whose own cancel does not reach Rust.

@@ -18,7 +18,7 @@ use super::handle::{BrokerHandle, Running};
 use super::shell::{Input, Shell, State};
 use super::{BrokerError, Shared};
 use crate::clock::Clock;
-use crate::create::CreatePolicy;
+use crate::create::{CreatePolicy, Tokens};
 use crate::http;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -192,6 +192,7 @@ impl BrokerBuilder {
         };
         let tls = self.tls.take().map(Tls::open).transpose()?;
         let rules = self.data_dir.as_deref().map(RulesFile::new);
+        let tokens = self.data_dir.as_deref().map(Tokens::new);
         let said = rules.as_ref().map(RulesFile::read).transpose()?;
         let gone: Vec<MeshId> = (said.iter().flat_map(Rules::iter))
             .filter(|(_, rule)| rule.state == MeshState::Deleted)
@@ -262,8 +263,11 @@ impl BrokerBuilder {
             loads: threads.loads(),
             failed: threads.failure(),
             create: self.create,
+            tokens,
+            rules: rules.clone(),
             made: PerAddress::default(),
             refusals: PerAddress::default(),
+            hooks: PerAddress::default(),
             writing: threads.writing(),
             commits: threads.commits(),
         });

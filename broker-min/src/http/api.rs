@@ -1,10 +1,11 @@
 //! Enrolment: making a mesh, joining one, reading its log before one is a member.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::identity::verify_log_read_proof;
@@ -15,13 +16,14 @@ use claudemesh_core::wire::{HEADER_PROOF, LogHead, SignedBlob};
 use serde_json::{Map, Value, json};
 
 use super::Peer;
+use super::auth::bearer;
 use super::reply::{self, Refusal};
 use crate::broker::Shared;
 use crate::create::CreatePolicy;
 use crate::router::{HttpCall, HttpReply, JoinCall};
 
 /// Bytes of a body at most.
-const BODY: usize = 65_536;
+pub(super) const BODY: usize = 65_536;
 
 type Fields = Map<String, Value>;
 
@@ -33,22 +35,54 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let entry = first_entry(&read(body).await?)?;
+    let (mesh, member) = make(&shared, peer.client(), &headers, entry).await?;
+    Ok(reply::ok(fields(
+        json!({"meshId": mesh.as_str(), "memberId": member}),
+    )))
+}
+
+/// Makes a mesh for an address that may make one, and notes with which token.
+pub(super) async fn make(
+    shared: &Shared,
+    client: IpAddr,
+    headers: &HeaderMap,
+    entry: SignedEntry,
+) -> Result<(MeshId, String), Refusal> {
     // Counted before the token is looked at: wrong ones are bounded by the same number.
-    shared.may_make_mesh(peer.client()).map_err(|ms| {
+    shared.may_make_mesh(client).map_err(|ms| {
         let message = format!(
             "your address has made {} meshes in the last hour; try again later",
             shared.limits.meshes_per_hour
         );
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, code::RATE_LIMIT, message).retry_after(ms)
     })?;
-    may_create(&shared, &headers).await.inspect_err(|refusal| {
+    may_create(shared, headers).await.inspect_err(|refusal| {
         shared.metrics.create_refused(refusal.error());
     })?;
     match shared.call(HttpCall::Create { entry }).await {
-        Some(HttpReply::Created { mesh, member }) => Ok(reply::ok(fields(
-            json!({"meshId": mesh.as_str(), "memberId": member}),
-        ))),
+        Some(HttpReply::Created { mesh, member, new }) => {
+            // Everybody who may read the log has the entry: whoever posts it again made nothing.
+            if new {
+                note_made(shared, bearer(headers).map(str::to_owned), &mesh).await;
+            }
+            Ok((mesh, member))
+        }
         other => Err(reply::failed(other)),
+    }
+}
+
+/// Notes with which token a mesh was made. That it could not be noted undoes nothing.
+async fn note_made(shared: &Shared, token: Option<String>, mesh: &MeshId) {
+    let (Some(tokens), Some(token)) = (shared.tokens.clone(), token) else {
+        return;
+    };
+    let (mesh, now) = (mesh.clone(), shared.clock.now().wall);
+    let noted = tokio::task::spawn_blocking(move || match tokens.check(&token, now)? {
+        Some(name) => tokens.made(&name, &mesh),
+        None => Ok(()),
+    });
+    if let Ok(Err(error)) = noted.await {
+        tracing::error!(%error, "with which token a mesh was made cannot be noted");
     }
 }
 
@@ -67,9 +101,8 @@ async fn may_create(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal>
         CreatePolicy::Token(tokens) => tokens.clone(),
     };
     let refused = |code, message| Refusal::new(StatusCode::UNAUTHORIZED, code, message);
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+    let token = bearer(headers)
+        .filter(|token| !token.is_empty())
         .map(str::to_owned);
     let token = token.ok_or_else(|| {
         let message = "this broker makes meshes only for who has a token: ask its operator for \
@@ -99,7 +132,7 @@ async fn may_create(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal>
     }
 }
 
-fn first_entry(fields: &Fields) -> Result<SignedEntry, Refusal> {
+pub(super) fn first_entry(fields: &Fields) -> Result<SignedEntry, Refusal> {
     let bad = |message: &str| Refusal::bad(code::INVALID_ARGUMENT, message);
     let entry = log_entry(fields)?.ok_or_else(|| bad("log_entry {e, sig} required"))?;
     match entry.open() {
@@ -243,7 +276,7 @@ fn head_json(head: Head) -> Value {
     serde_json::to_value(LogHead::new(head.seq, &head.hash)).unwrap_or_default()
 }
 
-fn fields(value: Value) -> Fields {
+pub(super) fn fields(value: Value) -> Fields {
     match value {
         Value::Object(fields) => fields,
         _ => Fields::new(),

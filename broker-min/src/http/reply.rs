@@ -14,13 +14,14 @@ pub(super) const CORS: [(HeaderName, &str); 3] = [
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         "Content-Type, X-Mesh-Id, X-Member-Id, X-File-Name, X-Tags, X-Persistent, X-Target-Spec, \
-         claudemesh-proof",
+         claudemesh-proof, claudemesh-signature",
     ),
 ];
 
 /// No such route.
 pub(super) fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "not found").into_response()
+    let message = "this broker has nothing there; docs/openapi.json lists what it has";
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", message).into_response()
 }
 
 /// 200 with `{ok: true, …}`.

@@ -60,7 +60,7 @@ pub(super) async fn upgrade(
 
 /// The `host:port` that a proof may name: those of the public URLs, or else what was dialled
 /// according to the request. A Host without a port was dialled at one of the two usual ones.
-fn hosts(public: &[BrokerUrl], headers: &HeaderMap) -> Vec<String> {
+pub(super) fn hosts(public: &[BrokerUrl], headers: &HeaderMap) -> Vec<String> {
     if !public.is_empty() {
         return public.iter().map(BrokerUrl::authority).collect();
     }

@@ -273,6 +273,7 @@ impl Router {
             self.forget_peer(shared, &verified.member);
         }
         self.seen(shared, &verified.member);
+        self.take_told_status(id);
         if let Some(key) = announce {
             self.announce(shared, key, remembered.as_ref());
         }

@@ -10,9 +10,10 @@ use claudemesh_core::wire::errors;
 use super::Router;
 use super::entry::rule;
 use super::join::open_invite;
+use super::legacy::no_key;
 use super::log::log_page;
 use super::mesh::{Mesh, Slot};
-use super::types::{HttpCall, HttpReply, In, LinkInfo, Out};
+use super::types::{HttpCall, HttpReply, In, LinkInfo, Out, StatusCall};
 use super::writer::Then;
 use crate::store::{AuditRow, MeshRow, Op, Outcome};
 
@@ -49,6 +50,17 @@ impl Router {
             return;
         }
         let mesh = match &call {
+            HttpCall::Status(told) => {
+                self.status_told(request, StatusCall::clone(told));
+                return;
+            }
+            HttpCall::Api(asked) if asked.mesh.is_none() => {
+                if let HttpCall::Api(call) = call {
+                    self.by_key(request, *call);
+                }
+                return;
+            }
+            HttpCall::Api(call) => call.mesh.clone(),
             HttpCall::Gauges => {
                 let gauges = self.gauges();
                 self.respond(request, HttpReply::Gauges(gauges));
@@ -57,6 +69,7 @@ impl Router {
             HttpCall::Create { entry } => Some(entry.mesh_id()),
             HttpCall::Join(join) => MeshId::new(&join.payload.mesh_id).ok(),
             HttpCall::Log { mesh, .. } | HttpCall::Append { mesh, .. } => Some(mesh.clone()),
+            HttpCall::Mesh(call) => Some(call.mesh.clone()),
             HttpCall::Link { token } => InviteToken::parse(token)
                 .ok()
                 .and_then(|token| MeshId::new(&token.mesh_id).ok()),
@@ -80,7 +93,9 @@ impl Router {
             HttpCall::Log { key, from, .. } => self.read_log(request, &shared, &key, from),
             HttpCall::Append { entry, .. } => self.post_entry(request, &shared, entry),
             HttpCall::Link { token } => self.link(request, &shared, &token),
-            HttpCall::Gauges => {}
+            HttpCall::Mesh(call) => self.mesh_asked(request, &shared, *call),
+            HttpCall::Api(call) => self.api(request, &shared, *call),
+            HttpCall::Gauges | HttpCall::Status(_) => {}
         }
     }
 
@@ -96,7 +111,10 @@ impl Router {
         let why = "this broker has no such mesh; check the link and the broker's address";
         let reply = match call {
             HttpCall::Link { .. } => HttpReply::Link(LinkInfo::Closed("invite_not_found")),
-            HttpCall::Log { .. } | HttpCall::Append { .. } => refused(404, "mesh_not_found", why),
+            HttpCall::Log { .. } | HttpCall::Append { .. } | HttpCall::Mesh(_) => {
+                refused(404, "mesh_not_found", why)
+            }
+            HttpCall::Api(_) => no_key(),
             _ => refused(400, "mesh_not_found", why),
         };
         self.respond(request, reply);
@@ -169,7 +187,14 @@ impl Router {
     ) {
         if matches!(outcome, Outcome::Done) {
             let mesh = entry.mesh_id();
-            self.respond(request, HttpReply::Created { mesh, member });
+            self.respond(
+                request,
+                HttpReply::Created {
+                    mesh,
+                    member,
+                    new: true,
+                },
+            );
         } else {
             // The same entry was posted twice at a time: the other one made it.
             self.http(request, HttpCall::Create { entry });
@@ -186,6 +211,7 @@ impl Router {
         let reply = HttpReply::Created {
             mesh: MeshId::clone(shared),
             member: member.as_str().to_owned(),
+            new: false,
         };
         self.respond(request, reply);
     }

@@ -3,14 +3,18 @@
 
 pub(super) mod api_keys;
 pub(super) mod audit;
+mod by_key;
 pub(super) mod items;
 mod moderation;
 pub(super) mod people;
 mod plain;
+pub(super) mod profile;
 mod tasks;
 mod topics;
 
 use claudemesh_core::wire::{ClientFrame, errors::code};
+
+pub(super) use by_key::no_key;
 
 use super::Router;
 use super::text;

@@ -51,6 +51,13 @@ pub(super) enum Asked {
         topic: String,
         req_id: Option<String>,
     },
+    /// What was said in a topic, for a program with an API key.
+    ApiHistory {
+        request: u64,
+        topic: String,
+        id: String,
+        sealed: bool,
+    },
     /// How far a message is, for an existing client.
     MessageStatus {
         conn: ConnId,
@@ -192,6 +199,18 @@ impl Router {
                     _ => None,
                 };
                 self.topic_history_loaded(conn, topic, req_id, rows);
+            }
+            Some(Asked::ApiHistory {
+                request,
+                topic,
+                id,
+                sealed,
+            }) => {
+                let rows = match result {
+                    Ok(Rows::History(rows)) => Some(rows),
+                    _ => None,
+                };
+                self.api_history(request, (topic, id, sealed), rows);
             }
             Some(Asked::MessageStatus {
                 conn,

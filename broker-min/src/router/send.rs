@@ -55,8 +55,18 @@ pub(super) struct Sent {
     pub(super) schedule: Option<String>,
     /// And the schedule goes on after it.
     pub(super) repeats: bool,
+    /// The request by HTTP that it came of; then there is no connection.
+    pub(super) posted: Option<Box<Posted>>,
     /// The target as it was sent to, if it was in the open or came of an existing client.
     pub(super) open_target: Option<String>,
+}
+
+/// A message that came by HTTP.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) request: u64,
+    /// What is told of it once it is taken, besides its id.
+    pub(super) told: Value,
 }
 
 /// Stands for the connection of a message that a schedule sends.
@@ -136,6 +146,26 @@ impl Router {
         Ok(())
     }
 
+    /// Sends for a program without a connection, by all the rules of this moment.
+    pub(super) fn send_posted(
+        &mut self,
+        shared: &Arc<MeshId>,
+        member: PublicKey,
+        send: &Send,
+        plain: bool,
+        posted: Posted,
+    ) {
+        let target = self.check(shared, member, send, plain);
+        let sent = Sent {
+            posted: Some(Box::new(posted)),
+            ..self.checked(shared, member, send, target)
+        };
+        if sent.refusal.is_some() && sent.client_id.is_none() {
+            return self.answer_sent(&sent, Ok(&Outcome::Refused));
+        }
+        self.accept(sent, send);
+    }
+
     /// As [`Self::send_scheduled`], for a schedule that goes on.
     pub(super) fn send_again(
         &mut self,
@@ -208,13 +238,14 @@ impl Router {
             refusal,
             schedule: None,
             repeats: false,
+            posted: None,
             open_target: None,
         }
     }
 
     /// Routing key, member id and name of who sends.
     fn speaker(&self, sent: &Sent) -> Option<(PublicKey, MemberId, String)> {
-        if sent.schedule.is_some() {
+        if sent.schedule.is_some() || sent.posted.is_some() {
             let row = self.mesh(&sent.mesh)?.member(&sent.sender)?;
             return Some((row.key, row.id.clone(), row.name.as_str().to_owned()));
         }
@@ -519,7 +550,9 @@ impl Router {
         if modern {
             ack.client_message_id = sent.client_id.as_deref().map(str::to_owned);
         }
-        if let Some(conn) = self.conns.get_mut(&sent.conn) {
+        if let Some(posted) = &sent.posted {
+            self.posted(posted, &ack);
+        } else if let Some(conn) = self.conns.get_mut(&sent.conn) {
             conn.answer(sent.number, ack);
         }
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use claudemesh_core::id::{MeshId, PublicKey};
+use claudemesh_core::id::{MeshId, PublicKey, Signature, Status};
 use claudemesh_core::identity::{AddressError, SessionAddress, SignedAddress};
 use claudemesh_core::membership::{Head, SignedEntry};
-use claudemesh_core::wire::{ClientFrame, CloseCode, SignedBlob};
+use claudemesh_core::wire::{ClientFrame, CloseCode, Send, SignedBlob};
 
 use crate::limits::Limits;
 use crate::rules::Rules;
@@ -258,6 +258,117 @@ pub enum HttpCall {
     },
     /// How many connections, meshes loaded and so on, for /metrics.
     Gauges,
+    /// Something that is asked of one mesh by one of its people.
+    Mesh(Box<MeshCall>),
+    /// `POST /hook/set-status`.
+    Status(Box<StatusCall>),
+    /// Something that is asked with an API key of a mesh.
+    Api(Box<ApiCall>),
+}
+
+/// Something that is asked with an API key.
+#[derive(Debug)]
+pub struct ApiCall {
+    /// The mesh, if that is known.
+    pub mesh: Option<MeshId>,
+    /// SHA-256 of the key, in hex.
+    pub hash: String,
+    /// What.
+    pub ask: ApiAsk,
+}
+
+/// What an API key opens. All answers are [`HttpReply::Json`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ApiAsk {
+    /// `POST /hook/<mesh>/<key>`: what is told to existing clients.
+    Hook(serde_json::Value),
+    /// `GET /api/v1/topics`.
+    Topics,
+    /// `GET /api/v1/topics/<name>/messages`.
+    Messages {
+        /// The topic's name or id.
+        topic: String,
+        /// Before this message.
+        before: Option<String>,
+        /// So many at most.
+        limit: Option<u32>,
+    },
+    /// `POST /api/v1/messages`.
+    Post {
+        /// The topic's name or id.
+        topic: String,
+        /// What is sealed.
+        send: Box<Send>,
+    },
+}
+
+/// By which right something is asked by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asker {
+    /// This key signed this very request; the signature, by which it is known again.
+    Member(PublicKey, Signature),
+    /// The mesh was made with the token that came with the request: as its owner, save for what
+    /// only a key may do.
+    Maker,
+}
+
+/// Something that is asked of one mesh.
+#[derive(Debug)]
+pub struct MeshCall {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// By which right.
+    pub by: Asker,
+    /// What.
+    pub ask: MeshAsk,
+}
+
+/// What is asked of a mesh. All answers are [`HttpReply::Json`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum MeshAsk {
+    /// `GET /mesh/<id>/members`.
+    Members,
+    /// What `GET /cli/meshes` says of one.
+    About,
+    /// Whether who asks may delete it.
+    Delete,
+    /// `PATCH /mesh/<id>/member/<member>`.
+    Edit {
+        /// The broker's id of the member.
+        member: String,
+        /// What is to be so.
+        fields: serde_json::Map<String, serde_json::Value>,
+    },
+    /// `PATCH /mesh/<id>/settings`.
+    Settings(serde_json::Map<String, serde_json::Value>),
+    /// `POST /cli/mesh/<mesh>/grants`.
+    Grants(serde_json::Map<String, serde_json::Value>),
+}
+
+/// `POST /hook/set-status`: how busy a session is, said by a program beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusCall {
+    /// By which right.
+    pub by: StatusBy,
+    /// The folder that the session works in.
+    pub cwd: String,
+    /// Its process, if that is known.
+    pub pid: Option<i64>,
+    /// Its id, if that is known.
+    pub session: Option<String>,
+    /// The status.
+    pub status: Status,
+}
+
+/// Of whose sessions a status may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatusBy {
+    /// It was asked from the broker's own machine: of any.
+    ThisMachine,
+    /// Of this member, whose key signed the request.
+    Member(PublicKey, Signature),
 }
 
 /// `POST /join`, its payload checked for shape and signature and equal to its token.
@@ -298,6 +409,8 @@ pub enum HttpReply {
         mesh: MeshId,
         /// The owner's member id.
         member: String,
+        /// It was not there before.
+        new: bool,
     },
     /// The key is a member.
     Joined {
@@ -326,6 +439,8 @@ pub enum HttpReply {
     Link(LinkInfo),
     /// Connections, loaded meshes, unsettled pushes.
     Gauges([u64; 3]),
+    /// An answer, as it is sent.
+    Json(serde_json::Value),
     /// Refused.
     Error {
         /// The HTTP status.

@@ -23,7 +23,7 @@ use super::load::Asked;
 use super::schedule;
 use super::settle::ASKING_MAX;
 use super::text::{iso, shown};
-use super::types::{ConnId, Kind, Out};
+use super::types::{ApiCall, ConnId, Kind, Out};
 use super::writer::Then;
 use crate::store::{
     self, MemberRow, MemoryRow, Op, Outcome, Query, Rows, StateRow, StoreError, ValueOp,
@@ -83,6 +83,12 @@ pub(super) enum Wrote {
         told: Told,
         req_id: Option<String>,
     },
+    /// Something that was asked for by HTTP.
+    Asked {
+        request: u64,
+        mesh: Arc<MeshId>,
+        reply: Box<Value>,
+    },
     /// Whether a member without a log entry may come.
     Standing {
         conn: ConnId,
@@ -112,6 +118,11 @@ pub(super) enum Ask {
     /// What existing clients keep, anew.
     Items {
         mesh: Arc<MeshId>,
+    },
+    /// Whose an API key is.
+    ApiKey {
+        request: u64,
+        call: Box<ApiCall>,
     },
     /// How much of everything there is: keys of state, then memories.
     Info {
@@ -254,6 +265,11 @@ impl Router {
                 told,
                 req_id,
             } => self.item_written(conn, &mesh, told, req_id, outcome),
+            Wrote::Asked {
+                request,
+                mesh,
+                reply,
+            } => self.asked_written(request, &mesh, *reply, outcome),
             Wrote::Standing {
                 conn,
                 row,
@@ -604,7 +620,7 @@ impl Router {
             Ask::State { conn, req_id, .. }
             | Ask::States { conn, req_id }
             | Ask::Memories { conn, req_id } => (*conn, req_id.clone()),
-            Ask::Schedule(_) | Ask::Items { .. } | Ask::Info { .. } => {
+            Ask::Schedule(_) | Ask::Items { .. } | Ask::ApiKey { .. } | Ask::Info { .. } => {
                 return self.other_loaded(ask, rows);
             }
         };
@@ -665,6 +681,7 @@ impl Router {
         match (ask, rows) {
             (Ask::Schedule(ask), rows) => self.schedule_loaded(ask, rows),
             (Ask::Items { mesh }, rows) => self.items_loaded(&mesh, rows),
+            (Ask::ApiKey { request, call }, rows) => self.key_found(request, *call, rows),
             (Ask::Info { conn, req_id, .. }, Some(ValueRows::State(rows, _))) => {
                 self.info_keys(conn, rows, req_id);
             }

@@ -62,16 +62,13 @@ impl Router {
             return;
         };
         let member = mesh.member(&conn.member);
-        let editable = json!({
-            "displayName": true, "roleTag": true, "groups": true, "messageMode": true
-        });
         let mut ack = HelloAck {
             presence_id: presence_id.to_owned(),
             member_display_name: member
                 .map(|row| row.name.as_str().to_owned())
                 .unwrap_or_default(),
-            member_profile: Some(json!({"roleTag": null, "groups": [], "messageMode": "push"})),
-            mesh_policy: Some(json!({"selfEditable": editable})),
+            member_profile: Some(mesh.profile_json(&conn.member)),
+            mesh_policy: Some(json!({"selfEditable": mesh.self_editable()})),
             services: (!conn.session_form).then(|| json!([])),
             ..HelloAck::default()
         };

@@ -22,16 +22,18 @@ use super::{next, peer, soon, stated};
 const TOPIC: &str = "T0pic00000000000000000000000Abc2";
 const NOW: u64 = 1_795_000_000_000;
 
-struct Client {
+pub(super) struct Client {
     socket: WebSocketStream<TcpStream>,
     session: Arc<KeyPair>,
     sent: u8,
+    /// What it writes as the fingerprint of its requests.
+    pub(super) claims: Option<String>,
 }
 
 impl Client {
     /// The form of hello that the existing command line uses: signed by the member's key, which
     /// names a session key.
-    async fn connect(broker: &Existing, member: &KeyPair) -> Self {
+    pub(super) async fn connect(broker: &Existing, member: &KeyPair) -> Self {
         let url = broker.url();
         let host = url.trim_start_matches("ws://").trim_end_matches("/ws");
         let stream = TcpStream::connect(host).await.unwrap();
@@ -47,6 +49,7 @@ impl Client {
             socket,
             session,
             sent: 0,
+            claims: None,
         };
         client.until("hello_ack").await;
         client
@@ -67,8 +70,11 @@ impl Client {
 
     async fn frame(&mut self, target: &str, nonce: String, ciphertext: String) {
         self.sent += 1;
-        let send = json!({ "type": "send", "id": format!("c-{}", self.sent), "targetSpec": target,
+        let mut send = json!({ "type": "send", "id": format!("c-{}", self.sent), "targetSpec": target,
             "priority": "now", "nonce": nonce, "ciphertext": ciphertext });
+        if let Some(claims) = &self.claims {
+            send["request_fingerprint"] = claims.as_str().into();
+        }
         self.socket
             .send(Message::text(send.to_string()))
             .await
@@ -81,22 +87,36 @@ impl Client {
         DirectKey::agree(&X25519Secret::of(&self.session), other).unwrap()
     }
 
-    async fn say(&mut self, to: &PublicKey, text: &str) {
+    pub(super) async fn say(&mut self, to: &PublicKey, text: &str) {
         let sealed = seal_bare(&self.key(to), text, [self.sent; 24]).unwrap();
         self.frame(&to.to_hex(), sealed.nonce, sealed.ciphertext)
             .await;
     }
 
-    /// The next message, as a box of this sender's.
-    async fn read(&mut self, from: &PublicKey) -> String {
+    /// The next message, as a box of the sender's that the broker names.
+    pub(super) async fn read(&mut self) -> (PublicKey, String) {
         let push = self.until("push").await;
         let text = |name: &str| push[name].as_str().unwrap().to_owned();
-        assert_eq!(text("senderPubkey"), from.to_hex());
+        let from = PublicKey::from_hex(&text("senderPubkey")).unwrap();
         let sealed = SealedText {
             nonce: text("nonce"),
             ciphertext: text("ciphertext"),
         };
-        open_bare(&self.key(from), &sealed).unwrap()
+        (from, open_bare(&self.key(&from), &sealed).unwrap())
+    }
+
+    /// Whom the existing command line writes to if it is told a name: it looks among sessions
+    /// alone, at the keys that they are addressed by.
+    pub(super) async fn find(&mut self, name: &str) -> Option<PublicKey> {
+        let ask = json!({ "type": "list_peers", "_reqId": "find" });
+        self.socket
+            .send(Message::text(ask.to_string()))
+            .await
+            .unwrap();
+        let list = self.until("peers_list").await;
+        let mut found = list["peers"].as_array().unwrap().iter();
+        let found = found.find(|it| it["peerRole"] == "session" && it["displayName"] == name)?;
+        Some(PublicKey::from_hex(found["pubkey"].as_str().unwrap()).unwrap())
     }
 }
 
@@ -127,7 +147,12 @@ async fn a_client_of_the_existing_system_is_talked_to_in_bare_text_both_ways() {
     let said = Outgoing::text("canary to leo").to_unverified(true);
     let sent = ana.send_message(leo.session.public(), said).await.unwrap();
     assert!(!sent.is_protected());
-    assert_eq!(leo.read(&ana.key()).await, "canary to leo");
+    // It is by the key under which the broker shows ana, and which leo writes back to.
+    let (from, text) = leo.read().await;
+    assert_eq!(text, "canary to leo");
+    assert_eq!(leo.find("ana").await, Some(from));
+    leo.say(&from, "canary back").await;
+    assert_eq!(next(&mut incoming).await.text(), "canary back");
     // It holds no keys of channels, and nothing is sealed for it.
     ana.trust(leo_key.public()).await.unwrap();
     let everyone = claudemesh_core::id::ChannelName::everyone();

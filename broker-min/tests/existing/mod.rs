@@ -26,6 +26,13 @@ use tokio::sync::{mpsc, watch};
 pub const SOON: Duration = Duration::from_secs(10);
 pub const MESH: &str = "MESHID00000000000000000000000001";
 
+/// Unix ms of this machine's clock, by which hellos are judged.
+fn wall() -> u64 {
+    let now = std::time::SystemTime::now();
+    let past = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(past.as_millis()).unwrap()
+}
+
 /// Which way a frame went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -48,6 +55,8 @@ type Script = Box<dyn FnMut(Way, Value) -> Vec<Value> + Send>;
 struct Presence {
     member: PublicKey,
     routing: String,
+    /// `control-plane` or `session`, by its hello.
+    role: &'static str,
     name: String,
     session_id: String,
     groups: Vec<Value>,
@@ -77,6 +86,10 @@ struct State {
     rows: Vec<Row>,
     topics: HashMap<String, BTreeSet<PublicKey>>,
     seen: Vec<Seen>,
+    /// Hellos that were taken.
+    hellos: Vec<(PublicKey, Value)>,
+    /// Members that are pushed nothing until their next connection.
+    held: BTreeSet<PublicKey>,
     scripts: HashMap<PublicKey, Script>,
     numbers: u64,
     /// Sends that each member has left, where that is limited.
@@ -110,6 +123,37 @@ impl Existing {
         });
         tokio::spawn(line::accept(listener, Arc::clone(&shared)));
         Self { shared, addr }
+    }
+
+    /// What a broker of the existing system that shows nobody else's key shows of a member: its
+    /// connections, as `peers_list` has them.
+    pub fn routes(&self, who: PublicKey) -> Vec<(String, &'static str)> {
+        let state = self.shared.state();
+        let own = state.presences.values().filter(|p| p.member == who);
+        own.map(|presence| (presence.routing.clone(), presence.role))
+            .collect()
+    }
+
+    /// The hellos of a member that were taken.
+    pub fn seen_hellos(&self, who: PublicKey) -> Vec<Value> {
+        let state = self.shared.state();
+        let own = state.hellos.iter().filter(|(key, _)| *key == who);
+        own.map(|(_, frame)| frame.clone()).collect()
+    }
+
+    /// How many messages a member was pushed.
+    pub fn pushed(&self, who: PublicKey) -> usize {
+        let seen = self.seen().into_iter();
+        seen.filter(|seen| {
+            let push = seen.way == Way::ToPeer && seen.frame["type"] == "push";
+            seen.who == who && push && seen.frame["subtype"] != "system"
+        })
+        .count()
+    }
+
+    /// Keeps what comes for a member until its next connection.
+    pub fn hold(&self, who: PublicKey) {
+        self.shared.state().held.insert(who);
     }
 
     /// Lets a member in: its program has the key made from `seed`.

@@ -156,6 +156,9 @@ impl State {
             return;
         };
         let (member, routing) = (presence.member, presence.routing.clone());
+        if self.held.contains(&member) {
+            return;
+        }
         let idle = presence.status == "idle";
         let topics = &self.topics;
         let now = now();
@@ -207,7 +210,7 @@ impl State {
                     "displayName": presence.name, "status": presence.status, "summary": null,
                     "groups": presence.groups, "sessionId": presence.session_id,
                     "connectedAt": iso(presence.since), "cwd": "/",
-                    "peerRole": "control-plane", "visible": true, "profile": presence.profile })
+                    "peerRole": presence.role, "visible": true, "profile": presence.profile })
             })
             .collect();
         self.reply(to, asked, json!({ "type": "peers_list", "peers": records }));

@@ -22,7 +22,7 @@ fn a_mesh_is_made_once() {
     )
     .unwrap();
     let reply = world.http(HttpCall::Create { entry });
-    let HttpReply::Created { mesh, member } = reply else {
+    let HttpReply::Created { mesh, member, .. } = reply else {
         panic!("{reply:?}");
     };
     assert_eq!((mesh, member.len()), (world.mesh(), 32));

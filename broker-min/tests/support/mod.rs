@@ -107,6 +107,23 @@ impl Raw {
         }
     }
 
+    /// The next event of this name; everything else is passed over.
+    pub async fn event(&mut self, name: &str) -> Value {
+        loop {
+            let message = timeout(SOON, self.ws.next()).await;
+            let Some(Ok(message)) = message.expect("nothing came in time") else {
+                panic!("the connection ended");
+            };
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            if frame["subtype"] == "system" && frame["event"] == name {
+                return frame;
+            }
+        }
+    }
+
     /// The close code and reason; frames before are passed over.
     pub async fn closed(&mut self) -> (u16, String) {
         loop {

@@ -14,6 +14,9 @@ pub(super) const SLUG_MAX: usize = 128;
 /// The field of an entry that names its file of certificate authorities. It is among the unknown
 /// ones for older programs, which keep it.
 const CA_FILE: &str = "claudemeshCaFile";
+/// The field of an entry that says when a backup of its key was made, among the unknown ones for
+/// the same reason: of those in entries none is lost.
+const BACKED_UP: &str = "claudemeshBackedUpAt";
 /// The longest [`crate::id::MeshSlug`].
 const STRICT_SLUG_MAX: usize = 64;
 
@@ -128,6 +131,16 @@ impl MeshEntry {
                 self.extra.remove(CA_FILE);
             }
         }
+    }
+
+    /// When a backup that has this entry's key was made last, as ISO 8601 in UTC.
+    pub fn backed_up_at(&self) -> Option<String> {
+        self.extra.get(BACKED_UP)
+    }
+
+    /// Notes that a backup was made.
+    pub(super) fn set_backed_up_at(&mut self, at: &str) {
+        self.extra.set(BACKED_UP, at);
     }
 
     /// Who this machine is in the mesh.

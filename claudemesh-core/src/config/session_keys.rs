@@ -26,7 +26,7 @@ pub const SESSION_ID_ENV: &str = "CLAUDEMESH_SESSION_ID";
 
 const VERSION: u64 = 1;
 /// Bytes of a file at most; a sound one has some 600.
-const MAX_BYTES: u64 = 16 * 1024;
+pub(super) const MAX_BYTES: u64 = 16 * 1024;
 /// How long a writer waits for another.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// A session that was not there for so long leaves its name to others.
@@ -278,6 +278,77 @@ impl SessionKeys {
             Err(error) => Err(failed(&self.dir, error)),
             Ok(_) => Ok(self.names()),
         }
+    }
+
+    /// Deletes the keys of all sessions of this member that are kept here; says how many there
+    /// were. What is sent to them later, nobody opens.
+    ///
+    /// # Errors
+    /// [`SessionKeyError::File`].
+    pub fn forget_all(&self) -> Result<usize, SessionKeyError> {
+        let files = self.files();
+        for (_, path) in &files {
+            fs::remove_file(path).map_err(|error| failed(path, error))?;
+        }
+        Ok(files.len())
+    }
+
+    /// The files of this member's sessions, with their ids; what is no session's is left out.
+    pub(super) fn files(&self) -> Vec<(SessionId, PathBuf)> {
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return Vec::new();
+        };
+        let found = entries.flatten().take(MAX_FILES).filter_map(|entry| {
+            let name = entry.file_name();
+            let id = SessionId::new(name.to_str()?.strip_suffix(".json")?).ok()?;
+            let found = read(&self.path(&id)).ok()??;
+            self.kept(&self.path(&id), &id, &found).ok()??;
+            Some((id.clone(), self.path(&id)))
+        });
+        found.collect()
+    }
+
+    /// Puts the file of a session in place; says where an older one went that differs from it.
+    pub(super) fn put(
+        &self,
+        id: &SessionId,
+        bytes: &[u8],
+        aside: &str,
+    ) -> Result<Option<PathBuf>, SessionKeyError> {
+        let path = self.path(id);
+        let bad = |why| SessionKeyError::Malformed {
+            path: path.clone(),
+            why,
+        };
+        let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else {
+            return Err(bad("what is in the backup for it is no JSON object"));
+        };
+        if self.kept(&path, id, &fields)?.is_none() {
+            return Err(bad("what is in the backup for it is another mesh's"));
+        }
+        if let Some(parent) = self.dir.parent() {
+            make_private_dir(parent)?;
+        }
+        let _lock = Lock::acquire(&self.dir, LOCK_WAIT)?;
+        let moved = match fs::read(&path) {
+            Ok(before) if before == bytes => return Ok(None),
+            Ok(_) => {
+                let other = path.with_extension(aside);
+                fs::rename(&path, &other).map_err(|error| failed(&path, error))?;
+                Some(other)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(&path, error)),
+        };
+        write(&path, &fields)?;
+        Ok(moved)
+    }
+
+    /// Whether the session of this id has a file with something else in it.
+    pub(super) fn differs(&self, id: &SessionId, bytes: &[u8]) -> Option<PathBuf> {
+        let path = self.path(id);
+        let there = fs::read(&path).is_ok_and(|before| before != bytes);
+        there.then_some(path)
     }
 
     fn path(&self, id: &SessionId) -> PathBuf {

@@ -8,18 +8,20 @@ use tokio::sync::mpsc;
 
 use super::driver::Driver;
 use super::lanes::Lanes;
+use super::listens;
 use super::shared::Shared;
 use super::store_thread::StoreHandle;
 use super::{Inner, Peer, PeerError, random};
 use crate::broker_url::{BrokerUrl, BrokerUrlError};
-use crate::config::{ConfigError, MeshEntry, SessionIdentity};
+use crate::config::{ConfigError, MeshEntry, SessionIdentity, SessionKeyError};
+use crate::crypto::KeyPair;
 use crate::encoding::hex;
 use crate::id::{Name, Status, Wake};
 use crate::membership::{Log, LogError, SignedEntry};
 use crate::session::{About, OwnSession, Retry, Session, SessionConfig, Trust};
 use crate::store::{
-    MemoryStore, PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue,
-    StoreError, StoredChannelEntry, StoredKey,
+    PeerOp, PeerStore, Pin, Query, ReaderName, ReaderStart, Rows, SeenValue, StoreError,
+    StoredChannelEntry, StoredKey,
 };
 use crate::transport::Network;
 
@@ -49,6 +51,10 @@ pub enum ConnectError {
     /// A session name is 1–64 bytes without control characters.
     #[error("a session name is 1–64 bytes without control characters")]
     SessionName,
+    /// The key under which a listening peer is shown on a broker of the existing system cannot be
+    /// kept.
+    #[error(transparent)]
+    ListeningKey(#[from] SessionKeyError),
     /// Anything that the system refused.
     #[error(transparent)]
     System(#[from] PeerError),
@@ -233,6 +239,7 @@ impl PeerBuilder {
             kept: self.kept,
             mesh: self.mesh.clone(),
             reader: session_reader.clone(),
+            listens: self.identity.is_none() && self.receive && self.presence,
         };
         let opened = match tokio::task::spawn_blocking(move || open.run()).await {
             Ok(opened) => opened?,
@@ -306,6 +313,10 @@ impl PeerBuilder {
                 made_at: own.made_at(),
             });
         }
+        let listens = opened.listens.map(|(key, lock)| {
+            session.listens_as(key);
+            lock
+        });
         session.trusts(self.trust);
         session.restore_channels(opened.channel_logs, opened.channel_keys);
         session.restore_values(opened.values);
@@ -339,7 +350,7 @@ impl PeerBuilder {
             key,
             reader,
             session_key,
-            _present: present.flatten(),
+            _present: present.flatten().or(listens.flatten()),
             resume,
             lanes,
             durable,
@@ -361,6 +372,8 @@ struct Opened {
     pins: Vec<Pin>,
     /// This store's own id, by which the broker tells its sessions from others.
     id: String,
+    /// The key under which this process is shown where only sessions are found, and its lock.
+    listens: Option<(Arc<KeyPair>, Option<std::fs::File>)>,
 }
 
 struct Open {
@@ -368,27 +381,37 @@ struct Open {
     mesh: MeshEntry,
     /// A session's reader. It is there before anything is received, so that it misses nothing.
     reader: Option<ReaderName>,
+    /// It is a member's own connection, and listens.
+    listens: bool,
 }
 
 impl Open {
     fn run(self) -> Result<Opened, ConnectError> {
+        #[cfg(feature = "sqlite")]
+        let mut folder = None;
         let (mut store, lanes) = match self.kept {
             Kept::Store(store) => (store, None),
-            Kept::Memory => memory(),
+            Kept::Memory => memory()?,
             #[cfg(feature = "sqlite")]
             Kept::Dir(dir) => {
                 std::fs::create_dir_all(&dir)
                     .map_err(|error| PeerError::System(format!("{}: {error}", dir.display())))?;
-                durable(&dir)?
+                let opened = durable(&dir)?;
+                folder = Some(dir);
+                opened
             }
             #[cfg(feature = "sqlite")]
             Kept::Default => match self.mesh.ensure_data_dir()? {
-                Some(dir) => durable(&dir)?,
-                None => memory(),
+                Some(dir) => {
+                    let opened = durable(&dir)?;
+                    folder = Some(dir);
+                    opened
+                }
+                None => memory()?,
             },
             // Without the feature there is nothing that could keep messages.
             #[cfg(not(feature = "sqlite"))]
-            Kept::Default => memory(),
+            Kept::Default => memory()?,
         };
         let mut first = vec![PeerOp::Prune {
             now: super::driver::unix_ms(),
@@ -428,6 +451,13 @@ impl Open {
                 value
             }
         };
+        let listens = match self.listens && log.is_none() && self.mesh.log != Some(true) {
+            #[cfg(feature = "sqlite")]
+            true => listens::held(folder.as_deref(), lanes.as_ref(), &self.mesh)?,
+            #[cfg(not(feature = "sqlite"))]
+            true => Some((listens::fresh()?, None)),
+            false => None,
+        };
         Ok(Opened {
             store,
             lanes,
@@ -437,12 +467,20 @@ impl Open {
             values,
             pins,
             id,
+            listens,
         })
     }
 }
 
-fn memory() -> (Box<dyn PeerStore>, Option<Lanes>) {
-    (Box::new(MemoryStore::new()), None)
+#[cfg(any(feature = "memory", not(feature = "sqlite")))]
+fn memory() -> Result<(Box<dyn PeerStore>, Option<Lanes>), ConnectError> {
+    Ok((Box::new(crate::store::MemoryStore::new()), None))
+}
+
+#[cfg(all(feature = "sqlite", not(feature = "memory")))]
+fn memory() -> Result<(Box<dyn PeerStore>, Option<Lanes>), ConnectError> {
+    let store = crate::store::SqliteStore::open_in_memory()?;
+    Ok((Box::new(store), None))
 }
 
 #[cfg(feature = "sqlite")]

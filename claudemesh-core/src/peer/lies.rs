@@ -8,6 +8,7 @@ use super::driver::unix_ms;
 use super::shared::Shared;
 use super::{Peer, PeerError};
 use crate::session::Lie;
+use crate::sorted::sorted_by;
 use crate::store::{PeerOp, PeerStore, Pin, Query, Rows, StoreError};
 
 /// Lies that are kept at most.
@@ -35,9 +36,8 @@ impl Peer {
     /// [`PeerError::Closed`], [`PeerError::Store`].
     pub async fn lies(&self) -> Result<Vec<Caught>, PeerError> {
         let kept = self.with_store(|store| kept(store)).await?;
-        let mut lies: Vec<Caught> = kept.into_iter().flatten().collect();
-        lies.sort_by_key(|lie| lie.at);
-        Ok(lies)
+        let lies: Vec<Caught> = kept.into_iter().flatten().collect();
+        Ok(sorted_by(lies, |a, b| a.at.cmp(&b.at)))
     }
 
     /// Dismisses what the broker was caught at so far: a person knows why, a backup that was put

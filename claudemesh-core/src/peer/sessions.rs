@@ -11,6 +11,7 @@ use crate::id::{Priority, PublicKey, SessionName, Status, Target, Wake};
 use crate::identity::SessionAddress;
 use crate::membership::{Member, Roster};
 use crate::session::{Command, Reply, WhoIsHere};
+use crate::sorted::sorted_by;
 
 /// A session that has an address of its own: its member and it have signed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,8 +176,9 @@ impl Peer {
                 all.push(SessionInfo::of(roster, &address, None));
             }
         }
-        all.sort_by(|a, b| (&a.shown, a.since, a.key).cmp(&(&b.shown, b.since, b.key)));
-        Ok(all)
+        Ok(sorted_by(all, |a, b| {
+            (&a.shown, a.since, a.key).cmp(&(&b.shown, b.since, b.key))
+        }))
     }
 
     /// What becomes of a message to one peer, as far as is known: whether somebody is there, and

@@ -16,6 +16,7 @@ use crate::identity::{
     attestation_bytes, session_hello_bytes,
 };
 use crate::message::SenderSession;
+use crate::sorted::{sorted, sorted_by};
 use crate::store::PeerOp;
 use crate::wire::{Attestation, ListPeers, SessionHello, SignedBlob};
 
@@ -192,7 +193,7 @@ impl Session {
             .filter(|held| held.address.member == new.member && held.address.session != new.session)
             .map(|held| (held.address.made_at, held.address.session))
             .collect();
-        own.sort_unstable();
+        own = sorted(own);
         let too_many = (own.len() + 1).saturating_sub(MAX_OF_ONE);
         let mut gone: Vec<PublicKey> = own.iter().take(too_many).map(|(_, key)| *key).collect();
         if self.addresses.held.len() >= MAX_HELD {
@@ -273,9 +274,9 @@ impl Session {
     pub(super) fn known_sessions(&mut self) -> Vec<SessionAddress> {
         let keys: Vec<PublicKey> = self.addresses.held.keys().copied().collect();
         let known = keys.iter().filter_map(|key| self.address_of(key).ok());
-        let mut known: Vec<SessionAddress> = known.map(|(address, _)| address).collect();
-        known.sort_by_key(|address| (address.member, address.since, address.session));
-        known
+        let known: Vec<SessionAddress> = known.map(|(address, _)| address).collect();
+        let key = |address: &SessionAddress| (address.member, address.since, address.session);
+        sorted_by(known, |a, b| key(a).cmp(&key(b)))
     }
 
     /// The own address as it is said now.
@@ -302,7 +303,14 @@ impl Session {
         let renew_at = self.now.mono.saturating_add(RENEW_MS);
         let own = self.addresses.own.as_mut()?;
         own.renew_at = Some(renew_at);
-        let key = &own.session.key;
+        let key = Arc::clone(&own.session.key);
+        let mut hello = self.hello_of_session(&key, wall);
+        hello.address = address;
+        Some(hello)
+    }
+
+    /// As [`Self::session_hello`], by a key that has no address.
+    pub(super) fn hello_of_session(&self, key: &KeyPair, wall: u64) -> SessionHello {
         let member = self.config.key.public().to_hex();
         let session = key.public().to_hex();
         let expires_at = wall.saturating_add(ATTESTATION_TTL_MS);
@@ -319,8 +327,7 @@ impl Session {
         let signature = key.sign(signed.as_bytes()).to_hex();
         let mut hello = SessionHello::new(mesh, member, session, attestation, wall, signature);
         hello.parent_member_id = Some(self.config.member_id.as_str().to_owned());
-        hello.address = address;
-        Some(hello)
+        hello
     }
 
     /// A connection stands: who else is called so is asked, and the name given up if need be.

@@ -42,9 +42,12 @@ impl Session {
         let text = text.ok_or(SessionError::TextOnly)?;
         let (nonce, lane) = (self.rng.bytes(), self.config.lane);
         let framing = Framing::of(message, self.now.wall);
-        let key = self
-            .direct_key(&to)
-            .map_err(|_| SessionError::NotAMember(to))?;
+        let key = if self.seals_bare_as_session() {
+            self.session_direct_key(&to)
+        } else {
+            self.direct_key(&to)
+        };
+        let key = key.map_err(|_| SessionError::NotAMember(to))?;
         let sealed = seal_bare(key, text, nonce)?;
         let id = content.id.clone();
         let frame = send_frame(

@@ -10,6 +10,7 @@ mod frames;
 mod groups;
 mod here;
 mod keys;
+mod listens;
 mod rooms;
 mod seal;
 mod statement;
@@ -36,6 +37,7 @@ pub(super) struct Existing {
     keys: keys::Keys,
     rooms: rooms::Rooms,
     tells: tell::Tells,
+    listens: Option<listens::Listens>,
     /// When the store is looked at, and when it was last, in ms of the clock.
     look_at: Option<u64>,
     looked_at: Option<u64>,
@@ -48,6 +50,7 @@ impl Existing {
         self.polls.connection_closed();
         self.rooms.connection_closed();
         self.tells.connection_closed();
+        self.listens_no_more();
     }
 
     /// A key is fine under the names that it came with.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{CommandId, Event, Lie, Reply, Session, StoreWork};
 use crate::id::{Name, PublicKey};
+use crate::sorted::sorted;
 
 /// How the pins of names begin; the name follows. The value is keys in hex, by spaces: the first
 /// one seen, then those that were trusted.
@@ -112,9 +113,8 @@ impl Session {
             self.pin(&pin, &value);
         }
         // Answered after the pins, which went to the store just before, are kept.
-        let mut names: Vec<Name> = these.into_iter().map(|(name, _)| name).collect();
-        names.sort();
-        let reply = Reply::Trusted(names);
+        let names: Vec<Name> = these.into_iter().map(|(name, _)| name).collect();
+        let reply = Reply::Trusted(sorted(names));
         self.store(Vec::new(), StoreWork::Answered(command, reply));
     }
 }

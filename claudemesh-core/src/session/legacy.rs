@@ -134,7 +134,8 @@ impl Session {
             || ((push.client_message_id.is_some() || push.request_fingerprint.is_some())
                 && !self.is_in_topics());
         let speaks = self.speaks_envelopes(&member) || self.speaks_envelopes(&routing);
-        if direct || speaks || member != sender || member == self.config.key.public() {
+        let own = [self.config.key.public(), self.routing_key()];
+        if direct || speaks || member != sender || own.contains(&member) {
             return None;
         }
         let nonce: [u8; NONCE] = unbase64(&push.nonce).ok()?.try_into().ok()?;

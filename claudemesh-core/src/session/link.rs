@@ -5,8 +5,8 @@ use crate::id::{Name, Status};
 use crate::identity::{hello_bytes, prove_hello};
 use crate::message::FORM;
 use crate::wire::{
-    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, ClientFrame, CloseCode,
-    ErrorFrame, Fetch, Hello, HelloAck, SessionHello, SetStatus, errors::code,
+    CAP_CHANNELS, CAP_DELIVERY, CAP_ENVELOPE, CAP_LOG, CAP_VALUES, CloseCode, ErrorFrame, Fetch,
+    Frame as _, Hello, HelloAck, SessionHello, SetStatus, errors::code,
 };
 
 /// What a session of ours understands, as it says in its hello and signs in its statement.
@@ -202,7 +202,12 @@ impl Session {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         self.link.ahead = signed(wall).saturating_sub(signed(self.now.wall));
         self.link.address_wanted = false;
-        let text = match self.session_hello(wall) {
+        let shown = self.greets_as(challenge.is_some());
+        let session = match shown {
+            Some(key) => Some(self.hello_of_session(&key, wall)),
+            None => self.session_hello(wall),
+        };
+        let text = match session {
             Some(hello) => self.filled_session_hello(hello, wall),
             None => self.hello(wall),
         };
@@ -243,7 +248,7 @@ impl Session {
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
         debug_assert_eq!(FORM, CAP_ENVELOPE);
-        ClientFrame::from(hello).encode()
+        hello.encode()
     }
 
     /// A session's hello, with what any hello says.
@@ -263,7 +268,7 @@ impl Session {
         hello.durable = Some(config.durable);
         hello.receive = Some(config.receive);
         hello.presence = Some(config.presence);
-        ClientFrame::from(hello).encode()
+        hello.encode()
     }
 
     /// How this peer is shown: the member's name, with the session's if it is one.
@@ -438,6 +443,7 @@ impl Session {
         self.statements.connection_closed();
         self.addresses.connection_closed();
         self.existing.connection_closed();
+        self.unserved.connection_closed();
         self.fail_requests(reason);
         self.online_lost();
         self.values_connection_lost();

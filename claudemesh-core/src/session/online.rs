@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use super::channels::sealed_under;
 use super::{CommandId, NotReached, Outgoing, Reply, Session, SessionError, clean};
 use crate::id::{ChannelName, MessageId, Target};
+use crate::sorted::sorted;
 use crate::store::NewOutbox;
-use crate::wire::{Ack, ClientFrame, errors::code};
+use crate::wire::{Ack, Frame as _, Send, errors::code};
 
 /// Milliseconds until an answer must be there.
 const ANSWER_MS: u64 = 10_000;
@@ -88,7 +89,7 @@ impl Session {
     }
 
     /// The frame of a row that is never stored. A draft is none.
-    fn online_frame(&mut self, row: &NewOutbox) -> Result<ClientFrame, SessionError> {
+    fn online_frame(&mut self, row: &NewOutbox) -> Result<Send, SessionError> {
         if let Target::Channel(name) = &row.to {
             let key = self.is_channel_ready(name);
             if key.is_none() || key != sealed_under(&row.frame) {
@@ -96,15 +97,11 @@ impl Session {
                 return Err(SessionError::KeyUnderWay(name.clone()));
             }
         }
-        match ClientFrame::decode(&row.frame) {
-            Ok(ClientFrame::Send(mut send)) => {
-                send.online = Some(true);
-                send.expires_at = None;
-                Ok(send.into())
-            }
-            // Cannot be: it was encoded a moment ago.
-            _ => Err(SessionError::OnlineUnserved),
-        }
+        // It was encoded a moment ago: it cannot but be one.
+        let mut send = Send::decode(&row.frame).map_err(|_| SessionError::OnlineUnserved)?;
+        send.online = Some(true);
+        send.expires_at = None;
+        Ok(send)
     }
 
     /// Takes the answer to an online-only message; false if it is of none.
@@ -152,9 +149,8 @@ impl Session {
     /// There will be no answer on a connection that is gone.
     pub(super) fn online_lost(&mut self) {
         self.online.parts.clear();
-        let mut wholes: Vec<_> = self.online.wholes.drain().collect();
-        wholes.sort_unstable_by_key(|(command, _)| *command);
-        for (command, _) in wholes {
+        let wholes = self.online.wholes.drain().map(|(command, _)| command);
+        for command in sorted(wholes.collect()) {
             self.done(command, Err(SessionError::OnlineUnknown));
         }
     }
@@ -166,7 +162,7 @@ impl Session {
         }
         let late = self.online.parts.values().filter(|p| mono >= p.until);
         let mut late: Vec<CommandId> = late.map(|part| part.command).collect();
-        late.sort_unstable();
+        late = sorted(late);
         late.dedup();
         self.online
             .parts

@@ -93,7 +93,7 @@ impl Session {
         let statement = SessionStatement {
             mesh: self.config.mesh.clone(),
             member,
-            session: self.addresses.own_key(),
+            session: self.shown_session(),
             name,
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             head: self.log.held().map(|log| (log.head().seq, log.head().hash)),
@@ -246,6 +246,10 @@ impl Session {
             None => {
                 if statement.can(CAP_ENVELOPE) {
                     self.pin_envelope(&member);
+                    // What goes to the session goes to the same program.
+                    if let Some(session) = statement.session {
+                        self.pin_envelope(&session);
+                    }
                 }
                 None
             }

@@ -23,6 +23,7 @@ use super::{Outcome, PeerOp, PeerStore, Query, Rows, StoreError};
 pub struct SqliteStore {
     conn: Connection,
     path: String,
+    is_durable: bool,
 }
 
 impl SqliteStore {
@@ -37,6 +38,20 @@ impl SqliteStore {
         Ok(Self {
             conn: schema::open(path, &name)?,
             path: name,
+            is_durable: true,
+        })
+    }
+
+    /// A store in memory, gone with this value.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if there is no memory.
+    pub fn open_in_memory() -> Result<Self, StoreError> {
+        let name = ":memory:".to_owned();
+        Ok(Self {
+            conn: schema::open_in_memory(&name)?,
+            path: name,
+            is_durable: false,
         })
     }
 
@@ -59,6 +74,44 @@ impl SqliteStore {
         set()
             .map(drop)
             .map_err(|error| store_error(&error, &self.path))
+    }
+
+    /// Copies everything as it was committed last into a file of its own, which must not be there;
+    /// others may go on writing meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let io = |why: String| StoreError::Io {
+            path: path.display().to_string(),
+            why,
+        };
+        let target = path.to_str();
+        let target = target.ok_or_else(|| io("its path is not UTF-8".to_owned()))?;
+        schema::make_private(path).map_err(|error| io(error.to_string()))?;
+        self.conn
+            .execute("VACUUM INTO ?1", [target])
+            .map(drop)
+            .map_err(|error| store_error(&error, &self.path))
+    }
+
+    /// Ends the write-ahead log, so that the file is all there is; false if another handle has it
+    /// open, here or in another process.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn settle(self) -> Result<bool, StoreError> {
+        let settled = || -> rusqlite::Result<bool> {
+            self.conn.busy_timeout(std::time::Duration::ZERO)?;
+            let sql = "PRAGMA journal_mode = DELETE";
+            let mode = self.conn.query_row(sql, [], |row| row.get::<_, String>(0));
+            match mode {
+                Ok(mode) => Ok(mode == "delete"),
+                Err(error) if fault::is_busy(&error) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        settled().map_err(|error| store_error(&error, &self.path))
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
@@ -119,6 +172,6 @@ impl PeerStore for SqliteStore {
     }
 
     fn is_durable(&self) -> bool {
-        true
+        self.is_durable
     }
 }

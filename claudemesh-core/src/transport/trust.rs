@@ -3,37 +3,70 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::{CryptoProvider, KeyProvider};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SigningKey;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
-#[cfg(not(target_os = "android"))]
+#[cfg(any(target_vendor = "apple", windows))]
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 /// The TLS set-up for one connection: with the authorities in `file`, or else the system's.
 pub(super) fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let provider = CryptoProvider {
+        key_provider: &NoKeys,
+        ..rustls::crypto::ring::default_provider()
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let config = match file {
         Some(file) => config.with_root_certificates(read(file)?),
-        #[cfg(not(target_os = "android"))]
+        #[cfg(any(target_vendor = "apple", windows))]
         None => config
             .with_platform_verifier()
             .map_err(|error| error.to_string())?,
-        #[cfg(target_os = "android")]
-        None => config.with_root_certificates(usual()),
+        #[cfg(not(any(target_vendor = "apple", windows)))]
+        None => config.with_root_certificates(system()?),
     };
     Ok(config.with_no_client_auth())
+}
+
+/// No client here has a certificate: the code that signs with its key stays out of the program.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        Err(Error::General("no certificate is shown here".to_owned()))
+    }
+}
+
+/// The authorities of a system whose own judgement is these and nothing else. Some in its files that
+/// nobody can read any more are left out.
+#[cfg(not(any(target_vendor = "apple", target_os = "android", windows)))]
+fn system() -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    store.add_parsable_certificates(found.certs);
+    if store.is_empty() {
+        return Err(match found.errors.first() {
+            Some(error) => format!("the system's certificate authorities: {error}"),
+            None => "this system has no certificate authorities; install its package \
+                     ca-certificates, or name a file: --ca FILE, or SSL_CERT_FILE"
+                .to_owned(),
+        });
+    }
+    Ok(store)
 }
 
 /// The usual certificate authorities: Android's own can be asked only from Java, with an app's
 /// context.
 #[cfg(target_os = "android")]
-fn usual() -> RootCertStore {
+fn system() -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    store
+    Ok(store)
 }
 
 fn read(file: &Path) -> Result<RootCertStore, String> {

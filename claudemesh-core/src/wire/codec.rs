@@ -132,7 +132,12 @@ struct Peek<'a> {
 }
 
 /// Reads a frame's `type` and checks the syntax of the rest; empty if there is no text in `type`.
-pub(super) fn peek(text: &str) -> Result<String, WireError> {
+///
+/// Check the length first ([`check_size`]).
+///
+/// # Errors
+/// [`WireError`] if it is no JSON object.
+pub fn frame_type(text: &str) -> Result<String, WireError> {
     if !text.trim_ascii_start().starts_with('{') {
         return match serde_json::from_str::<IgnoredAny>(text) {
             Ok(_) => Err(WireError::NotAnObject),
@@ -158,9 +163,51 @@ pub(super) fn unknown(kind: &str, text: &str) -> Result<UnknownFrame, WireError>
     body(kind, text).map(|object| UnknownFrame { object })
 }
 
+/// One type of frame, for who sends or reads that one alone. What goes through [`ClientFrame`] or
+/// [`BrokerFrame`] brings the code of all their types into a program.
+///
+/// [`ClientFrame`]: super::ClientFrame
+/// [`BrokerFrame`]: super::BrokerFrame
+pub trait Frame: Serialize + DeserializeOwned {
+    /// The frame's `type`.
+    const TYPE: &'static str;
+
+    /// The frame as JSON text, `type` first.
+    fn encode(&self) -> String {
+        encode(Self::TYPE, self)
+    }
+
+    /// Decodes a frame of this type.
+    ///
+    /// # Errors
+    /// [`WireError`], also if the text is a frame of another type.
+    fn decode(text: &str) -> Result<Self, WireError> {
+        let kind = frame_type(text)?;
+        if kind == Self::TYPE {
+            Self::read(text)
+        } else {
+            Err(WireError::Field {
+                frame: short(&kind),
+                why: format!("not a `{}`", Self::TYPE),
+            })
+        }
+    }
+
+    /// Decodes a frame that [`frame_type`] says is of this type.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    fn read(text: &str) -> Result<Self, WireError> {
+        body(Self::TYPE, text)
+    }
+}
+
 /// Writes a struct as a frame: its fields after the `type`.
 pub(super) fn encode(kind: &str, body: &impl Serialize) -> String {
-    let mut text = to_text(body);
+    with_type(kind, to_text(body))
+}
+
+fn with_type(kind: &str, mut text: String) -> String {
     let comma = if text.len() > 2 { "," } else { "" };
     text.insert_str(1, &format!("\"type\":\"{kind}\"{comma}"));
     text
@@ -277,7 +324,7 @@ macro_rules! frames {
             /// # Errors
             /// [`WireError`] says what is wrong, without repeating the frame's content.
             pub fn decode(text: &str) -> Result<Self, WireError> {
-                let kind = codec::peek(text)?;
+                let kind = codec::frame_type(text)?;
                 match kind.as_str() {
                     $( $kind => codec::body($kind, text).map(Self::$variant), )*
                     other => codec::unknown(other, text).map(Self::Unknown),
@@ -287,7 +334,7 @@ macro_rules! frames {
             /// The frame as JSON text, `type` first.
             pub fn encode(&self) -> String {
                 match self {
-                    $( Self::$variant(body) => codec::encode($kind, body), )*
+                    $( Self::$variant(body) => codec::Frame::encode(body), )*
                     Self::Unknown(frame) => frame.encode(),
                 }
             }
@@ -306,6 +353,10 @@ macro_rules! frames {
                 fn from(body: $body) -> Self {
                     Self::$variant(body)
                 }
+            }
+
+            impl codec::Frame for $body {
+                const TYPE: &'static str = $kind;
             }
         )*
     };

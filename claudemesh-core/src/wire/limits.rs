@@ -67,3 +67,6 @@ pub const HEADER_CHALLENGE: &str = "claudemesh-challenge";
 
 /// Request header by which an invite key proves itself when it reads a log over HTTP.
 pub const HEADER_PROOF: &str = "claudemesh-proof";
+
+/// Request header by which a member's key signs a request over HTTP.
+pub const HEADER_SIGNATURE: &str = "claudemesh-signature";

@@ -3,7 +3,11 @@
 mod agent;
 mod audit;
 mod channels;
+mod disk;
+mod grants;
+pub(crate) mod groups;
 mod kept;
+mod overview;
 mod people;
 mod policy;
 mod setup;
@@ -22,6 +26,10 @@ use audit::AUDIT_HELP;
 pub(crate) use audit::Audit;
 use channels::{GROUP_HELP, TOPIC_HELP};
 pub(crate) use channels::{Group, GroupCommand, ReadTopic, Topic, TopicCommand};
+use disk::{BACKUP_HELP, COMPLETIONS_HELP, RESTORE_HELP};
+pub(crate) use disk::{Backup, Completions, PASSPHRASE, Restore};
+use grants::{BLOCK_HELP, GRANT_HELP, GRANTS_HELP, REVOKE_HELP};
+pub(crate) use grants::{Block, Capability, Grant};
 use kept::{
     FORGET_HELP, RECALL_HELP, REMEMBER_HELP, REMIND_HELP, SCHEDULE_HELP, STATE_HELP, SUMMARY_HELP,
 };
@@ -29,6 +37,8 @@ pub(crate) use kept::{
     Forget, Recall, Remember, Remind, Schedule, ScheduleCommand, SetState, State, StateCommand,
     Summary, SummaryCommand, When, summary,
 };
+use overview::{DELETE_HELP, INFO_HELP, MSG_STATUS_HELP};
+pub(crate) use overview::{Delete, MsgStatus};
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{
     Admit, ChangeRole, Device, DeviceCommand, MemberRole, Members, Owner, OwnerCommand, Recover,
@@ -62,7 +72,8 @@ On the other machine (join may be left out):
   claudemesh inbox --wait 30s
 
 Exit codes: 0 done, 1 failed or cancelled, 2 not authorised, 3 wrong arguments, 4 broker not
-reached, 5 not found, 6 exists already or has changed, 7 not allowed, 8 internal fault, 10 files.
+reached, 5 not found, 6 exists already or has changed, 7 not allowed, 8 internal fault, 10 files,
+11 no mesh here, or none of that name.
 With --json stdout carries one line of JSON; an error is {\"error\":{\"code\",\"message\"}} and is
 told on stderr as well. Times are ISO 8601 in UTC.
 
@@ -157,6 +168,12 @@ pub(crate) enum Command {
     List,
     /// Leave a mesh
     Leave(Leave),
+    /// End a mesh that you own
+    #[command(after_help = DELETE_HELP)]
+    Delete(Delete),
+    /// Show a mesh at a glance
+    #[command(after_help = INFO_HELP)]
+    Info,
     /// List who is in the mesh, and who is online
     Peers,
     /// List the members of the mesh, as its membership log has them
@@ -195,6 +212,9 @@ pub(crate) enum Command {
     Inbox(Inbox),
     /// What was sent and has not arrived yet
     Outbox(Outbox),
+    /// Show what became of a message
+    #[command(name = "msg-status", after_help = MSG_STATUS_HELP)]
+    MsgStatus(MsgStatus),
     /// Show messages as they come, until Ctrl-C
     #[command(after_help = LISTEN_HELP)]
     Listen(Listen),
@@ -204,6 +224,18 @@ pub(crate) enum Command {
     /// Messages that wait for your answer
     #[command(after_help = REQUESTS_HELP)]
     Requests(Requests),
+    /// Take no message of a peer any more
+    #[command(after_help = BLOCK_HELP)]
+    Block(Block),
+    /// Allow a peer's messages again
+    #[command(after_help = GRANT_HELP)]
+    Grant(Grant),
+    /// Allow a peer's messages no more
+    #[command(after_help = REVOKE_HELP)]
+    Revoke(Grant),
+    /// Show whose messages are not allowed
+    #[command(after_help = GRANTS_HELP)]
+    Grants,
     /// Values that all members share, under keys
     #[command(after_help = STATE_HELP)]
     State(State),
@@ -242,6 +274,15 @@ pub(crate) enum Command {
     /// Look for what is wrong, and say what to do
     #[command(after_help = DOCTOR_HELP)]
     Doctor,
+    /// Write keys, or everything, into a file under a passphrase
+    #[command(after_help = BACKUP_HELP)]
+    Backup(Backup),
+    /// Put a backup back
+    #[command(after_help = RESTORE_HELP)]
+    Restore(Restore),
+    /// Write what a shell completes
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(Completions),
     /// Set up the clients that agents run in
     #[command(after_help = INSTALL_HELP)]
     Install(Install),

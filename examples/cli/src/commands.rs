@@ -2,17 +2,22 @@
 
 mod arrive;
 mod audit;
+mod backup;
 mod broker;
 mod channel;
 mod channel_list;
+mod completions;
 mod create;
+mod delete;
 mod device;
 mod doctor;
 mod forget;
+mod grants;
 mod group;
 mod history;
 mod hook;
 mod inbox;
+mod info;
 mod install;
 mod invite;
 mod join;
@@ -26,14 +31,17 @@ mod mcp;
 mod members;
 mod message;
 mod moderate;
+mod msg_status;
 mod outbox;
 mod owner;
+mod passphrase;
 mod peers;
 mod policy;
 mod read_ahead;
 mod recall;
 mod remember;
 mod remind;
+mod restore;
 mod schedule;
 mod send;
 mod serve;
@@ -57,10 +65,12 @@ use crate::output::Output;
 
 /// Runs the command that was given.
 pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
-    // Neither of these two touches this machine's meshes.
+    // None of these reads this machine's meshes first.
     let command = match cli.command {
         Command::Demo(args) => return crate::demo::run(args, out).await,
         Command::Broker(args) => return broker::run(*args).await,
+        Command::Restore(args) => return restore::run(args, out).await,
+        Command::Completions(args) => return completions::run(&args, out),
         // It reads the configuration later, and answers without one.
         Command::Mcp(args) => return mcp::run(cli.global, out, args).await,
         command => command,
@@ -74,6 +84,8 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::List => list::run(context),
         Command::SetUrl(args) => set_url::run(context, args).await,
         Command::Leave(args) => leave::run(context, args).await,
+        Command::Delete(args) => delete::run(context, args).await,
+        Command::Info => info::run(context).await,
         Command::Peers => peers::run(context).await,
         Command::Members(args) => members::run(context, args).await,
         Command::Admit(args) => moderate::admit(context, args).await,
@@ -87,9 +99,14 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Send(args) => send::run(context, args).await,
         Command::Inbox(args) => inbox::run(context, args).await,
         Command::Outbox(args) => outbox::run(context, args.command).await,
+        Command::MsgStatus(args) => msg_status::run(context, args).await,
         Command::Listen(args) => listen::run(context, args).await,
         Command::Policy(args) => policy::run(context, args.command).await,
         Command::Requests(args) => policy::requests(context, args.command).await,
+        Command::Block(args) => grants::block(context, &args.peer).await,
+        Command::Grant(args) => grants::grant(context, args).await,
+        Command::Revoke(args) => grants::revoke(context, args).await,
+        Command::Grants => grants::list(context).await,
         Command::State(args) => state::run(context, args.command).await,
         Command::Remember(args) => remember::run(context, args).await,
         Command::Recall(args) => recall::run(context, args).await,
@@ -102,6 +119,7 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         Command::Doctor => doctor::run(context).await,
+        Command::Backup(args) => backup::run(context, args).await,
         Command::Install(args) => install::run(context, args),
         Command::Uninstall(args) => install::undo(context, args),
         Command::Launch(args) => launch::run(context, args),
@@ -109,6 +127,10 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Wait(args) => wait::run(context, args).await,
         Command::Serve(args) => serve::run(context, args).await,
         Command::StatusLine => status_line::run(context).await,
-        Command::Demo(_) | Command::Broker(_) | Command::Mcp(_) => Ok(Code::Ok),
+        Command::Demo(_)
+        | Command::Broker(_)
+        | Command::Mcp(_)
+        | Command::Restore(_)
+        | Command::Completions(_) => Ok(Code::Ok),
     }
 }

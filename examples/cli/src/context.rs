@@ -100,12 +100,12 @@ impl Context {
                     names => format!("there are: {names}"),
                 };
                 let message = format!("no mesh is called {wanted:?} here; {known}");
-                Failure::new(Code::NotFound, message)
+                Failure::new(Code::NoMesh, message)
             });
         }
         match self.config.meshes() {
             [] => Err(Failure::new(
-                Code::NotFound,
+                Code::NoMesh,
                 "no mesh yet: make one with `claudemesh create NAME --broker URL`, or join one with \
                  `claudemesh join 'LINK'`",
             )),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use claudemesh_core::broker_url::BrokerUrlError;
-use claudemesh_core::config::{ConfigError, SessionKeyError};
+use claudemesh_core::config::{BackupError, ConfigError, SessionKeyError};
 use claudemesh_core::enroll::JoinError;
 use claudemesh_core::id::IdError;
 use claudemesh_core::invite::InviteError;
@@ -31,13 +31,15 @@ pub(crate) enum Code {
     /// It is there already.
     Exists = 6,
     /// It has changed meanwhile; leaves as [`Code::Exists`] does.
-    Conflict = 11,
+    Conflict = 106,
     /// Not allowed.
     Permission = 7,
     /// A fault of this program.
     Internal = 8,
     /// Files: they cannot be read, written or understood.
     Io = 10,
+    /// There is no mesh on this machine, or none of that name.
+    NoMesh = 11,
 }
 
 impl Code {
@@ -55,6 +57,7 @@ impl Code {
             Self::Permission => "permission",
             Self::Internal => "internal",
             Self::Io => "io",
+            Self::NoMesh => "no_mesh",
         }
     }
 }
@@ -118,6 +121,22 @@ impl From<SessionKeyError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(Code::Io, error.to_string())
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let code = match &error {
+            BackupError::Config(_)
+            | BackupError::Sessions(_)
+            | BackupError::Store(_)
+            | BackupError::File { .. } => Code::Io,
+            BackupError::ShortPassphrase => Code::Usage,
+            BackupError::NotOpened => Code::Auth,
+            BackupError::Exists { .. } => Code::Exists,
+            _ => Code::Failed,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

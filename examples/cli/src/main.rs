@@ -42,8 +42,8 @@ fn main() -> ExitCode {
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            let out = Output::new(arguments.iter().any(|a| a == "--json"), false);
-            return exit(&out, not_parsed(&error));
+            let json = arguments.iter().any(|a| a == "--json");
+            return exit(&Output::new(json, false), not_parsed(&error, json));
         }
     };
     let out = Output::new(cli.global.json, cli.global.quiet);
@@ -109,7 +109,8 @@ fn command_at(arguments: &[OsString]) -> Option<usize> {
 
 /// The broker's own program has no folder to begin with; here there is one.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("broker", |broker| {
+    let command = cli::groups::grouped(Cli::command());
+    command.mut_subcommand("broker", |broker| {
         broker.mut_arg("data", |data| {
             data.required(false).default_value(cli::BROKER_DATA)
         })
@@ -129,9 +130,17 @@ fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
 }
 
 /// Help and version are answers; everything else is a wrong use.
-fn not_parsed(error: &clap::Error) -> Result<Code, Failure> {
+fn not_parsed(error: &clap::Error, json: bool) -> Result<Code, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => help_shown(&error.render()),
+        // Only half a command: what it can go on with says more than an error.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+            output::hint(error.render().ansi().to_string().trim_end());
+            Ok(Code::Usage)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::usage(
+            "the command goes on with another word; --help lists them",
+        )),
         _ => {
             let text = error.render().to_string();
             let text = text.trim_end();

@@ -16,6 +16,8 @@ mod channels;
 mod delivery;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/disk.rs"]
+mod disk;
 #[path = "../../../broker-min/tests/existing/mod.rs"]
 mod existing;
 #[path = "cli/help.rs"]

@@ -10,9 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::router::Router;
-use crate::router::types::ConnId;
+use crate::router::http::refused;
+use crate::router::types::{ConnId, HttpReply};
 use crate::router::values::{Ask, Wrote};
 use crate::store::{ItemRow, Outcome, ValueOp, ValueQuery, ValueRows};
+
+const FULL: &str = "there are as many of these as the broker keeps; remove some first";
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +36,10 @@ pub(in crate::router) enum Kind {
     Context,
     /// A stream, by its name.
     Stream,
+    /// What is said of a member by HTTP, by its key.
+    Profile,
+    /// What members may change of themselves.
+    Policy,
 }
 
 const KINDS: &[(Kind, &str, u64)] = &[
@@ -44,6 +51,8 @@ const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::Task, "task", 1_000),
     (Kind::Context, "context", 5_000),
     (Kind::Stream, "stream", 200),
+    (Kind::Profile, "profile", 5_000),
+    (Kind::Policy, "policy", 1),
 ];
 
 impl Kind {
@@ -169,19 +178,66 @@ impl Router {
         told: Told,
         req_id: Option<String>,
     ) {
-        let at = self.now.wall;
-        let Some(mesh) = self.mesh_mut(shared) else {
+        let Some(op) = self.stage_item(shared, change) else {
+            if let Some(conn) = conn {
+                self.error(conn, code::QUEUE_FULL, FULL, req_id);
+            }
             return;
         };
+        let wrote = Wrote::Item {
+            conn,
+            mesh: Arc::clone(shared),
+            told,
+            req_id,
+        };
+        self.write_value(op, wrote);
+    }
+
+    /// As [`Self::change_item`], for a request by HTTP, which is answered once it is kept. Says
+    /// whether there was room.
+    pub(in crate::router) fn change_asked(
+        &mut self,
+        request: u64,
+        shared: &Arc<MeshId>,
+        change: Change,
+        reply: Value,
+    ) -> bool {
+        let Some(op) = self.stage_item(shared, change) else {
+            self.respond(request, refused(409, code::QUEUE_FULL, FULL));
+            return false;
+        };
+        let wrote = Wrote::Asked {
+            request,
+            mesh: Arc::clone(shared),
+            reply: Box::new(reply),
+        };
+        self.write_value(op, wrote);
+        true
+    }
+
+    /// A change that was asked for by HTTP is kept, or not.
+    pub(in crate::router) fn asked_written(
+        &mut self,
+        request: u64,
+        mesh: &Arc<MeshId>,
+        reply: Value,
+        outcome: Option<Outcome>,
+    ) {
+        if matches!(outcome, Some(Outcome::Done | Outcome::NotThere)) {
+            return self.respond(request, HttpReply::Json(reply));
+        }
+        let why = "the broker could not keep that; try again";
+        self.respond(request, refused(503, code::BUSY, why));
+        self.item_written(None, mesh, Vec::new(), None, outcome);
+    }
+
+    /// Changes an item in memory, and gives what is to be written. None: there is no room.
+    fn stage_item(&mut self, shared: &Arc<MeshId>, change: Change) -> Option<ValueOp> {
+        let at = self.now.wall;
+        let mesh = self.mesh_mut(shared)?;
         let place = (change.kind, change.key.clone());
         match &change.value {
-            Some(_) if mesh.items.is_full(change.kind, &change.key) => {
-                if let Some(conn) = conn {
-                    let why = "there are as many of these as the broker keeps; remove some first";
-                    self.error(conn, code::QUEUE_FULL, why, req_id);
-                }
-                return;
-            }
+            Some(_) if mesh.items.is_full(change.kind, &change.key) => return None,
             Some(value) => {
                 mesh.items.0.insert(place, value.clone());
             }
@@ -199,18 +255,11 @@ impl Router {
                 .unwrap_or_default(),
             at,
         };
-        let op = ValueOp::Item {
+        Some(ValueOp::Item {
             row,
             max: change.kind.max(),
             event: change.event,
-        };
-        let wrote = Wrote::Item {
-            conn,
-            mesh: Arc::clone(shared),
-            told,
-            req_id,
-        };
-        self.write_value(op, wrote);
+        })
     }
 
     pub(in crate::router) fn item_written(

@@ -122,6 +122,7 @@ impl Router {
         let mesh = self.mesh_mut(shared)?;
         let member = mesh.presences.get(&key)?.member;
         let before = mesh.remembered(&member);
+        let default_groups = mesh.default_groups(&member);
         let presence = mesh.presences.get_mut(&key)?;
         if let Some(before) = &before
             && before.groups.is_array()
@@ -129,6 +130,9 @@ impl Router {
             && presence.groups.as_array().is_none_or(Vec::is_empty)
         {
             presence.groups = before.groups.clone();
+        }
+        if presence.groups.as_array().is_none_or(Vec::is_empty) {
+            presence.groups = default_groups;
         }
         let mut row = before.clone().unwrap_or_default();
         row.seen = now;

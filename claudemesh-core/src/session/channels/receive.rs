@@ -6,7 +6,7 @@ use crate::id::{ChannelName, KeyId, PublicKey};
 use crate::message::{Opened, SealedText};
 use crate::session::{LoadWork, Session};
 use crate::store::{Kind, LockedRow, NewInbox, NewLocked, Query, Rows, StoreError};
-use crate::wire::{BrokerFrame, Push};
+use crate::wire::{Frame as _, Push};
 
 /// Locked messages of one page from the store.
 const PAGE: u32 = 256;
@@ -299,7 +299,7 @@ impl Session {
         let NewLocked {
             frame, received_at, ..
         } = message;
-        let Ok(BrokerFrame::Push(push)) = BrokerFrame::decode(&frame) else {
+        let Ok(push) = Push::decode(&frame) else {
             self.drop_locked(place);
             return true;
         };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::id::{ChannelName, PublicKey};
 use crate::session::Session;
 use crate::session::requests::Asked;
-use crate::wire::{BrokerFrame, ClientFrame, UnknownFrame};
+use crate::wire::UnknownFrame;
 
 /// Members of a topic that are taken at most.
 const MAX_TOPIC_MEMBERS: usize = 4_096;
@@ -31,20 +31,20 @@ struct TopicMember {
 }
 
 /// A frame of this type with these fields.
-fn frame(kind: &str, fields: Value) -> ClientFrame {
+fn frame(kind: &str, fields: Value) -> UnknownFrame {
     let mut object = Map::new();
     object.insert("type".to_owned(), kind.into());
     if let Value::Object(fields) = fields {
         object.extend(fields);
     }
-    ClientFrame::Unknown(UnknownFrame { object })
+    UnknownFrame { object }
 }
 
-pub(super) fn set_profile(capabilities: &[String]) -> ClientFrame {
+pub(super) fn set_profile(capabilities: &[String]) -> UnknownFrame {
     frame("set_profile", json!({ "capabilities": capabilities }))
 }
 
-pub(super) fn message_status(message_id: &str, req_id: &str) -> ClientFrame {
+pub(super) fn message_status(message_id: &str, req_id: &str) -> UnknownFrame {
     frame(
         "message_status",
         json!({ "messageId": message_id, "_reqId": req_id }),
@@ -52,12 +52,12 @@ pub(super) fn message_status(message_id: &str, req_id: &str) -> ClientFrame {
 }
 
 /// `topic` is the broker's id of it.
-pub(super) fn topic_members(topic: &str, req_id: &str) -> ClientFrame {
+pub(super) fn topic_members(topic: &str, req_id: &str) -> UnknownFrame {
     frame("topic_members", json!({ "topic": topic, "_reqId": req_id }))
 }
 
 /// Joins or leaves a group or a topic; there is no answer to it.
-pub(super) fn membership(channel: &ChannelName, join: bool) -> ClientFrame {
+pub(super) fn membership(channel: &ChannelName, join: bool) -> UnknownFrame {
     let name = channel.as_str().get(1..).unwrap_or_default();
     match (channel.is_group(), join) {
         (true, true) => frame("join_group", json!({ "name": name })),
@@ -69,14 +69,12 @@ pub(super) fn membership(channel: &ChannelName, join: bool) -> ClientFrame {
 
 impl Session {
     /// An answer that only the existing broker gives; anything else changes nothing.
-    pub(in crate::session) fn existing_frame(&mut self, frame: &BrokerFrame) {
-        let kind = frame.kind();
+    pub(in crate::session) fn existing_frame(&mut self, kind: &str, text: &str) {
         if !["message_status_result", "topic_members_response"].contains(&kind) {
             return;
         }
-        let text = frame.encode();
         if kind == "message_status_result" {
-            let Ok(result) = serde_json::from_str::<StatusResult>(&text) else {
+            let Ok(result) = serde_json::from_str::<StatusResult>(text) else {
                 return;
             };
             if let Some(Asked::Status(id)) = self.requests.take(result.req_id.as_deref()) {
@@ -84,7 +82,7 @@ impl Session {
             }
             return;
         }
-        let Ok(result) = serde_json::from_str::<TopicMembers>(&text) else {
+        let Ok(result) = serde_json::from_str::<TopicMembers>(text) else {
             return;
         };
         let asked = self.requests.take(result.req_id.as_deref());

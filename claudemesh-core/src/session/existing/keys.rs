@@ -9,11 +9,12 @@ use crate::channel::{
     BroughtKey, ExpectedInChannel, Missing, Root, SignedKeyStatement, open_brought,
     open_in_channel, read_without_log,
 };
-use crate::crypto::SecretKey;
+use crate::crypto::{DirectKey, KeyError, SecretKey};
 use crate::id::{ChannelName, Hash, KeyId, PublicKey};
 use crate::message::SealedText;
 use crate::session::channels::{Unopened, key_of};
 use crate::session::{LoadWork, Session};
+use crate::sorted::sorted;
 use crate::store::{KeptRoot, Kind, NewInbox, PeerOp, Query, StoredKey};
 use crate::wire::Push;
 
@@ -61,9 +62,8 @@ impl Keys {
 
     pub(super) fn of_author(&self, author: &PublicKey) -> Vec<KeyId> {
         let held = self.held.iter().filter(|(_, held)| held.author == *author);
-        let mut ids: Vec<(u64, KeyId)> = held.map(|(id, held)| (held.place, *id)).collect();
-        ids.sort_unstable();
-        ids.into_iter().map(|(_, id)| id).collect()
+        let ids: Vec<(u64, KeyId)> = held.map(|(id, held)| (held.place, *id)).collect();
+        sorted(ids).into_iter().map(|(_, id)| id).collect()
     }
 
     pub(super) fn own(&self, me: &PublicKey, channel: &ChannelName) -> Option<OwnKey> {
@@ -127,9 +127,13 @@ impl Keys {
 
     fn oldest(&self, of: impl Fn(&Held) -> bool, keep: usize) -> Vec<KeyId> {
         let all = self.held.iter().filter(|(_, held)| of(held));
-        let all: BTreeSet<(u64, KeyId)> = all.map(|(id, held)| (held.place, *id)).collect();
+        let all: Vec<(u64, KeyId)> = all.map(|(id, held)| (held.place, *id)).collect();
         let over = all.len().saturating_sub(keep);
-        all.into_iter().take(over).map(|(_, id)| id).collect()
+        sorted(all)
+            .into_iter()
+            .take(over)
+            .map(|(_, id)| id)
+            .collect()
     }
 }
 
@@ -220,11 +224,17 @@ impl Session {
             nonce: push.nonce.clone(),
             ciphertext: push.ciphertext.clone(),
         };
-        let opens = self.direct_key(&sender).is_ok_and(|key| {
-            let opened = crate::message::open_bare(key, &sealed);
-            !matches!(opened, Err(crate::message::MessageError::Box(_)))
-        });
-        !opens
+        let box_of = |key: Result<&DirectKey, KeyError>| {
+            key.is_ok_and(|key| {
+                let opened = crate::message::open_bare(key, &sealed);
+                !matches!(opened, Err(crate::message::MessageError::Box(_)))
+            })
+        };
+        let senders = [Some(sender), self.named_member(push)];
+        let mut senders = senders.into_iter().flatten();
+        !senders.any(|sender| {
+            box_of(self.direct_key(&sender)) || box_of(self.session_direct_key(&sender))
+        })
     }
 
     /// Opens a message to a channel under a key that its author brought.
@@ -236,6 +246,7 @@ impl Session {
     ) -> Result<NewInbox, Unopened> {
         let claimed = push.sender_member_pubkey.as_deref();
         let claimed = PublicKey::from_hex(claimed.unwrap_or(&push.sender_pubkey)).ok();
+        let claimed = self.named_member(push).or(claimed);
         let locked = |channel: ChannelName, why| Unopened::Locked {
             channel,
             key_id,

@@ -13,6 +13,7 @@ use crate::id::{ChannelName, KeyId, MessageId, PublicKey};
 use crate::session::outbox::{Unanswered, is_bare};
 use crate::session::requests::Asked;
 use crate::session::{Event, Out, Session, SessionError, StoreWork};
+use crate::sorted::sorted;
 use crate::store::{Outcome, PeerOp, StoreError};
 use crate::wire::Ack;
 
@@ -226,7 +227,7 @@ impl Session {
                 (false, _) => readers.untrusted = readers.untrusted.saturating_add(1),
             }
         }
-        readers.keys.sort_unstable();
+        readers.keys = sorted(readers.keys);
         readers
     }
 

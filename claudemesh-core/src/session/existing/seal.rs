@@ -58,6 +58,7 @@ impl Session {
             (self.existing.keys.key(key_id)).ok_or_else(|| SessionError::NoKeyYet(name.clone()))?;
         let sealed = seal_to_channel(mesh, me, name, key_id, key, None, content, nonce)?;
         let size = content.body.len();
-        send_frame(name.as_str(), &content.id, framing, FORM, sealed, size)
+        let frame = send_frame(name.as_str(), &content.id, framing, FORM, sealed, size)?;
+        Ok(self.name_member(frame))
     }
 }

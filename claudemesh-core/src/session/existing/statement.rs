@@ -57,7 +57,7 @@ impl Session {
 
     /// This session as the broker shows it.
     pub(super) fn own_record<'a>(&self, shown: &'a WhoIsHere) -> Option<&'a PeerRecord> {
-        let own = self.config.key.public().to_hex();
+        let own = self.routing_key().to_hex();
         let id = Some(self.config.session_id.as_str());
         let mut records = shown.sessions.iter().map(|session| &session.record);
         records.find(|record| record.session_id.as_deref() == id && record.pubkey == own)

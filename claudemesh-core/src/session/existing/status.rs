@@ -6,6 +6,7 @@ use super::frames;
 use crate::id::MessageId;
 use crate::session::requests::Asked;
 use crate::session::{Out, Session};
+use crate::sorted::sorted;
 use crate::store::{OutboxRow, SendState};
 
 /// Milliseconds until it is asked the first time; each further pause is twice as long.
@@ -77,11 +78,10 @@ impl Session {
         let mono = self.now.mono;
         let polls = &mut self.existing.polls;
         let room = MAX_ASKED.saturating_sub(polls.asked());
-        let mut due: Vec<(u64, String)> = (polls.all.iter())
+        let due: Vec<(u64, String)> = (polls.all.iter())
             .filter_map(|(id, poll)| Some((poll.at.filter(|at| mono >= *at)?, id.clone())))
             .collect();
-        due.sort();
-        for (_, broker_id) in due.into_iter().take(room) {
+        for (_, broker_id) in sorted(due).into_iter().take(room) {
             if let Some(poll) = self.existing.polls.all.get_mut(&broker_id) {
                 poll.at = None;
             }

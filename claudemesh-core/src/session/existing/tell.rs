@@ -117,7 +117,8 @@ impl Session {
             priority: Priority::Now,
             expires_at: self.now.wall.saturating_add(EXPIRES_MS),
         };
-        send_frame(&tell.reader.to_hex(), id, &framing, FORM, sealed, size).ok()
+        let frame = send_frame(&tell.reader.to_hex(), id, &framing, FORM, sealed, size).ok()?;
+        Some(self.name_member(frame))
     }
 
     /// The broker's answer to a key that was handed over.

@@ -42,6 +42,9 @@ impl Session {
             nonce: push.nonce.clone(),
             ciphertext: push.ciphertext.clone(),
         };
+        if let Some(row) = self.open_of_named(push, &sealed) {
+            return Ok(row);
+        }
         // A member with a log entry speaks in envelopes only: bare text from it is an error.
         // So does who once showed that it can.
         let in_form = push.form.as_deref() == Some(FORM);
@@ -68,6 +71,17 @@ impl Session {
         }
     }
 
+    /// A message that came from a session's key and was signed by the member that it names itself.
+    fn open_of_named(&mut self, push: &Push, sealed: &SealedText) -> Option<NewInbox> {
+        let member = self.named_member(push)?;
+        let (opened, to) = self.open_envelope(push, member, sealed).ok()?;
+        // It has shown that it understands envelopes.
+        self.pin_envelope(&member);
+        let mut row = self.row(push, &opened, None, false);
+        row.to = to;
+        Some(row)
+    }
+
     pub(in crate::session) fn open_envelope(
         &mut self,
         push: &Push,
@@ -79,7 +93,7 @@ impl Session {
             let opened = self.open_envelope_for(push, sender, sealed, first);
             let other = matches!(opened, Err(MessageError::Box(_))) && to.is_none();
             if !other {
-                return opened.map(|opened| (opened, first));
+                return opened.map(|opened| (opened, self.for_session(first)));
             }
         }
         let opened = self.open_envelope_for(push, sender, sealed, None)?;
@@ -91,8 +105,13 @@ impl Session {
     fn session_first(&self, push: &Push) -> (Option<PublicKey>, Option<PublicKey>) {
         let to = push.target.as_deref();
         let to = to.and_then(|text| PublicKey::from_hex(text).ok());
-        let own = self.addresses.own_key();
+        let own = self.session_key_of_own();
         (to, own.filter(|own| to.is_none_or(|to| to == *own)))
+    }
+
+    /// The session for which alone a message is: none if this peer is only shown as one.
+    fn for_session(&self, key: Option<PublicKey>) -> Option<PublicKey> {
+        key.filter(|_| self.addresses.own.is_some())
     }
 
     /// Opens what is sealed for this session, or for the member.
@@ -178,6 +197,7 @@ impl Session {
             opened = self.open_text_for(&routing, sealed, None);
         }
         let (text, to) = opened?;
+        let to = self.for_session(to);
         Ok(NewInbox {
             kind: Kind::Direct,
             channel: None,

@@ -8,7 +8,7 @@ use crate::message::attributes::set_session;
 use crate::message::{Content, FORM, MessageError, SealedText, seal_direct};
 use crate::session::{Outgoing, Protection, Session, SessionError};
 use crate::store::NewOutbox;
-use crate::wire::{ClientFrame, MAX_FRAME, Send, SignedBlob};
+use crate::wire::{Frame as _, MAX_FRAME, Send, SignedBlob};
 
 /// Milliseconds for which a message waits by default: 7 days.
 const EXPIRES_MS: u64 = 7 * 86_400_000;
@@ -41,7 +41,7 @@ pub(in crate::session) fn send_frame<'a>(
     sealed: SealedText,
     size: usize,
 ) -> Result<String, SessionError> {
-    let frame = ClientFrame::from(Send {
+    let frame = Send {
         id: Some(id.as_str().to_owned()),
         target_spec: target.to_owned(),
         priority: Some(framing.priority.as_str().to_owned()),
@@ -51,7 +51,7 @@ pub(in crate::session) fn send_frame<'a>(
         expires_at: Some(framing.expires_at),
         form: form.into().map(str::to_owned),
         ..Send::default()
-    })
+    }
     .encode();
     if frame.len() > MAX_FRAME {
         return Err(MessageError::TooLarge(size).into());
@@ -61,11 +61,11 @@ pub(in crate::session) fn send_frame<'a>(
 
 /// The frame with the address of the session that it is for, which is the broker's proof.
 fn with_address(frame: &str, address: SignedBlob, size: usize) -> Result<String, SessionError> {
-    let Ok(ClientFrame::Send(mut send)) = ClientFrame::decode(frame) else {
+    let Ok(mut send) = Send::decode(frame) else {
         return Err(MessageError::TooLarge(size).into());
     };
     send.address = Some(address);
-    let frame = ClientFrame::from(send).encode();
+    let frame = send.encode();
     if frame.len() > MAX_FRAME {
         return Err(MessageError::TooLarge(size).into());
     }
@@ -182,6 +182,7 @@ impl Session {
             .map_err(|_| SessionError::NotAMember(to))?;
         let sealed = seal_direct(&mesh, &pair, &to, head, content, key, nonce)?;
         let frame = send_frame(&to.to_hex(), &id, framing, FORM, sealed, content.body.len())?;
+        let frame = self.name_member(frame);
         Ok(NewOutbox {
             id,
             to: Target::Peer(to),

@@ -203,6 +203,12 @@ pub enum Event {
         /// Why it is not here.
         reason: String,
     },
+    /// Somebody asked for a file or a folder of this machine, or for a call of a program on it, as
+    /// the existing system lets peers do. It got no answer. Told once for each kind on a connection.
+    NotAnswered {
+        /// The type of the frame.
+        kind: &'static str,
+    },
     /// The log is at this head now.
     LogAt(Head),
     /// The broker did what it must not do.

@@ -5,6 +5,7 @@ use crate::channel::{ExpectedValue, Missing, SealedValue, ValueError, What, open
 use crate::id::{ChannelName, KeyId};
 use crate::session::types::Kept;
 use crate::session::{CommandId, Reply, Session};
+use crate::sorted::sorted;
 use crate::wire::{MemoryRecord, StateEntry};
 
 /// Values of one answer at most.
@@ -92,7 +93,7 @@ impl Session {
             .map(|sealed| *sealed.key_id())
             .filter(|id| state.is_none_or(|state| state.keys.root(id).is_none()))
             .collect();
-        ids.sort_unstable();
+        ids = sorted(ids);
         ids.dedup();
         ids
     }

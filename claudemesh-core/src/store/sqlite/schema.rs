@@ -49,6 +49,19 @@ pub(super) fn open(path: &Path, name: &str) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// A new database in memory.
+pub(super) fn open_in_memory(name: &str) -> Result<Connection, StoreError> {
+    let sql = |error: rusqlite::Error| store_error(&error, name);
+    let conn = Connection::open_in_memory().map_err(sql)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.pragma_update(None, "foreign_keys", true)
+        .map_err(sql)?;
+    for step in STEPS {
+        conn.execute_batch(step).map_err(sql)?;
+    }
+    Ok(conn)
+}
+
 fn io(name: &str, error: &std::io::Error) -> StoreError {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path: name.into() },
@@ -61,7 +74,7 @@ fn io(name: &str, error: &std::io::Error) -> StoreError {
 
 /// Makes an empty file that only its owner can read; SQLite gives the files that it puts beside
 /// it the same mode.
-fn make_private(path: &Path) -> std::io::Result<()> {
+pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
     let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -119,6 +119,7 @@ async fn examine(context: &Context, mesh: &MeshEntry, report: &mut Report) {
     let mut events = peer.events();
     report.add("store", Some(mesh), Level::Ok, "opens");
     log(&peer, report);
+    backup(&peer, report);
     broker(&peer, &mut events, report).await;
     trust(&peer, report).await;
     outbox(&peer, report).await;
@@ -154,6 +155,27 @@ fn log(peer: &Peer, report: &mut Report) {
             "there is none: who is a member is the broker's word alone; ask for a link with a \
              secret part (after '#')",
         ),
+    }
+}
+
+/// Who owns a mesh and loses the key has only the recovery key, if it was written down.
+fn backup(peer: &Peer, report: &mut Report) {
+    let mesh = Some(peer.mesh());
+    let owns = (peer.log()).is_some_and(|log| log.roster().owner() == peer.key());
+    match peer.mesh().backed_up_at() {
+        Some(at) => report.add(
+            "backup",
+            mesh,
+            Level::Ok,
+            format!("made {}", clean_line(&at)),
+        ),
+        None if owns => report.add(
+            "backup",
+            mesh,
+            Level::Warn,
+            "you own this mesh, and there is no backup of its key: `claudemesh backup` makes one",
+        ),
+        None => {}
     }
 }
 

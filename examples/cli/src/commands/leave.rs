@@ -101,7 +101,7 @@ async fn end(peer: Option<&Peer>) {
     }
 }
 
-fn purge(mesh: &MeshEntry) -> Result<bool, Failure> {
+pub(super) fn purge(mesh: &MeshEntry) -> Result<bool, Failure> {
     let Some(dir) = mesh.data_dir().filter(|dir| dir.exists()) else {
         return Ok(false);
     };

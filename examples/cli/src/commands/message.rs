@@ -1,7 +1,7 @@
 //! How a received message is shown: the same in `inbox` and `listen`.
 
 use claudemesh_core::id::Priority;
-use claudemesh_core::peer::Received;
+use claudemesh_core::peer::{OWNER_TRANSFER, Received};
 use claudemesh_core::store::Kind;
 use serde_json::{Value, json};
 
@@ -89,6 +89,9 @@ pub(super) fn text(message: &Received) -> String {
     };
     let body = match message.kind {
         Kind::Rejected => format!("  (not taken: {})", clean_line(&message.text())),
+        _ if message.content_type == OWNER_TRANSFER => {
+            "  (offers you the mesh: `claudemesh owner accept` makes you its owner)".to_owned()
+        }
         _ if !message.content_type.starts_with("text/") => format!(
             "  ({} bytes of {})",
             message.body.len(),

@@ -76,7 +76,7 @@ async fn cancel(context: &Context, peer: &Peer, wanted: &str) -> Result<Code, Fa
     Ok(Code::Ok)
 }
 
-fn find(rows: &[OutboxRow], wanted: &str) -> Result<MessageId, Failure> {
+pub(super) fn find(rows: &[OutboxRow], wanted: &str) -> Result<MessageId, Failure> {
     let ids = rows.iter().map(|row| row.message.id.base());
     let mut found: Vec<MessageId> = ids.filter(|id| id.as_str().starts_with(wanted)).collect();
     // A message to somebody with devices has a row for each.

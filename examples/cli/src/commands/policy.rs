@@ -34,7 +34,7 @@ pub(super) async fn requests(context: &Context, command: RequestsCommand) -> Res
 }
 
 /// Whom a text means, and how they are shown.
-async fn whom(peer: &Peer, text: &str) -> Result<(Who, String), Failure> {
+pub(super) async fn whom(peer: &Peer, text: &str) -> Result<(Who, String), Failure> {
     match text {
         "verified" => Ok((Who::Verified, "every verified member".to_owned())),
         "unverified" => Ok((Who::Unverified, "everybody unverified".to_owned())),

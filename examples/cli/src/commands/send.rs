@@ -5,8 +5,10 @@ use std::time::Duration;
 use claudemesh_core::Protection;
 use claudemesh_core::id::{Priority, PublicKey, Status, Target, Wake};
 use claudemesh_core::peer::{
-    Accepted, Connection, Outgoing, Peer, Reach, Receipt, ReceiptError, SendError, Skipped,
+    Accepted, Connection, Outgoing, Peer, PeerError, Reach, Receipt, ReceiptError, SendError,
+    Skipped,
 };
+use claudemesh_core::session::{NotReached, SessionError};
 use claudemesh_core::store::SendState;
 use serde_json::{Value, json};
 
@@ -117,6 +119,9 @@ async fn send_online(
         (Err(SendError::Peer(error)), Target::Channel(channel)) => {
             return Err(channel::refused(peer, channel, error));
         }
+        (Err(SendError::Peer(PeerError::Session(SessionError::NotReached(why)))), _) => {
+            return Err(Failure::new(Code::Failed, not_reached(why)));
+        }
         (sent, _) => sent?.connections,
     };
     let called = shown(peer, to).await;
@@ -127,6 +132,21 @@ async fn send_online(
         many => format!("Handed to {name} ({many} connections)\n"),
     })?;
     Ok(Code::Ok)
+}
+
+/// Why nobody was reached, with the option that helps.
+fn not_reached(why: NotReached) -> String {
+    let advice = match why {
+        NotReached::NotOnline => {
+            "no recipient is connected. Without --online it is kept until they come"
+        }
+        NotReached::Gated => {
+            "who is connected is busy. --priority now gets through; without --online it is kept \
+             until they are free"
+        }
+        _ => return format!("{why}. Without --online it is kept"),
+    };
+    format!("{advice}; nothing was sent")
 }
 
 /// A target for people and for programs. `called` is how it is shown, if that is known.

@@ -133,7 +133,8 @@ fn talk(walk: &mut Walk, mesh: &Mesh) {
     for to in ["bob", &group, "*"] {
         walk.run(ana, &["send", to, CANARY]);
     }
-    walk.run(ana, &["send", "bob", CANARY, "--priority", "now"]);
+    let sent = walk.json(ana, &["send", "bob", CANARY, "--priority", "now"]);
+    walk.run(ana, &["msg-status", text(&sent, "message_id")]);
     walk.run_with_stdin(ana, &["send", "bob", "-"], CANARY);
     walk.ends(5, ana, &["send", "nobody", CANARY]);
     // The five, and the reminder.
@@ -177,6 +178,11 @@ fn choose(walk: &mut Walk, mesh: &Mesh) {
     let came = walk.json(bob, &["inbox", "--as", OPEN]);
     assert_eq!(came.as_array().unwrap().len(), 1, "{came}");
     walk.run(bob, &["policy", "clear", "ana"]);
+    walk.run(bob, &["block", "ana"]);
+    walk.run(bob, &["grants"]);
+    walk.run(bob, &["grant", "ana", "all"]);
+    walk.run(bob, &["revoke", "ana", "dm"]);
+    walk.run(bob, &["grant", "ana", "dm"]);
 }
 
 /// State, memories, and what one does.
@@ -282,10 +288,28 @@ fn be_alone(walk: &mut Walk, broker: &mut Broker, mesh: &Mesh) {
     assert!(walk.run(&mesh.bob, &["inbox"]).out.contains(CANARY));
 }
 
+/// A backup with messages, in a file; and back on another machine.
+fn put_away(walk: &mut Walk, person: &Person) {
+    let secret = person.home().join("secret.txt");
+    std::fs::write(&secret, format!("{CANARY} as a passphrase")).unwrap();
+    let (file, secret) = (person.home().join("all.cmb"), secret.to_str().unwrap());
+    let to = file.to_str().unwrap();
+    let read = ["--passphrase-file", secret];
+    walk.run(person, &[&["backup", to, "--full"][..], &read].concat());
+    is_not_in("a backup", &std::fs::read(&file).unwrap());
+    let other = Person::new();
+    walk.run(&other, &[&["restore", to][..], &read].concat());
+    // What came is there.
+    assert!(walk.run(&other, &["inbox", "--all"]).out.contains(CANARY));
+}
+
 /// Everybody goes; who stays says something under the keys that come of that.
 fn part(walk: &mut Walk, mesh: &Mesh) {
     let Mesh { ana, bob, cleo, .. } = mesh;
     walk.run(ana, &["audit", "--all"]);
+    walk.run(ana, &["info"]);
+    walk.run(ana, &["completions", "bash"]);
+    put_away(walk, bob);
     walk.run(ana, &["topic", "remove", OPEN, "bob"]);
     walk.run(ana, &["send", &format!("#{OPEN}"), CANARY]);
     assert!(walk.run(cleo, &["inbox"]).out.contains(CANARY));
@@ -300,7 +324,8 @@ fn part(walk: &mut Walk, mesh: &Mesh) {
     walk.run(ana, &["send", "cleo", CANARY]);
     walk.run(ana, &["remove", "cleo", "--yes"]);
     walk.run(ana, &["send", "*", CANARY]);
-    walk.run(ana, &["leave", "--purge", "--yes"]);
+    walk.run(&mesh.phone, &["leave", "--purge", "--yes"]);
+    walk.run(ana, &["delete", OPEN, "--yes"]);
 }
 
 #[test]

@@ -2,10 +2,14 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 81] = [
+const COMMANDS: [&[&str]; 91] = [
     &[],
     &["admit"],
+    &["backup"],
+    &["block"],
+    &["completions"],
     &["create"],
+    &["delete"],
     &["demo"],
     &["device"],
     &["device", "add"],
@@ -13,6 +17,8 @@ const COMMANDS: [&[&str]; 81] = [
     &["device", "remove"],
     &["doctor"],
     &["forget"],
+    &["grant"],
+    &["grants"],
     &["group"],
     &["group", "join"],
     &["group", "leave"],
@@ -20,6 +26,7 @@ const COMMANDS: [&[&str]; 81] = [
     &["group", "members"],
     &["hook"],
     &["inbox"],
+    &["info"],
     &["install"],
     &["invite"],
     &["invite", "close"],
@@ -31,6 +38,7 @@ const COMMANDS: [&[&str]; 81] = [
     &["listen"],
     &["mcp"],
     &["members"],
+    &["msg-status"],
     &["outbox"],
     &["outbox", "cancel"],
     &["outbox", "flush"],
@@ -52,6 +60,8 @@ const COMMANDS: [&[&str]; 81] = [
     &["requests", "accept"],
     &["requests", "deny"],
     &["requests", "list"],
+    &["restore"],
+    &["revoke"],
     &["role"],
     &["schedule"],
     &["schedule", "cancel"],
@@ -115,6 +125,21 @@ fn without_arguments_it_helps_and_with_version_it_says_which() {
     let version = program().arg("--version").output().unwrap();
     let wanted = format!("claudemesh {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(String::from_utf8(version.stdout).unwrap(), wanted);
+}
+
+#[test]
+fn half_a_command_is_helped_without_calling_it_an_error() {
+    for args in [&["requests"][..], &["topic"], &["owner"]] {
+        let half = program().args(args).output().unwrap();
+        let text = String::from_utf8(half.stderr).unwrap();
+        assert_eq!(half.status.code(), Some(3), "{text}");
+        assert!(text.contains("Usage: claudemesh"), "{text}");
+        assert!(!text.contains("error:"), "{text}");
+        let json = program().args(args).arg("--json").output().unwrap();
+        assert_eq!(json.status.code(), Some(3));
+        let text = String::from_utf8(json.stdout).unwrap();
+        assert!(text.contains("invalid_arguments"), "{text}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::common::{Broker, Person, create, link, pair};
 fn without_a_mesh_the_next_step_is_told() {
     let person = Person::new();
     let said = person.run(&["peers"]);
-    assert_eq!(said.code, 5, "{said:?}");
+    assert_eq!(said.code, 11, "{said:?}");
     assert!(said.err.contains("claudemesh create"), "{said:?}");
     let said = person.run(&["create", "team"]);
     assert_eq!(said.code, 3, "{said:?}");
@@ -32,8 +32,8 @@ fn of_several_meshes_one_must_be_named() {
             .contains("\"mesh\":\"one\"")
     );
     assert_eq!(
-        ana.json(5, &["peers", "--mesh", "three"])["error"]["code"],
-        "not_found"
+        ana.json(11, &["peers", "--mesh", "three"])["error"]["code"],
+        "no_mesh"
     );
     let taken = ana.run(&["create", "one", "--broker", &broker.url()]);
     assert_eq!(taken.code, 6, "{taken:?}");

@@ -66,12 +66,13 @@ fn everybody_is_listed_and_both_sides_see_the_same_number() {
     assert_eq!(me["verified"], true);
     assert_eq!(me["pubkey"], mine[0]["pubkey"]);
     let checks = ana.json(0, &["doctor"]);
-    let levels = checks
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|check| &check["level"]);
-    assert!(levels.into_iter().all(|level| level == "ok"), "{checks}");
+    let checks = checks.as_array().unwrap();
+    let warned: Vec<_> = checks.iter().filter(|row| row["level"] != "ok").collect();
+    // Ana owns the mesh, and has no second copy of her key yet.
+    assert!(
+        warned.len() == 1 && warned[0]["check"] == "backup",
+        "{warned:?}"
+    );
 }
 
 #[test]

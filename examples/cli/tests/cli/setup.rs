@@ -358,7 +358,7 @@ fn launch(person: &Person, args: &[&str]) -> Said {
 fn launch_starts_a_client_with_the_mesh_attached_for_this_session_alone() {
     let broker = Broker::start();
     let person = Person::new();
-    assert_eq!(launch(&person, &[]).code, 5, "there is no mesh");
+    assert_eq!(launch(&person, &[]).code, 11, "there is no mesh");
     create(&broker, &person, "team", "ana");
     let error = launch(&person, &[]);
     assert_eq!(error.code, 5, "{error:?}");

@@ -282,6 +282,10 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(ana, &["outbox", "flush"]);
     t.run(ana, &["outbox", "flush", "--timeout", "long"]);
     t.run(ana, &["outbox", "cancel", "zzzz"]);
+    let id = t.field(ana.1, &["outbox", "list", "--all"], "message_id", "[id]");
+    t.run(ana, &["msg-status", &id]);
+    t.run(ana, &["msg-status", "zzzz"]);
+    t.run(ana, &["send", "bob", "are you there?", "--online"]);
     t.run(bob, &["policy", "set", "ana", "ask"]);
     t.run(bob, &["policy", "set", "ana", "perhaps"]);
     t.run(bob, &["policy", "list"]);
@@ -300,6 +304,17 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(bob, &["requests", "deny", "zzzz"]);
     t.run(bob, &["policy", "clear", "ana"]);
     t.run(bob, &["policy", "clear", "nobody"]);
+    t.run(bob, &["grants"]);
+    t.run(bob, &["block", "ana"]);
+    t.run(bob, &["block", "nobody"]);
+    t.run(bob, &["grants"]);
+    t.run(bob, &["grants", "--mesh", "other"]);
+    t.run(bob, &["grant", "ana", "all"]);
+    t.run(bob, &["grant", "ana", "state-write"]);
+    t.run(bob, &["revoke", "ana", "dm"]);
+    t.run(bob, &["revoke", "ana", "nothing"]);
+    t.run(bob, &["grant", "ana", "dm"]);
+    t.run(bob, &["revoke", "ana", "broadcast"]);
     t.run(bob, &["status", "set", "working"]);
     t.run(bob, &["status", "set", "asleep"]);
     t.run(bob, &["status", "show"]);
@@ -398,6 +413,26 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(bob, &["doctor"]);
     mode(0o600);
 
+    t.begin("Files");
+    let file = bob.1.home().join("bob.cmb");
+    let (secret, wrong) = (bob.1.home().join("secret"), bob.1.home().join("wrong"));
+    std::fs::write(&secret, "correct horse battery\n").unwrap();
+    std::fs::write(&wrong, "wrong horse battery\n").unwrap();
+    let [file, secret, wrong] = [&file, &secret, &wrong].map(|path| path.to_str().unwrap());
+    t.run(bob, &["backup", file]);
+    t.run(bob, &["backup", file, "--passphrase-file", secret]);
+    t.run(bob, &["backup", file, "--passphrase-file", secret]);
+    t.run(bob, &["restore", file, "--passphrase-file", wrong]);
+    t.run(bob, &["restore", file, "--passphrase-file", secret]);
+    let new = ("cleo", &Person::new());
+    t.run(new, &["restore", file, "--passphrase-file", secret]);
+    t.run(new, &["restore", "nothing.cmb"]);
+    t.worked.insert("completions".to_owned());
+    t.run(bob, &["completions", "nonsense"]);
+    t.run(bob, &["requests"]);
+    t.run(bob, &["info"]);
+    t.run(bob, &["info", "--mesh", "other"]);
+
     t.begin("The end");
     ana.1.json(0, &["send", "bob", "bye"]);
     let cleo = Person::new();
@@ -414,7 +449,10 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run_with_stdin(ana, &["owner", "recover", "--key", "-"], &recovery);
     t.run(bob, &["inbox"]);
     t.run(ana, &["leave", "--mesh", "other"]);
+    t.run(bob, &["delete", "team"]);
     t.run(bob, &["leave", "--purge", "--yes"]);
+    t.run(ana, &["delete", "team"]);
+    t.run(ana, &["delete", "team", "--yes"]);
 
     insta::assert_snapshot!(t.text.replace(".exe", ""));
     let missed = |done: &BTreeSet<String>, but: &[&str]| -> Vec<String> {

@@ -20,7 +20,10 @@ fn gather(path: &[String], found: &mut BTreeSet<String>) {
     let text = String::from_utf8(output.stdout).unwrap();
     let usage = text.lines().find(|line| line.starts_with("Usage: "));
     let usage = usage.unwrap_or_else(|| panic!("no usage of {path:?}: {text}"));
-    let below = below(&text);
+    let below = match path {
+        [] => in_groups(&text),
+        _ => below(&text),
+    };
     // A verb is missed if the help is written in another way than this reads it.
     assert_eq!(below.is_empty(), !usage.contains("COMMAND"), "{text}");
     if below.is_empty() || usage.contains("[COMMAND]") {
@@ -31,6 +34,17 @@ fn gather(path: &[String], found: &mut BTreeSet<String>) {
         path.push(name);
         gather(&path, found);
     }
+}
+
+/// The names in the groups of the first help: between its usage and its options.
+fn in_groups(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| !line.starts_with("Usage: "));
+    lines
+        .take_while(|line| *line != "Options:")
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The names under `Commands:`; what goes on in a further line is moved in by more.

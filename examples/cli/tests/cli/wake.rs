@@ -209,6 +209,9 @@ fn a_hook_never_stands_in_its_clients_way() {
 fn wait_ends_when_a_message_is_there_and_takes_nothing() {
     let broker = Broker::start();
     let (ana, bob) = pair(&broker);
+    // Told apart from a machine that is in no mesh.
+    let nowhere = Person::new().json(11, &["wait"]);
+    assert_eq!(nowhere["error"]["code"], "no_mesh");
     let none = bob.json(5, &["wait", "--timeout", "200ms"]);
     assert_eq!(none["error"]["code"], "not_found");
     let mut waits = bob.command(&["wait", "--json", "--from", "ana", "--timeout", "30s"]);

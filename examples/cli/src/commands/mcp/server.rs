@@ -129,6 +129,7 @@ fn failed(failure: &Failure) -> CallToolResult {
     let next = match code {
         Code::Usage => "correct the arguments and call again",
         Code::NotFound => "list_peers, list_topics and mesh_info show what there is",
+        Code::NoMesh => "tell your user: `claudemesh list` shows the meshes of this machine",
         Code::Network => {
             "go on with other work and try again later; mesh_info shows the connection. What was \
              queued goes out by itself"

@@ -34,6 +34,7 @@ mod create;
 mod files;
 pub mod hello;
 mod http;
+mod import;
 pub mod limits;
 mod message_id;
 mod metrics;

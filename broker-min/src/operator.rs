@@ -2,6 +2,7 @@
 //! `mesh`, `gc`, `backup`, `restore`, `move`, `audit`.
 
 mod check;
+mod import;
 mod keep;
 mod mesh;
 mod place;
@@ -21,11 +22,12 @@ use crate::rules::RulesError;
 use crate::settings::{self, SettingsError};
 use crate::store::{PostgresUrlError, StoreError, StoreText};
 
+pub use crate::import::SourceError;
 pub(crate) use place::Place;
 
 /// The commands, as they stand first on the command line.
-const VERBS: [&str; 8] = [
-    "audit", "backup", "check", "gc", "mesh", "move", "restore", "token",
+const VERBS: [&str; 9] = [
+    "audit", "backup", "check", "gc", "import", "mesh", "move", "restore", "token",
 ];
 
 /// Run a claudemesh broker, and look after it
@@ -58,10 +60,25 @@ enum Verb {
     /// Put a backup in place for a broker that is stopped
     #[command(after_help = BACKUP_HELP)]
     Restore(keep::Restore),
+    /// Take meshes of the existing system over, from its database or a dump of it, for a broker that is
+    /// stopped
+    #[command(after_help = IMPORT_HELP)]
+    Import(import::Import),
     /// Move the store of a stopped broker from its folder into PostgreSQL
     #[command(after_help = MOVE_HELP)]
     Move(keep::Move),
 }
+
+const IMPORT_HELP: &str = "\
+Takes meshes, members with their keys' public halves, open links, topics with who is in them, state and
+memories; never a secret key. Afterwards only the broker's address changes: clients say hello with
+the keys that they have. Messages that were said in topics, and those that nobody fetched yet, stay
+behind: let people fetch them first. A mesh that is here already is left as it is, so the command may
+be run again; all of it goes in at once, or nothing.
+Examples:
+  pg_dump --schema=mesh DATABASE > dump.sql
+  broker-min import dump.sql --data /var/lib/claudemesh --dry-run
+  broker-min import postgres://reader@db.example/claudemesh --data /var/lib/claudemesh";
 
 const MOVE_HELP: &str = "\
 Meshes, members, messages and the store's own id stay what they are: peers notice nothing. The file
@@ -153,6 +170,9 @@ pub enum OperatorError {
     /// The store cannot be read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What shall be imported cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// What shall be the store's URL is none.
     #[error(transparent)]
     StoreUrl(#[from] PostgresUrlError),
@@ -208,6 +228,7 @@ pub fn run(
         Verb::Gc(args) => mesh::gc(&args, out),
         Verb::Backup(args) => keep::backup(&args, out),
         Verb::Restore(args) => keep::restore(&args, out),
+        Verb::Import(args) => import::run(&args, out),
         Verb::Move(args) => keep::move_in(&args, out),
     }
 }

@@ -27,6 +27,8 @@ pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::admin as postgres_admin;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::source::read as postgres_source;
 pub use postgres_url::{PostgresUrl, PostgresUrlError, StoreText, StoreTls};
 pub use rows::{
     Accept, AuditPage, AuditRow, Caps, Delivery, Expired, InviteRow, LogChange, MemberRow, MeshRow,
@@ -171,6 +173,10 @@ pub enum Op {
         /// Entry 0.
         entry: Box<SignedEntry>,
     },
+    /// Makes a mesh that has no log, nor will have one: it comes from the existing system. Its
+    /// members follow by [`Op::PutMember`]. Outcome: [`Outcome::Done`], or [`Outcome::NotThere`] if
+    /// the mesh is there already (nothing changes).
+    ImportMesh(Box<MeshRow>),
     /// Appends one entry at `seq` and makes the changes that follow from it. Outcome:
     /// [`Outcome::Done`], [`Outcome::Conflict`] if `seq` is not the next place, or
     /// [`Outcome::NotThere`] if there is no such mesh.

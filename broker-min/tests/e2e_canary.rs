@@ -22,6 +22,7 @@ use claudemesh_core::crypto::KeyPair;
 use claudemesh_core::encoding::{base64, hex};
 use claudemesh_core::id::{ChannelName, Name, Target};
 use claudemesh_core::membership::Role;
+use claudemesh_core::peer::NewApiKey;
 use claudemesh_core::{
     Config, InviteOptions, Outgoing, Peer, Priority, Rule, SessionId, SessionName, Status, Wake,
     Who,
@@ -331,6 +332,27 @@ async fn walk(liar: &LyingBroker, done: &mut BTreeSet<String>) {
     liar.mesh.start_broker().await.unwrap();
     soon(waits.accepted()).await.unwrap();
     call!(done, owner.flush(SOON)).await.unwrap();
+
+    // The broker's own service: names and labels are in the open, and the log's members stay.
+    assert!(
+        call!(done, owner.kick(KeyPair::from_seed(&[0x2a; 32]).public()))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    call!(done, owner.ban(ana.key())).await.unwrap_err();
+    call!(done, owner.unban(ana.key())).await.unwrap_err();
+    let bans = call!(done, owner.bans()).await.unwrap();
+    assert!(bans.iter().all(|ban| ban.pubkey != ana.key().to_hex()));
+    let wanted = NewApiKey {
+        label: OPEN.to_owned(),
+        capabilities: vec!["read".to_owned()],
+        ..NewApiKey::default()
+    };
+    let key = call!(done, owner.create_api_key(wanted)).await.unwrap();
+    assert_eq!(call!(done, owner.api_keys()).await.unwrap().len(), 1);
+    let gone = call!(done, owner.revoke_api_key(&key.id)).await.unwrap();
+    assert_eq!(gone, "revoked");
 
     assert!(call!(done, owner.cancel_schedule(&again.id)).await.unwrap());
     call!(done, ana.forget(&memory)).await.unwrap_err();

@@ -345,8 +345,25 @@ async fn a_token_opens_cli_and_the_meshes_that_were_made_with_it() {
         "forbidden",
     );
 
+    // Two of one name are told apart by their ids.
+    let other = first_entry(&mesh, &key(6), "ops");
+    let other = json!({"log_entry": blob(&other)}).to_string();
+    assert_eq!(with(&mesh, "POST", create, &ana, &other).await.status, 200);
+    let grants = "/cli/mesh/ops/grants";
+    let none = r#"{"grants":{}}"#;
+    refused(
+        &with(&mesh, "POST", grants, &ana, none).await,
+        409,
+        "ambiguous",
+    );
+    let grants = format!("/cli/mesh/{}/grants", first.mesh_id());
+    assert_eq!(with(&mesh, "POST", &grants, &ana, none).await.status, 200);
+
     // Deleting takes the owner's key.
-    let delete = "/cli/mesh/ops";
+    let named = with(&mesh, "DELETE", "/cli/mesh/ops", &ana, "").await;
+    refused(&named, 409, "ambiguous");
+    let delete = format!("/cli/mesh/{}", first.mesh_id());
+    let delete = delete.as_str();
     refused(
         &plain(&mesh, "DELETE", delete, "").await,
         401,
@@ -510,6 +527,36 @@ async fn a_member_is_changed_by_itself_and_by_admins_who_sign() {
     assert_eq!(ack["memberProfile"]["roleTag"], "boss");
     assert_eq!(ack["memberProfile"]["groups"], json!([{"name": "ops"}]));
     assert_eq!(ack["meshPolicy"]["selfEditable"]["roleTag"], false);
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_refused() {
+    let mut limits = broker_min::limits::Limits::default();
+    (limits.deliveries_per_s, limits.delivery_burst) = (1, 2);
+    let mesh = TestMesh::start_with(limits).await.unwrap();
+    let settings = format!("/mesh/{}/settings", mesh.id());
+    let big = format!("{{\"pad\":\"{}\"}}", "a".repeat(70_000));
+    let paths = [
+        ("PATCH", settings.as_str()),
+        ("GET", &members_of(&mesh)),
+        ("POST", "/cli/mesh/x/grants"),
+        ("POST", STATUS),
+    ];
+    for (method, path) in paths {
+        refused(
+            &plain(&mesh, method, path, &big).await,
+            413,
+            "payload too large",
+        );
+    }
+    for n in 0..3 {
+        let text = format!("{{\"selfEditable\":{{\"groups\":{}}}}}", n % 2 == 0);
+        let answer = signed(&mesh, mesh.owner(), "PATCH", &settings, &text).await;
+        match n {
+            2 => refused(&answer, 429, "rate_limit"),
+            _ => assert_eq!(answer.status, 200, "{}", answer.body),
+        }
+    }
 }
 
 #[tokio::test]

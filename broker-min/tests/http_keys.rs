@@ -10,8 +10,10 @@
 mod support;
 
 use broker_min::testing::{HttpAnswer, TestMesh, http};
+use claudemesh_core::Peer;
 use claudemesh_core::crypto::KeyPair;
-use claudemesh_core::encoding::base64;
+use claudemesh_core::encoding::{base64, unbase64};
+use claudemesh_core::id::ChannelName;
 use serde_json::{Value, json};
 use support::*;
 
@@ -342,4 +344,48 @@ async fn the_hook_tells_existing_clients_and_nobody_else() {
     }
     let answer = with(&mesh, "GET", "/cli/meshes", &secret, "").await;
     refused(&answer, 401, "invalid_or_revoked_token");
+}
+
+#[tokio::test]
+async fn a_key_carries_what_its_member_sealed_for_a_channel_of_ours() {
+    let mesh = TestMesh::start().await.unwrap();
+    let entry = mesh.member("alice").await.unwrap();
+    let alice = Peer::builder(&entry).in_memory().connect().await.unwrap();
+    let ops = ChannelName::new("#ops").unwrap();
+    alice.create_channel(&ops, true).await.unwrap();
+    let sent = alice.send(ops, "canary sealed").await.unwrap();
+    sent.accepted().await.unwrap();
+    let fields = json!({"capabilities": ["send", "read"]});
+    let (secret, _) = made(&mesh, entry.key_pair(), fields).await;
+    let told = body(&with(&mesh, "GET", "/api/v1/topics", &secret, "").await);
+    let listed = json!([{"id": "#ops", "name": "ops", "sealed": true}]);
+    assert_eq!(told["topics"], listed);
+    let path = "/api/v1/topics/ops/messages";
+    let answer = with(&mesh, "GET", path, &secret, "").await;
+    let told = body(&answer);
+    assert_eq!(told["messages"].as_array().unwrap().len(), 1, "{told}");
+    let first = &told["messages"][0];
+    assert_eq!(first["form"], "envelope/1");
+    assert!(!answer.body.contains("canary") && !answer.body.contains(&base64(b"canary")));
+
+    // The same sealed bytes again: for the broker a message of alice's, under her newest key.
+    let mut post = json!({"topic": "ops", "nonce": first["nonce"], "form": "envelope/1",
+                          "ciphertext": first["ciphertext"]});
+    let path = "/api/v1/messages";
+    let answer = with(&mesh, "POST", path, &secret, &post.to_string()).await;
+    assert_eq!(
+        (answer.status, &body(&answer)["topic"]),
+        (200, &json!("ops")),
+        "{}",
+        answer.body
+    );
+    // Under no key of the channel, and without the form that is sealed.
+    let mut other = unbase64(first["ciphertext"].as_str().unwrap()).unwrap();
+    other[5] ^= 1;
+    post["ciphertext"] = base64(&other).into();
+    let answer = with(&mesh, "POST", path, &secret, &post.to_string()).await;
+    refused(&answer, 409, "stale_epoch");
+    post["form"] = Value::Null;
+    let answer = with(&mesh, "POST", path, &secret, &post.to_string()).await;
+    refused(&answer, 400, "plaintext_refused");
 }

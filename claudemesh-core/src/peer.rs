@@ -22,6 +22,7 @@ mod online;
 mod policy;
 mod reading;
 mod receipt;
+mod service;
 mod sessions;
 mod shared;
 mod store_thread;
@@ -45,6 +46,7 @@ pub use message::{Outgoing, Recipient};
 pub use online::Reached;
 pub use policy::MessageRequest;
 pub use receipt::{Accepted, Receipt, ReceiptError, Skipped};
+pub use service::NewApiKey;
 pub use sessions::{Reach, SessionInfo};
 pub use trust::Pinned;
 

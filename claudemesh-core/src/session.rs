@@ -25,6 +25,7 @@ mod online;
 mod outbox;
 mod repost;
 mod requests;
+mod service;
 mod standing;
 mod statements;
 mod types;
@@ -38,8 +39,8 @@ pub use legacy::{LEGACY_KEY_CHANGED, LEGACY_PLAINTEXT};
 pub(crate) use link::{PIN_CHALLENGE, PIN_STORE};
 pub use types::{
     About, AuditReport, ChannelView, Command, CommandId, Event, In, Kept, Lie, NotReached, Now,
-    Out, Outgoing, Protection, Reply, Retry, Said, Scheduled, SessionConfig, SessionError,
-    SessionHere, StatementFault, StoreToken, WhoIsHere,
+    Out, Outgoing, Protection, Reply, Retry, Said, Scheduled, Served, Service, SessionConfig,
+    SessionError, SessionHere, StatementFault, StoreToken, WhoIsHere,
 };
 #[cfg(feature = "client")]
 pub(crate) use values::{SUMMARY_LOCKED, SUMMARY_PROTECTED};
@@ -325,7 +326,11 @@ impl Session {
             }
             ScheduleDue::TYPE => self.schedule_due(&ScheduleDue::read(text)?),
             kind if self.unserved(kind) => {}
-            kind => self.existing_frame(kind, text),
+            kind => {
+                if !self.served(kind, text)? {
+                    self.existing_frame(kind, text);
+                }
+            }
         }
         Ok(())
     }
@@ -361,6 +366,7 @@ impl Session {
             Command::CancelScheduled(schedule) => self.cancel_scheduled(id, schedule),
             Command::Audit { all } => self.read_audit(id, all),
             Command::AcceptAudit => self.accept_audit(id),
+            Command::Service(wish) => self.serve(id, wish),
             Command::Trust(key) => self.trust(id, key),
             Command::Distrust(key) => self.distrust(id, key),
             Command::KnownKeys => {

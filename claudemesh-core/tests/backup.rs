@@ -1,6 +1,7 @@
 //! Backups: what is put back is what was there, nothing is replaced unasked, nothing is half done.
 #![cfg(all(feature = "config", feature = "sqlite"))]
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     reason = "clippy does not take helpers of tests for tests"
 )]
@@ -147,7 +148,7 @@ fn a_configuration_goes_into_a_file_and_comes_back_with_every_field() {
     let secret = ours.entry().key_pair().expose_secret_hex();
     let found = bytes
         .windows(64)
-        .any(|part| part == secret.as_str()[..64].as_bytes());
+        .any(|part| part == &secret.as_bytes()[..64]);
     assert!(!found);
 }
 

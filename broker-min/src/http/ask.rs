@@ -18,6 +18,7 @@ use super::api::BODY;
 use super::auth::{Caller, caller, right, unsigned};
 use super::reply::{self, Refusal};
 use crate::broker::Shared;
+use crate::broker::counted::PerAddress;
 use crate::router::{Asker, HttpCall, HttpReply, MeshAsk, MeshCall, StatusBy, StatusCall};
 
 /// Statuses that one address may tell in an hour: 20 a second.
@@ -158,13 +159,7 @@ pub(super) async fn set_status(
             ));
         }
     };
-    let (client, now) = (peer.client(), shared.clock.now().mono);
-    if let Some(ms) = shared.hooks.spent(client, now, HOOKS_PER_HOUR) {
-        let message = "your address told very many statuses in the last hour; try again later";
-        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate limited", message);
-        return Err(refusal.retry_after(ms));
-    }
-    shared.hooks.count(client, now);
+    may_tell(&shared.hooks, peer.client(), shared.clock.now().mono)?;
     let Some(call) = status_call(by, &object(&read.body)?) else {
         // As the existing system says it: with 200.
         let wrong = json!({ "ok": false, "error": "cwd and status required" });
@@ -174,6 +169,17 @@ pub(super) async fn set_status(
         Some(HttpReply::Json(Value::Object(told))) => Ok(reply::ok(told)),
         other => Err(reply::failed(other)),
     }
+}
+
+/// Counts a status that an address tells.
+fn may_tell(hooks: &PerAddress, client: IpAddr, now: u64) -> Result<(), Refusal> {
+    if let Some(ms) = hooks.spent(client, now, HOOKS_PER_HOUR) {
+        let message = "your address told very many statuses in the last hour; try again later";
+        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate limited", message);
+        return Err(refusal.retry_after(ms));
+    }
+    hooks.count(client, now);
+    Ok(())
 }
 
 fn status_call(by: StatusBy, fields: &Value) -> Option<StatusCall> {
@@ -202,6 +208,21 @@ fn is_this_machine(peer: IpAddr, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_tells_so_many_statuses_an_hour() {
+        let hooks = PerAddress::default();
+        let client = "192.0.2.1".parse().unwrap();
+        for _ in 0..HOOKS_PER_HOUR {
+            may_tell(&hooks, client, 0).unwrap();
+        }
+        assert_eq!(
+            may_tell(&hooks, client, 0).unwrap_err().error(),
+            "rate limited"
+        );
+        may_tell(&hooks, "192.0.2.2".parse().unwrap(), 0).unwrap();
+        may_tell(&hooks, client, 3_600_000).unwrap();
+    }
 
     #[test]
     fn who_comes_through_a_proxy_or_a_browser_is_not_of_this_machine() {

@@ -22,6 +22,9 @@ use crate::create::TokenRow;
 use crate::router::{Asker, MeshAsk};
 use crate::rules::MeshState;
 
+/// Meshes of one token that are looked at by name, and listed, at most.
+const LISTED: usize = 100;
+
 /// `POST /cli/mesh/create`: as `POST /mesh/create`, for who has a token, answered as the existing
 /// system answers it.
 pub(super) async fn create(
@@ -82,7 +85,7 @@ pub(super) async fn meshes(
     let row = token(read.caller)?;
     let url = broker_url(&shared, &headers);
     let mut meshes = Vec::new();
-    for mesh in &row.meshes {
+    for mesh in row.meshes.iter().take(LISTED) {
         // One that was deleted is not there any more.
         if let Some(mut about) = about(&shared, mesh).await {
             about["broker_url"] = url.clone().into();
@@ -95,10 +98,10 @@ pub(super) async fn meshes(
 /// Which of the meshes of a token is called so.
 async fn named(shared: &Shared, row: &TokenRow, name: &str) -> Result<MeshId, Refusal> {
     let mut found = Vec::new();
-    for mesh in &row.meshes {
-        if mesh.as_str() == name {
-            return Ok(mesh.clone());
-        }
+    if let Some(mesh) = row.meshes.iter().find(|mesh| mesh.as_str() == name) {
+        return Ok(mesh.clone());
+    }
+    for mesh in row.meshes.iter().take(LISTED) {
         let about = about(shared, mesh).await;
         if about.is_some_and(|about| about.get("slug").and_then(Value::as_str) == Some(name)) {
             found.push(mesh.clone());

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use claudemesh_core::id::{MeshId, Status};
+use claudemesh_core::id::{MeshId, PublicKey, Status};
 use claudemesh_core::membership::Role;
 use claudemesh_core::wire::{SetStatus, errors::code};
 use serde_json::{Value, json};
@@ -129,6 +129,7 @@ impl Router {
             let why = "this key is no admitted member of the mesh; sign with one that is";
             return Some(refused(403, code::FORBIDDEN, why));
         };
+        let key = asker.key;
         let edit = match ask {
             MeshAsk::Members => return Some(HttpReply::Json(members(mesh))),
             MeshAsk::About => return Some(HttpReply::Json(about(mesh, asker))),
@@ -150,13 +151,26 @@ impl Router {
         match edit {
             Err(no) => Some(no),
             Ok(edit) => {
-                let no = self.first_time(shared, &by);
+                let no = self
+                    .too_fast(shared, key)
+                    .or_else(|| self.first_time(shared, &by));
                 if no.is_none() {
                     self.keep_edit(request, shared, edit);
                 }
                 no
             }
         }
+    }
+
+    /// Why a change is not made: its member makes too many.
+    fn too_fast(&mut self, shared: &Arc<MeshId>, member: PublicKey) -> Option<HttpReply> {
+        let ack = self.check_rate(shared, member, 1).err()?;
+        Some(HttpReply::Error {
+            status: 429,
+            code: code::RATE_LIMIT,
+            message: ack.error.unwrap_or_default(),
+            retry_after_ms: ack.retry_after_ms,
+        })
     }
 
     /// Why a change is not made: its request was signed for another one, which was made.

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use claudemesh_core::crypto::sha256;
 use claudemesh_core::id::{MemberId, MeshId, Name, PublicKey};
 use claudemesh_core::invite::InviteToken;
 use claudemesh_core::membership::{Body, Invite, Role, RuleError, SignedEntry};
 use claudemesh_core::wire::errors;
 
+use serde::{Deserialize, Serialize};
+
 use super::Router;
 use super::append::{Append, Author};
 use super::entry::rule;
 use super::http::refused;
+use super::legacy::items::{Change, Kind};
 use super::mesh::Mesh;
 use super::types::{HttpReply, JoinCall};
 use super::writer::Then;
@@ -54,6 +58,9 @@ impl Router {
             }
             return;
         }
+        if !mesh.log.has_entries() {
+            return self.join_imported(request, shared, &join, fresh);
+        }
         match legacy_row(mesh, &join, now, fresh) {
             Ok(row) => {
                 mesh.joining.insert(row.key);
@@ -88,6 +95,45 @@ impl Router {
         }
     }
 
+    /// Joins a mesh that came from the existing system, by a link that came with it.
+    fn join_imported(
+        &mut self,
+        request: u64,
+        shared: &Arc<MeshId>,
+        join: &JoinCall,
+        fresh: String,
+    ) {
+        let now = self.now.wall;
+        let Some(mesh) = self.mesh_mut(shared) else {
+            return;
+        };
+        let place = sha256(join.token.as_bytes()).to_hex();
+        let row = imported_row(mesh, &place, join, now, fresh);
+        let (row, invite) = match row {
+            Ok(found) => found,
+            Err(reply) => return self.respond(request, reply),
+        };
+        mesh.joining.insert(row.key);
+        let audit = AuditRow {
+            mesh: MeshId::clone(shared),
+            event: "member_joined",
+            actor: Some(row.key.short()),
+            target: Some(row.key.short()),
+            size: None,
+            priority: None,
+            at: now,
+        };
+        let change = Change::put(Kind::Invite, place, &invite);
+        self.change_item(None, shared, change, Vec::new(), None);
+        let ops = vec![Op::PutMember(Box::new(row.clone())), Op::Audit(audit)];
+        let then = Then::Put {
+            request,
+            row: Box::new(row),
+            token: join.token.clone(),
+        };
+        self.writer.push(ops, then);
+    }
+
     /// A member without a log entry is in the store.
     pub(super) fn member_put(&mut self, request: u64, row: MemberRow, token: &str, done: bool) {
         let member = row.id.as_str().to_owned();
@@ -116,6 +162,75 @@ impl Router {
         };
         self.respond(request, reply);
     }
+}
+
+/// A link as it came from the existing system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Imported {
+    role: Role,
+    max_uses: u64,
+    used: u64,
+    /// Unix ms.
+    expires_at: u64,
+}
+
+/// The row of a member that joins by such a link, and the link after that.
+fn imported_row(
+    mesh: &Mesh,
+    place: &str,
+    join: &JoinCall,
+    now: u64,
+    fresh: String,
+) -> Result<(MemberRow, Imported), HttpReply> {
+    let bad = |code, why: &str| refused(400, code, why);
+    let Some(mut invite) = mesh.items.get::<Imported>(Kind::Invite, place) else {
+        return Err(bad(
+            "invite_not_found",
+            "no such invite; ask for a new link",
+        ));
+    };
+    if join.payload.issuer() != Some(mesh.row.owner) {
+        let why = "the token was not issued by the owner of the mesh";
+        return Err(bad("invite_owner_mismatch", why));
+    }
+    if now > invite.expires_at {
+        return Err(bad(
+            "invite_expired",
+            "this link has expired; ask for a new one",
+        ));
+    }
+    if invite.used >= invite.max_uses {
+        return Err(bad(
+            "invite_exhausted",
+            "this link is used up; ask for a new one",
+        ));
+    }
+    if mesh.joining.contains(&join.key) {
+        let why = "this key is joining already; try again in a moment";
+        return Err(refused(503, errors::code::BUSY, why));
+    }
+    let name = Name::new(join.name.trim());
+    let name = name.map_err(|error| {
+        bad(
+            errors::code::INVALID_ARGUMENT,
+            &format!("display_name: {error}"),
+        )
+    })?;
+    let id = MemberId::new(fresh)
+        .map_err(|error| refused(500, "member_insert_failed", error.to_string()))?;
+    invite.used += 1;
+    let row = MemberRow {
+        mesh: mesh.row.id.clone(),
+        key: join.key,
+        id,
+        name,
+        role: invite.role,
+        logged: false,
+        joined_at: now,
+        last_seen: 0,
+        removed_at: 0,
+    };
+    Ok((row, invite))
 }
 
 /// The invite of a token, if someone may join by it now.

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use claudemesh_core::id::{ChannelName, PublicKey, Signature};
+use claudemesh_core::id::{ChannelName, MeshSlug, PublicKey, Signature};
 use claudemesh_core::membership::{Head, Invite, Log, SignedEntry};
 use claudemesh_core::wire::SignedBlob;
 use serde_json::Value;
@@ -145,7 +145,18 @@ pub(super) struct Mesh {
 impl Mesh {
     /// Puts a mesh together; none if one of its logs does not verify.
     pub(super) fn build((row, members, invites, entries, channels): MeshRows) -> Option<Self> {
-        let (log, channels) = replay(&row.id, &entries, channels)?;
+        let imported = entries.is_empty() && members.iter().all(|member| !member.logged);
+        let (log, channels) = match imported {
+            // Members by the broker's word alone, as they came from the existing system.
+            true => {
+                let slug = MeshSlug::new(&row.slug)
+                    .or_else(|_| MeshSlug::new("mesh"))
+                    .ok()?;
+                let log = Log::without_entries(row.id.clone(), slug, row.owner);
+                (log, HashMap::new())
+            }
+            false => replay(&row.id, &entries, channels)?,
+        };
         Some(Self {
             row,
             log,

@@ -77,26 +77,25 @@ impl Router {
         }
         if conn.modern {
             let [now, next, low] = conn.waiting_rows;
-            let head = mesh.head();
-            ack.capabilities = Some(
-                [
-                    CAP_DELIVERY,
-                    CAP_ENVELOPE,
-                    CAP_LOG,
-                    CAP_CHANNELS,
-                    CAP_STATEMENTS,
-                    CAP_VALUES,
-                ]
-                .map(str::to_owned)
-                .to_vec(),
-            );
+            let (head, has_log) = (mesh.head(), mesh.log.has_entries());
+            // A mesh from the existing system has no log, nor what stands on one.
+            let mut capabilities = vec![
+                CAP_DELIVERY,
+                CAP_ENVELOPE,
+                CAP_LOG,
+                CAP_CHANNELS,
+                CAP_STATEMENTS,
+                CAP_VALUES,
+            ];
+            capabilities.retain(|it| has_log || ![CAP_LOG, CAP_CHANNELS, CAP_VALUES].contains(it));
+            ack.capabilities = Some(capabilities.into_iter().map(str::to_owned).collect());
             ack.broker = Some(BrokerInfo {
                 id: self.broker_id.clone(),
                 store: self.store.clone(),
                 head: self.head,
             });
             ack.waiting = Some(Waiting { now, next, low });
-            ack.log_head = Some(LogHead::new(head.seq, &head.hash));
+            ack.log_head = has_log.then(|| LogHead::new(head.seq, &head.hash));
             ack.audit_head = conn.audit.map(|place| self.audit_head(&conn.mesh, place));
             ack.limits = Some(self.limits_told());
             ack.lease_ms = Some(self.limits.lease_ms);

@@ -163,7 +163,8 @@ impl State {
             } => self.fail(reason, *now, *limit, |delivery, _| {
                 delivery.mesh == *mesh && delivery.address == *address
             }),
-            Op::CreateMesh { mesh, entry } => self.create_mesh(mesh, entry),
+            Op::CreateMesh { mesh, entry } => self.create_mesh(mesh, Some(entry)),
+            Op::ImportMesh(mesh) => self.create_mesh(mesh, None),
             Op::AppendLog {
                 mesh,
                 seq,
@@ -371,7 +372,7 @@ impl State {
         Outcome::Expired(failed)
     }
 
-    fn create_mesh(&mut self, row: &MeshRow, entry: &SignedEntry) -> Outcome {
+    fn create_mesh(&mut self, row: &MeshRow, entry: Option<&SignedEntry>) -> Outcome {
         if self.meshes.contains_key(&row.id) {
             return Outcome::NotThere;
         }
@@ -379,9 +380,9 @@ impl State {
             row.id.clone(),
             Mesh {
                 row: row.clone(),
-                members: vec![row.first_member()],
+                members: entry.map(|_| row.first_member()).into_iter().collect(),
                 invites: Vec::new(),
-                log: vec![entry.clone()],
+                log: entry.cloned().into_iter().collect(),
             },
         );
         Outcome::Done

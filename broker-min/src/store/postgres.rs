@@ -16,6 +16,7 @@ mod meshes;
 mod passfile;
 mod pending;
 mod schema;
+pub(crate) mod source;
 mod tls;
 mod values;
 mod walk;

@@ -4,7 +4,7 @@ use super::body::Body;
 use super::chain::Chain;
 use super::entry::{Draft, Entry, EntryError, SignedEntry};
 use super::roster::{Roster, RuleError};
-use crate::id::{Hash, MeshId};
+use crate::id::{Hash, MeshId, MeshSlug, PublicKey};
 
 /// The newest entry of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,24 @@ impl Log {
         })
     }
 
+    /// Stands in for the log of a mesh that has none, because it was made by the existing system: for
+    /// a broker that serves it, never for a peer. Nobody is in its roster, `owner` included, and
+    /// nothing is ever appended to it.
+    pub fn without_entries(mesh: MeshId, slug: MeshSlug, owner: PublicKey) -> Self {
+        Self {
+            mesh,
+            chain: Chain::begin(Hash::ZERO),
+            at: 0,
+            roster: Roster::without_log(slug, owner),
+        }
+    }
+
+    /// Whether there is a log; false for [`Log::without_entries`].
+    pub fn has_entries(&self) -> bool {
+        // No entry hashes to nothing but zeros.
+        self.hash_at(0) != Some(Hash::ZERO)
+    }
+
     /// Verifies a whole log of the mesh `mesh`.
     ///
     /// # Errors
@@ -114,6 +132,9 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn append(&mut self, signed: &SignedEntry) -> Result<Entry, LogError> {
+        if !self.has_entries() {
+            return Err(LogError::Empty);
+        }
         let seq = self.chain.next_seq();
         let entry = signed
             .open()

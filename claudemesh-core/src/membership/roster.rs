@@ -254,6 +254,21 @@ impl Roster {
         })
     }
 
+    /// That of a mesh without a log: nobody is in it.
+    pub(super) fn without_log(slug: MeshSlug, owner: PublicKey) -> Self {
+        Self {
+            slug,
+            owner,
+            members: BTreeMap::new(),
+            invites: HashMap::new(),
+            channels: BTreeMap::new(),
+            devices: HashMap::new(),
+            recovery: None,
+            reserved: HashSet::new(),
+            issued: HashMap::new(),
+        }
+    }
+
     /// What a key that is a member now may do: a device what its member may, an owner's device
     /// what an admin may.
     pub fn standing(&self, key: &PublicKey) -> Result<Role, RuleError> {

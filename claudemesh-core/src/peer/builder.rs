@@ -14,7 +14,6 @@ use super::store_thread::StoreHandle;
 use super::{Inner, Peer, PeerError, random};
 use crate::broker_url::{BrokerUrl, BrokerUrlError};
 use crate::config::{ConfigError, MeshEntry, SessionIdentity, SessionKeyError};
-use crate::crypto::KeyPair;
 use crate::encoding::hex;
 use crate::id::{Name, Status, Wake};
 use crate::membership::{Log, LogError, SignedEntry};
@@ -313,9 +312,9 @@ impl PeerBuilder {
                 made_at: own.made_at(),
             });
         }
-        let listens = opened.listens.map(|(key, lock)| {
-            session.listens_as(key);
-            lock
+        let listens = opened.listens.and_then(|listens| {
+            session.listens_as(listens.key);
+            listens.lock
         });
         session.trusts(self.trust);
         session.restore_channels(opened.channel_logs, opened.channel_keys);
@@ -350,7 +349,7 @@ impl PeerBuilder {
             key,
             reader,
             session_key,
-            _present: present.flatten().or(listens.flatten()),
+            _present: present.flatten().or(listens),
             resume,
             lanes,
             durable,
@@ -373,7 +372,7 @@ struct Opened {
     /// This store's own id, by which the broker tells its sessions from others.
     id: String,
     /// The key under which this process is shown where only sessions are found, and its lock.
-    listens: Option<(Arc<KeyPair>, Option<std::fs::File>)>,
+    listens: Option<listens::Listening>,
 }
 
 struct Open {
@@ -455,7 +454,7 @@ impl Open {
             #[cfg(feature = "sqlite")]
             true => listens::held(folder.as_deref(), lanes.as_ref(), &self.mesh)?,
             #[cfg(not(feature = "sqlite"))]
-            true => Some((listens::fresh()?, None)),
+            true => Some(listens::fresh()?),
             false => None,
         };
         Ok(Opened {

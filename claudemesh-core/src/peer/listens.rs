@@ -2,26 +2,35 @@
 //! of the existing system, in a mesh without a log. It is kept beside the messages, so that it is
 //! the same after a restart; a peer that keeps nothing has a new one each time.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use super::{PeerError, random};
 use crate::crypto::KeyPair;
 
+/// The key, and the lock that keeps it from other processes, where there may be any.
+pub(super) struct Listening {
+    pub(super) key: Arc<KeyPair>,
+    pub(super) lock: Option<File>,
+}
+
 /// A key that ends with the process.
-pub(super) fn fresh() -> Result<Arc<KeyPair>, PeerError> {
-    Ok(Arc::new(KeyPair::from_seed(&random()?)))
+pub(super) fn fresh() -> Result<Listening, PeerError> {
+    Ok(Listening {
+        key: Arc::new(KeyPair::from_seed(&random()?)),
+        lock: None,
+    })
 }
 
 #[cfg(feature = "sqlite")]
 mod kept {
-    use std::fs::File;
     use std::path::Path;
     use std::sync::Arc;
 
     use super::super::lanes::Lanes;
     use super::super::{ConnectError, PeerError};
     use crate::config::{MeshEntry, SessionKeys};
-    use crate::crypto::{KeyPair, sha256};
+    use crate::crypto::sha256;
     use crate::id::{SessionId, SessionName};
 
     /// The folder beside the messages that has the key.
@@ -33,9 +42,9 @@ mod kept {
         folder: Option<&Path>,
         lanes: Option<&Lanes>,
         mesh: &MeshEntry,
-    ) -> Result<Option<(Arc<KeyPair>, Option<File>)>, ConnectError> {
+    ) -> Result<Option<super::Listening>, ConnectError> {
         let (Some(folder), Some(lanes)) = (folder, lanes) else {
-            return Ok(Some((super::fresh()?, None)));
+            return Ok(Some(super::fresh()?));
         };
         let lock = lanes
             .try_hold_reader("listens")
@@ -49,7 +58,10 @@ mod kept {
             SessionName::new(FOLDER).map_err(|error| PeerError::System(error.to_string()))?;
         let keys = SessionKeys::in_dir(&folder.join(FOLDER), mesh)?;
         let kept = keys.open(&id, &name, false)?;
-        Ok(Some((Arc::clone(kept.key_pair()), Some(lock))))
+        Ok(Some(super::Listening {
+            key: Arc::clone(kept.key_pair()),
+            lock: Some(lock),
+        }))
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Asked {
     /// One of a channel's.
     ChannelRepost(ChannelName),
     Audit(CommandId),
+    /// A wish of an owner or admin.
+    Service(CommandId),
     ChannelLog(ChannelName),
     ChannelAppend(ChannelName),
     /// Which; none: the newest.
@@ -188,7 +190,8 @@ impl Session {
             Asked::SaveState(write) => self.state_refused(write, error),
             Asked::StateVersion(write) => self.done(write.command(), Err(error)),
             Asked::Audit(command) => self.audit_failed(command, error, retry_after),
-            Asked::History(command, _)
+            Asked::Service(command)
+            | Asked::History(command, _)
             | Asked::State(command, _)
             | Asked::StateList(command, _)
             | Asked::Remember(command)

@@ -6,7 +6,7 @@ mod event;
 mod lie;
 mod view;
 
-pub use command::{Command, Outgoing, Protection, Reply};
+pub use command::{Command, Outgoing, Protection, Reply, Served, Service};
 pub use error::{NotReached, SessionError, StatementFault};
 pub use event::Event;
 pub(super) use event::sent_event;

@@ -2,7 +2,7 @@
 
 use claudemesh_core::channel::{Keyring, Missing, Reason, StatementError, Taken};
 use claudemesh_core::crypto::Drbg;
-use claudemesh_core::id::KeyId;
+use claudemesh_core::id::{Hash, KeyId};
 use claudemesh_core::membership::{ChannelLog, Log};
 
 use crate::mesh::{Mesh, pair};
@@ -189,6 +189,41 @@ fn the_loser_takes_the_winner_and_two_winners_are_a_fork() {
 }
 
 #[test]
+fn who_made_the_newest_key_gives_it_again_to_the_same_readers() {
+    let (mut world, mut random) = world();
+    let again = |ring: &Keyring, world: &World, seed| {
+        ring.republish(&pair(seed), &world.mesh.log, Some(&world.log), None)
+    };
+    let (mut author, mut other) = (world.ring(20), world.ring(21));
+    assert_eq!(author.newest_key(), None);
+    assert!(again(&author, &world, 20).is_none(), "nothing was made");
+    let first = world.rotate(&author, 20, &mut random);
+    let id = first.statement.key_id();
+    world.give(&first, &mut author, 20);
+    world.give(&first, &mut other, 21);
+    assert_eq!(author.newest_key(), Some(&id));
+    let signed = (first.statement.bytes.clone(), first.statement.signature);
+    assert_eq!(author.signed(&id), Some(signed));
+    assert_eq!(author.signed(&KeyId([9; 16])), None);
+
+    let made = again(&author, &world, 20).unwrap();
+    assert_eq!(made.statement, first.statement);
+    let mut lost = world.ring(22);
+    assert_eq!(world.give(&made, &mut lost, 22), Taken::Newer);
+    assert!(opens(&lost, &id));
+    // Not another, nor in another's name, nor without its root.
+    assert!(again(&other, &world, 21).is_none());
+    assert!(again(&other, &world, 20).is_none());
+    assert!(again(&author, &world, 21).is_none());
+    let mut bare = world.ring(20);
+    bare.take(&first.statement, &world.mesh.log, Some(&world.log));
+    assert!(again(&bare, &world, 20).is_none());
+    // Others read the channel now.
+    world.say(20, added(23, false)).unwrap();
+    assert!(again(&author, &world, 20).is_none());
+}
+
+#[test]
 fn what_is_refused_is_stepped_over_but_not_far() {
     let (world, mut random) = world();
     let ring = world.ring(21);
@@ -258,6 +293,10 @@ fn a_key_that_needs_more_of_a_log_waits_for_it() {
     let taken = behind.give(&first, &mut ring, 21);
     assert_eq!(taken, Taken::Rejected(StatementError::LogBehind { seq }));
     assert_eq!(ring.key(&id).err(), Some(Missing::LogBehind));
+    let mut second = first.statement.open().unwrap();
+    second.commitment = Hash([8; 32]);
+    let second = second.make(&pair(20));
+    ring.take(&second, &behind.mesh.log, Some(&behind.log));
     let short = ChannelLog::begin(&world.mesh.log, &channel("#deploys")).unwrap();
     let taken = ring.take(&first.statement, &world.mesh.log, Some(&short));
     assert_eq!(
@@ -266,6 +305,8 @@ fn a_key_that_needs_more_of_a_log_waits_for_it() {
     );
     assert_eq!(world.give(&first, &mut ring, 21), Taken::Newer);
     assert!(opens(&ring, &id));
+    // Another that waits goes on waiting.
+    assert_eq!(ring.key(&second.key_id()).err(), Some(Missing::LogBehind));
     // A statement that only was offered makes no room run out.
     for number in 0..200u8 {
         let mut statement = first.statement.open().unwrap();
@@ -372,7 +413,8 @@ fn who_renews_the_state_holds_what_was_before_unless_nobody_does() {
     );
     let early = state.rotate(&late, 50);
     assert_eq!(early.err(), Some(StatementError::NeedsPrevious));
-    // All who held it are gone.
+    // All who held it are gone; who else is here came after it.
+    join_more(&mut state.mesh, 131, 51);
     let heir = claudemesh_core::membership::Body::OwnerChanged {
         key: key(50),
         recovery: None,

@@ -1,13 +1,15 @@
 //! Messages to a channel: sealed, opened, and never taken for something else.
 
-use claudemesh_core::channel::{ExpectedInChannel, key_id_of, open_in_channel, seal_to_channel};
+use claudemesh_core::channel::{
+    ExpectedInChannel, SealedValue, key_id_of, open_in_channel, seal_to_channel,
+};
 use claudemesh_core::crypto::{BoxError, DirectKey, SecretKey, X25519Secret};
-use claudemesh_core::encoding::{DecodeError, base64, unbase64};
+use claudemesh_core::encoding::{DecodeError, base64, base64url, unbase64};
 use claudemesh_core::id::{ChannelName, KeyId, MeshId, MessageId};
 use claudemesh_core::membership::Head;
 use claudemesh_core::message::{
-    Content, Expected, MAX_AGE_MS, MAX_AHEAD_MS, MAX_BODY, MessageError, Opened, SealedText, TEXT,
-    open_bare, open_direct, seal_direct,
+    Content, Expected, MAX_AGE_MS, MAX_AHEAD_MS, MAX_BODY, MAX_PADDED, MessageError, Opened,
+    SealedText, TEXT, open_bare, open_direct, seal_direct,
 };
 
 use crate::mesh::{NOW, pair};
@@ -243,4 +245,26 @@ fn a_message_has_its_bounds() {
         [9; 24],
     );
     assert_eq!(said, Err(MessageError::TooLarge(MAX_BODY + 1)));
+}
+
+#[test]
+fn a_sealed_value_is_measured_before_it_is_decoded() {
+    // Mark, key id and nonce; then what is sealed, with its tag.
+    let read = |sealed: usize| {
+        let mut blob = vec![0xce, 0x02];
+        blob.resize(2 + 16 + 24 + sealed, 7);
+        SealedValue::from_text(&format!("$sealed:{}", base64url(&blob))).is_ok()
+    };
+    // Three bytes are four characters: a byte more than the longest is still within them.
+    let longest = 16 + MAX_PADDED;
+    for (sealed, taken) in [
+        (15, false),
+        (16, true),
+        (longest, true),
+        (longest + 1, true),
+        (longest + 2, false),
+        (longest + 3_000, false),
+    ] {
+        assert_eq!(read(sealed), taken, "{sealed}");
+    }
 }

@@ -6,7 +6,7 @@ use claudemesh_core::channel::{
 use claudemesh_core::crypto::Drbg;
 use claudemesh_core::encoding::{DecodeError, Encoder};
 use claudemesh_core::id::{Hash, KeyId, MeshId};
-use claudemesh_core::membership::{ChannelLog, Head};
+use claudemesh_core::membership::{Body, ChannelLog, Head, Log};
 
 use crate::mesh::{Mesh, pair};
 use crate::world::{World, added, channel, copy_for, key};
@@ -48,6 +48,56 @@ fn a_sound_statement_is_taken_and_gives_the_audience() {
     let signed = statement.make(&pair(20));
     assert_eq!(signed.open(), Ok(statement.clone()));
     assert_eq!(KeyStatement::parse(&signed.bytes), Ok(statement));
+}
+
+#[test]
+fn who_a_key_was_made_for_follows_from_its_heads() {
+    let (mut world, statement) = sound();
+    world.say(20, added(22, false)).unwrap();
+    let reader = |statement: &KeyStatement, seed| {
+        statement.has_reader(&key(seed), &world.mesh.log, Some(&world.log))
+    };
+    for (seed, expected) in [
+        (20, true),
+        (21, true),
+        // A device of 20.
+        (41, true),
+        // Came into the channel later, is not in it, is let in by nobody, is unknown.
+        (22, false),
+        (23, false),
+        (30, false),
+        (99, false),
+    ] {
+        assert_eq!(reader(&statement, seed), expected, "{seed}");
+    }
+    assert!(!statement.has_reader(&key(20), &world.mesh.log, None));
+    assert!(!reader(&changed(&statement, |s| s.log = None), 20));
+    assert!(!reader(&changed(&statement, |s| s.channel_log = None), 20));
+    let all = changed(&statement, |s| {
+        s.channel = channel("*");
+        s.channel_log = None;
+    });
+    assert!(reader(&all, 22) && !reader(&all, 99));
+}
+
+#[test]
+fn an_audience_is_that_of_the_channels_own_log() {
+    let (mut world, _) = sound();
+    let body = Body::ChannelCreated {
+        channel: channel("#other"),
+        public: true,
+    };
+    world.mesh.say(20, body).unwrap();
+    let other = ChannelLog::begin(&world.mesh.log, &channel("#other")).unwrap();
+    let deploys = channel("#deploys");
+    let of = |log: &Log, channel_log| audience(&deploys, log, channel_log);
+    assert_eq!(
+        of(&world.mesh.log, Some(&world.log)),
+        Some(world.audience())
+    );
+    assert_eq!(of(&world.mesh.log, Some(&other)), None);
+    assert_eq!(of(&world.mesh.log, None), None);
+    assert_eq!(of(&Mesh::without_recovery().log, Some(&world.log)), None);
 }
 
 #[test]

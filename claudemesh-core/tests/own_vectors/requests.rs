@@ -29,7 +29,7 @@ fn verified(case: &Value) -> Result<PublicKey, String> {
         .map_err(|error| error.code().to_owned())
 }
 
-pub fn cases() -> Value {
+pub(super) fn cases() -> Value {
     let key = pair("member");
     let request = HttpRequest {
         method: "PATCH",

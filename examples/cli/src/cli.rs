@@ -10,6 +10,7 @@ mod kept;
 mod overview;
 mod people;
 mod policy;
+mod service;
 mod setup;
 
 use std::path::PathBuf;
@@ -37,8 +38,8 @@ pub(crate) use kept::{
     Forget, Recall, Remember, Remind, Schedule, ScheduleCommand, SetState, State, StateCommand,
     Summary, SummaryCommand, When, summary,
 };
-use overview::{DELETE_HELP, INFO_HELP, MSG_STATUS_HELP};
-pub(crate) use overview::{Delete, MsgStatus};
+use overview::{DELETE_HELP, INFO_HELP, MSG_STATUS_HELP, UPGRADE_HELP};
+pub(crate) use overview::{Delete, MsgStatus, Upgrade};
 use people::{ADMIT_HELP, DEVICE_HELP, MEMBERS_HELP, REMOVE_HELP};
 pub(crate) use people::{
     Admit, ChangeRole, Device, DeviceCommand, MemberRole, Members, Owner, OwnerCommand, Recover,
@@ -48,6 +49,8 @@ pub(crate) use people::{
 use policy::{POLICY_HELP, REQUESTS_HELP};
 pub(crate) use policy::{Policy, PolicyCommand, Requests, RequestsCommand};
 
+use service::{APIKEY_HELP, BAN_HELP, BANS_HELP, KICK_HELP, TASK_HELP};
+pub(crate) use service::{ApiKey, ApiKeyCommand, Banned, OnePeer, Task, TaskCommand};
 use setup::{INSTALL_HELP, LAUNCH_HELP, UNINSTALL_HELP};
 pub(crate) use setup::{Install, Launch, Messages, Uninstall};
 
@@ -171,6 +174,9 @@ pub(crate) enum Command {
     /// End a mesh that you own
     #[command(after_help = DELETE_HELP)]
     Delete(Delete),
+    /// Make a mesh with a membership log for those of one without
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade(Upgrade),
     /// Show a mesh at a glance
     #[command(after_help = INFO_HELP)]
     Info,
@@ -185,6 +191,20 @@ pub(crate) enum Command {
     /// Remove a member and its devices, for good
     #[command(after_help = REMOVE_HELP)]
     Remove(Remove),
+    /// End the connections of a member
+    #[command(after_help = KICK_HELP)]
+    Kick(OnePeer),
+    /// Shut out a member that only the broker vouches for
+    #[command(after_help = BAN_HELP)]
+    Ban(OnePeer),
+    /// Let in again who was banned
+    Unban(Banned),
+    /// List who is out
+    #[command(after_help = BANS_HELP)]
+    Bans,
+    /// Make, list and take back keys for the broker's HTTP
+    #[command(after_help = APIKEY_HELP)]
+    Apikey(ApiKey),
     /// Make a member an admin, or an admin a member
     Role(ChangeRole),
     /// Add, list and remove further devices of yours
@@ -239,6 +259,9 @@ pub(crate) enum Command {
     /// Values that all members share, under keys
     #[command(after_help = STATE_HELP)]
     State(State),
+    /// What is to be done, by whom
+    #[command(after_help = TASK_HELP)]
+    Task(Task),
     /// Keep something for all members to find
     #[command(after_help = REMEMBER_HELP)]
     Remember(Remember),

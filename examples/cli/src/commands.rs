@@ -45,15 +45,18 @@ mod restore;
 mod schedule;
 mod send;
 mod serve;
+mod service;
 mod set_url;
 mod state;
 mod state_watch;
 mod status;
 mod status_line;
 mod summary;
+mod task;
 mod topic;
 mod topic_read;
 mod trust;
+mod upgrade;
 mod verify;
 mod wait;
 mod whoami;
@@ -85,11 +88,17 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::SetUrl(args) => set_url::run(context, args).await,
         Command::Leave(args) => leave::run(context, args).await,
         Command::Delete(args) => delete::run(context, args).await,
+        Command::Upgrade(args) => upgrade::run(context, args).await,
         Command::Info => info::run(context).await,
         Command::Peers => peers::run(context).await,
         Command::Members(args) => members::run(context, args).await,
         Command::Admit(args) => moderate::admit(context, args).await,
         Command::Remove(args) => moderate::remove(context, args).await,
+        Command::Kick(args) => service::kick(context, &args.peer).await,
+        Command::Ban(args) => service::ban(context, &args.peer).await,
+        Command::Unban(args) => service::unban(context, &args.peer).await,
+        Command::Bans => service::bans(context).await,
+        Command::Apikey(args) => service::api_key(context, args.command).await,
         Command::Role(args) => moderate::role(context, args).await,
         Command::Device(args) => device::run(context, args.command).await,
         Command::Owner(args) => owner::run(context, args.command).await,
@@ -108,6 +117,7 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Revoke(args) => grants::revoke(context, args).await,
         Command::Grants => grants::list(context).await,
         Command::State(args) => state::run(context, args.command).await,
+        Command::Task(args) => task::run(context, args.command).await,
         Command::Remember(args) => remember::run(context, args).await,
         Command::Recall(args) => recall::run(context, args).await,
         Command::Forget(args) => forget::run(context, args).await,

@@ -34,6 +34,8 @@ mod mcp;
 mod meshes;
 #[path = "cli/moderation.rs"]
 mod moderation;
+#[path = "cli/moving.rs"]
+mod moving;
 #[path = "cli/network.rs"]
 mod network;
 #[path = "cli/quickstart.rs"]

@@ -22,6 +22,8 @@ const FULL: &str = "there are as many of these as the broker keeps; remove some 
 pub(in crate::router) enum Kind {
     /// A topic, by its id.
     Topic,
+    /// A link of a mesh without a log, by the hash of its token.
+    Invite,
     /// Who is in a topic, by the topic's id and the member's key.
     TopicMember,
     /// What is remembered of a member's sessions, by its key.
@@ -44,6 +46,7 @@ pub(in crate::router) enum Kind {
 
 const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::Topic, "topic", 1_000),
+    (Kind::Invite, "invite", 20_000),
     (Kind::TopicMember, "topic_member", 20_000),
     (Kind::Peer, "peer", 5_000),
     (Kind::Grants, "grants", 5_000),

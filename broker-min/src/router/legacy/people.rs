@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, PublicKey};
+use claudemesh_core::identity::PROFILE_STATEMENT;
 use claudemesh_core::wire::{
     Ack, HelloAck, JoinGroup, LeaveGroup, MeshInfo, MeshInfoResult, MessageRecipient,
     MessageStatus, MessageStatusResult, SetProfile, SetStats, SetVisible, TaskCounts, errors::code,
@@ -238,7 +239,13 @@ impl Router {
                 }
             }
             if let Some(all) = ask.capabilities {
-                let all: Vec<_> = all.iter().take(32).map(|it| shown(it, 64)).collect();
+                // Where there is no log, peers of ours say here who they are.
+                let room = |it: &str| match it.starts_with(PROFILE_STATEMENT) {
+                    true => 2_048,
+                    false => 64,
+                };
+                let all = all.iter().take(32);
+                let all: Vec<_> = all.map(|it| shown(it, room(it))).collect();
                 profile.insert("capabilities".to_owned(), all.into());
             }
             presence.profile = Some(Value::Object(profile));

@@ -14,7 +14,8 @@ use crate::store::{AuditRow, InviteRow, LogChange, MemberRow, MeshRow, Op, Outco
 pub(super) fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<Outcome, Fault> {
     let line = &mut *batch.line;
     match op {
-        Op::CreateMesh { mesh, entry } => create(line, mesh, entry),
+        Op::CreateMesh { mesh, entry } => create(line, mesh, Some(entry)),
+        Op::ImportMesh(mesh) => create(line, mesh, None),
         Op::AppendLog {
             mesh,
             seq,
@@ -66,7 +67,7 @@ pub(super) fn find(line: &mut Line, mesh: &MeshId) -> Result<Option<i64>, Fault>
     row.map(|row| get(&row, 0)).transpose()
 }
 
-fn create(line: &mut Line, mesh: &MeshRow, entry: &SignedEntry) -> Result<Outcome, Fault> {
+fn create(line: &mut Line, mesh: &MeshRow, entry: Option<&SignedEntry>) -> Result<Outcome, Fault> {
     if find(line, &mesh.id)?.is_some() {
         return Ok(Outcome::NotThere);
     }
@@ -82,8 +83,10 @@ fn create(line: &mut Line, mesh: &MeshRow, entry: &SignedEntry) -> Result<Outcom
             &int(mesh.created_at),
         ],
     )?;
-    insert_entry(line, get(&row, 0)?, 0, entry)?;
-    put_member(line, &mesh.first_member())?;
+    if let Some(entry) = entry {
+        insert_entry(line, get(&row, 0)?, 0, entry)?;
+        put_member(line, &mesh.first_member())?;
+    }
     Ok(Outcome::Done)
 }
 

@@ -12,7 +12,8 @@ use crate::store::{AuditRow, InviteRow, LogChange, MemberRow, MeshRow, Op, Outco
 /// Does one of them. Those of the queue do not come here.
 pub(super) fn apply(conn: &Connection, chains: &mut Chains, op: &Op) -> rusqlite::Result<Outcome> {
     match op {
-        Op::CreateMesh { mesh, entry } => create(conn, mesh, entry),
+        Op::CreateMesh { mesh, entry } => create(conn, mesh, Some(entry)),
+        Op::ImportMesh(mesh) => create(conn, mesh, None),
         Op::AppendLog {
             mesh,
             seq,
@@ -66,7 +67,11 @@ pub(super) fn find(conn: &Connection, mesh: &MeshId) -> rusqlite::Result<Option<
         .optional()
 }
 
-fn create(conn: &Connection, mesh: &MeshRow, entry: &SignedEntry) -> rusqlite::Result<Outcome> {
+fn create(
+    conn: &Connection,
+    mesh: &MeshRow,
+    entry: Option<&SignedEntry>,
+) -> rusqlite::Result<Outcome> {
     if find(conn, &mesh.id)?.is_some() {
         return Ok(Outcome::NotThere);
     }
@@ -82,8 +87,10 @@ fn create(conn: &Connection, mesh: &MeshRow, entry: &SignedEntry) -> rusqlite::R
         mesh.owner_member.as_str(),
         int(mesh.created_at),
     ))?;
-    insert_entry(conn, conn.last_insert_rowid(), 0, entry)?;
-    put_member(conn, &mesh.first_member())?;
+    if let Some(entry) = entry {
+        insert_entry(conn, conn.last_insert_rowid(), 0, entry)?;
+        put_member(conn, &mesh.first_member())?;
+    }
     Ok(Outcome::Done)
 }
 

@@ -4,6 +4,7 @@ use super::{AuditReport, ChannelView, Kept, Said, Scheduled, WhoIsHere};
 use crate::id::{ChannelName, Hash, MessageId, Name, Priority, PublicKey, Status, Target, Wake};
 use crate::identity::SessionAddress;
 use crate::membership::{Body, ChannelBody};
+use crate::wire::{ApiKeyCreated, ApiKeyRecord, BanRecord};
 
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +138,8 @@ pub enum Command {
     /// Take the broker's audit table as it is now, whatever it was before. Answer:
     /// [`Reply::Done`].
     AcceptAudit,
+    /// Something that the broker does at the wish of an owner or admin. Answer: [`Reply::Served`].
+    Service(Service),
     /// In a mesh without a log: this key is trusted, for good, also under the names that the broker
     /// showed it with in this process though they are known with others. Answer:
     /// [`Reply::Trusted`].
@@ -164,6 +167,55 @@ pub enum Command {
     /// Tell when nothing is under way any more: no send without its answer, nothing received
     /// that is not stored and acknowledged. Answer: [`Reply::Done`].
     Settle,
+}
+
+/// What a broker does for owners and admins beside the membership log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Service {
+    /// End a member's connections for good.
+    Kick(PublicKey),
+    /// Shut out a member that is in no log.
+    Ban(PublicKey),
+    /// Let it in again.
+    Unban(PublicKey),
+    /// Who is out.
+    Bans,
+    /// Make a key for HTTP.
+    CreateApiKey {
+        /// What it is for.
+        label: String,
+        /// `send`, `read`, `state_write`, `admin`.
+        capabilities: Vec<String>,
+        /// Only these topics.
+        topics: Option<Vec<String>>,
+        /// Unix ms.
+        expires_at: Option<u64>,
+    },
+    /// The keys for HTTP.
+    ApiKeys,
+    /// Take one back, by its id or the beginning of it.
+    RevokeApiKey(String),
+}
+
+/// The broker's word that it did so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// Whose connections it ended, by name.
+    Kicked(Vec<String>),
+    /// Whom it shut out, by name.
+    Banned(String),
+    /// Whom it lets in again, by name.
+    Unbanned(String),
+    /// Who is out.
+    Bans(Vec<BanRecord>),
+    /// The key that it made, with its secret.
+    ApiKey(Box<ApiKeyCreated>),
+    /// The keys, without secrets.
+    ApiKeys(Vec<ApiKeyRecord>),
+    /// `revoked`, `not_found` or `not_unique`.
+    ApiKeyRevoked(String),
 }
 
 /// An answer to a command.
@@ -217,6 +269,8 @@ pub enum Reply {
     },
     /// The own schedules, by when they are due.
     Schedules(Vec<Scheduled>),
+    /// The broker did what an owner or admin wished, by its word.
+    Served(Served),
     /// What came of checking the audit table.
     Audit(Box<AuditReport>),
     /// The names that the key had come with, and that were known with other ones, in order.

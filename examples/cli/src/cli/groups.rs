@@ -25,7 +25,8 @@ const GROUPS: [(&str, &[&str]); 7] = [
     (
         "People",
         &[
-            "peers", "members", "admit", "remove", "role", "owner", "verify", "trust",
+            "peers", "members", "admit", "remove", "role", "owner", "verify", "trust", "kick",
+            "ban", "unban", "bans",
         ],
     ),
     (
@@ -35,7 +36,8 @@ const GROUPS: [(&str, &[&str]); 7] = [
     (
         "You, and what all share",
         &[
-            "whoami", "status", "summary", "device", "state", "remember", "recall", "forget",
+            "whoami", "status", "summary", "device", "state", "task", "remember", "recall",
+            "forget",
         ],
     ),
     (
@@ -57,9 +59,11 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "info",
             "doctor",
             "audit",
+            "apikey",
             "backup",
             "restore",
             "set-url",
+            "upgrade",
             "leave",
             "delete",
             "completions",

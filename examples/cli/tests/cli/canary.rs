@@ -201,6 +201,13 @@ fn keep(walk: &mut Walk, mesh: &Mesh) {
     walk.run(bob, &["state", "get", OPEN]);
     walk.run(bob, &["state", "list"]);
 
+    let task = walk.json(ana, &["task", "create", CANARY, "--for", "bob"]);
+    let id = text(&task, "id");
+    walk.run(bob, &["task", "list"]);
+    walk.run(bob, &["task", "claim", id]);
+    walk.ends(6, ana, &["task", "claim", id]);
+    walk.run(bob, &["task", "complete", id, CANARY]);
+
     let memory = walk.json(ana, &["remember", CANARY, "--tag", OPEN]);
     walk.run_with_stdin(bob, &["remember", "-"], CANARY);
     walk.run(bob, &["recall", CANARY]);
@@ -308,7 +315,20 @@ fn part(walk: &mut Walk, mesh: &Mesh) {
     let Mesh { ana, bob, cleo, .. } = mesh;
     walk.run(ana, &["audit", "--all"]);
     walk.run(ana, &["info"]);
+    walk.run(ana, &["kick", "cleo"]);
+    walk.ends(7, ana, &["ban", "cleo"]);
+    let eve = walk.json(&mesh.eve, &["whoami"]);
+    let eve = text(&eve, "pubkey");
+    walk.run(ana, &["ban", eve]);
+    walk.run(ana, &["bans"]);
+    walk.run(ana, &["unban", eve]);
+    let key = walk.json(ana, &["apikey", "create", OPEN]);
+    walk.run(ana, &["apikey", "list"]);
+    walk.run(ana, &["apikey", "revoke", text(&key, "id")]);
     walk.run(ana, &["completions", "bash"]);
+    walk.ends(6, ana, &["upgrade", OPEN]);
+    // It takes a mesh without a log, in a test of its own.
+    walk.called.insert("upgrade".to_owned());
     put_away(walk, bob);
     walk.run(ana, &["topic", "remove", OPEN, "bob"]);
     walk.run(ana, &["send", &format!("#{OPEN}"), CANARY]);

@@ -233,3 +233,61 @@ fn shells_complete_every_command() {
     }
     Person::new().json(3, &["completions", "nonsense"]);
 }
+
+#[test]
+fn of_two_who_claim_a_task_one_gets_it() {
+    let broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    let made = ana.json(0, &["task", "create", "review", "--for", "bob"]);
+    let id = made["id"].as_str().unwrap();
+    let both = [&ana, &bob].map(|person| {
+        let mut command = person.command(&["task", "claim", id, "--json"]);
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        piped.spawn().unwrap()
+    });
+    let mut codes = both.map(|child| said(child.wait_with_output().unwrap()).code);
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 6]);
+    let task = bob.json(0, &["task", "list"])[0].clone();
+    let (winner, loser) = match task["claimed_by"].as_str().unwrap() {
+        "ana" => (&ana, &bob),
+        _ => (&bob, &ana),
+    };
+    loser.json(7, &["task", "complete", &id[..8]]);
+    winner.json(0, &["task", "complete", &id[..8], "fine"]);
+    let done = loser.json(0, &["task", "list"])[0].clone();
+    assert_eq!(
+        (&done["status"], &done["result"]),
+        (&json!("done"), &json!("fine"))
+    );
+    assert_eq!(bob.json(0, &["task", "list", "--open"]), json!([]));
+    loser.json(5, &["task", "claim", "zzzz"]);
+}
+
+#[test]
+fn who_came_by_the_brokers_word_is_shut_out_by_it_and_the_others_are_not() {
+    let broker = Broker::start();
+    let (ana, _bob) = pair(&broker);
+    let eve = Person::new();
+    let legacy = ana.json(0, &["invite", "--uses", "2"])["legacy_link"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    eve.json(0, &["join", &legacy, "--name", "eve"]);
+    let key = eve.json(0, &["whoami"])["pubkey"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(ana.json(7, &["ban", "bob"])["error"]["code"], "permission");
+    assert_eq!(ana.json(0, &["ban", &key])["name"], "eve");
+    assert_eq!(ana.json(0, &["bans"])[0]["pubkey"], key);
+    eve.json(2, &["send", &key, "hello"]);
+    ana.json(0, &["unban", "eve"]);
+    assert_eq!(ana.json(0, &["bans"]), json!([]));
+    ana.json(5, &["unban", "eve"]);
+    let made = ana.json(0, &["apikey", "create", "ci", "--expires", "1d"]);
+    assert!(made["secret"].as_str().unwrap().starts_with("cm_"));
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(ana.json(0, &["apikey", "revoke", id])["status"], "revoked");
+    assert!(ana.json(0, &["apikey", "list"])[0]["revoked_at"].is_string());
+}

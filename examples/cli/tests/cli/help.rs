@@ -2,10 +2,16 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 91] = [
+const COMMANDS: [&[&str]; 105] = [
     &[],
     &["admit"],
+    &["apikey"],
+    &["apikey", "create"],
+    &["apikey", "list"],
+    &["apikey", "revoke"],
     &["backup"],
+    &["ban"],
+    &["bans"],
     &["block"],
     &["completions"],
     &["create"],
@@ -32,6 +38,7 @@ const COMMANDS: [&[&str]; 91] = [
     &["invite", "close"],
     &["invite", "list"],
     &["join"],
+    &["kick"],
     &["launch"],
     &["leave"],
     &["list"],
@@ -78,6 +85,11 @@ const COMMANDS: [&[&str]; 91] = [
     &["status", "set"],
     &["summary"],
     &["summary", "set"],
+    &["task"],
+    &["task", "claim"],
+    &["task", "complete"],
+    &["task", "create"],
+    &["task", "list"],
     &["topic"],
     &["topic", "create"],
     &["topic", "history"],
@@ -90,7 +102,9 @@ const COMMANDS: [&[&str]; 91] = [
     &["topic", "remove"],
     &["topic", "tail"],
     &["trust"],
+    &["unban"],
     &["uninstall"],
+    &["upgrade"],
     &["verify"],
     &["wait"],
     &["whoami"],

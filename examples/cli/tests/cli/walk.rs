@@ -19,7 +19,7 @@ pub(crate) const CANARY: &str = "canary-c41e07d9b352";
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// The verbs that show what somebody said, on stdout: each has to have done so.
-pub(crate) const SHOW: [&str; 15] = [
+pub(crate) const SHOW: [&str; 19] = [
     "hook",
     "inbox",
     "listen",
@@ -32,6 +32,10 @@ pub(crate) const SHOW: [&str; 15] = [
     "state watch",
     "summary set",
     "summary show",
+    "task claim",
+    "task complete",
+    "task create",
+    "task list",
     "topic history",
     "topic read",
     "topic tail",

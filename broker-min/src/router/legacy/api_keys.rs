@@ -48,7 +48,6 @@ impl PublicKeyHex {
 
 impl Mesh {
     /// The key with this hash, if it is good now and its issuer is still a member.
-    #[allow(dead_code, reason = "routes of HTTP ask for it")]
     pub(in crate::router) fn api_key(&self, hash: &str, now: u64) -> Option<ApiKey> {
         let key: ApiKey = self.items.get(Kind::ApiKey, hash)?;
         let issuer = key.issuer.key().and_then(|key| self.member(&key));

@@ -190,6 +190,9 @@ pub(super) struct Channels {
     of_key: HashMap<KeyId, ChannelName>,
     /// When the key of `$state` is looked after, in ms of the clock.
     state_at: Option<u64>,
+    /// How often the store is being asked for all that is locked. Until it answers nobody knows what
+    /// is there from before.
+    looking: usize,
     /// The broker may have lost something of them.
     suspect: bool,
     /// What it has lost is being loaded.

@@ -6,7 +6,7 @@ use claudemesh_core::encoding::base64url;
 use claudemesh_core::id::{ChannelName, MessageId};
 use claudemesh_core::message::{Content, FORM, TEXT};
 use claudemesh_core::session::{Event, In};
-use claudemesh_core::store::{PeerStore, Query, Rows};
+use claudemesh_core::store::{MemoryStore, PeerStore, Query, Rows};
 use claudemesh_core::wire::{
     CAP_CHANNELS, ClientFrame, ErrorFrame, KeyRecord, Keys, KeysGet, LogAppended, NewKey, Push,
     SignedBlob, errors::code,
@@ -264,4 +264,43 @@ fn a_key_that_nobody_shows_does_not_hold_up_the_rest_for_ever() {
     shows(&mut rig, again.last().unwrap(), &first);
     assert_eq!(locked(&rig), 0);
     assert_eq!(read(&rig), ["a2", "a1"]);
+}
+
+#[test]
+fn what_a_process_left_locked_is_read_before_what_comes_after_it() {
+    let (mut rig, mut ben, first) = begin();
+    let mesh = rig.mesh.clone();
+    rig.frame(ben.says(&mesh, "a1"));
+    let gets = asked(&mut rig);
+    // It ends when the key is kept, and what waited for it is not opened yet.
+    rig.slow_store = true;
+    shows(&mut rig, &gets[0], &first);
+    let keys = |store: &MemoryStore| match store.read(&Query::ChannelKeys) {
+        Ok(Rows::ChannelKeys(keys)) => keys,
+        other => panic!("{other:?}"),
+    };
+    while keys(&rig.store).is_empty() {
+        assert!(rig.store_one());
+    }
+    assert_eq!(locked(&rig), 1);
+
+    let mut rig = Rig::over(&mesh, config(&mesh, ANA, true), rig.store);
+    rig.session.restore_channels(Vec::new(), keys(&rig.store));
+    rig.slow_store = true;
+    rig.put(In::Tick);
+    rig.put(In::Opened {
+        challenge: None,
+        date: None,
+    });
+    let mut ack = rig.hello_ack();
+    (ack.capabilities.as_mut().unwrap()).push(CAP_CHANNELS.to_owned());
+    rig.frame(ack);
+    // The broker is quicker than the disk.
+    rig.frame(ben.says(&mesh, "a2"));
+    assert!(read(&rig).is_empty());
+    rig.store_all();
+    assert_eq!(
+        (locked(&rig), read(&rig)),
+        (0, vec!["a1".to_owned(), "a2".to_owned()])
+    );
 }

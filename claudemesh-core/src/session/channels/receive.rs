@@ -167,9 +167,10 @@ impl Session {
     }
 
     /// Whether messages of this channel have to wait: there may be earlier ones whose key is asked
-    /// for just now, or that are about to be opened.
+    /// for just now, that are about to be opened, or of which the store has not told yet.
     pub(in crate::session) fn waits_its_turn(&self, name: &ChannelName) -> bool {
-        self.awaits_keys(name)
+        self.channels.looking > 0
+            || self.awaits_keys(name)
             || self
                 .channels
                 .get(name)
@@ -253,6 +254,7 @@ impl Session {
             key_id: None,
             limit: 10_000,
         };
+        self.channels.looking += 1;
         self.load(query, LoadWork::Locked(None));
     }
 
@@ -261,6 +263,9 @@ impl Session {
         key_id: Option<KeyId>,
         result: Result<Rows, StoreError>,
     ) {
+        if key_id.is_none() {
+            self.channels.looking = self.channels.looking.saturating_sub(1);
+        }
         let name = key_id.and_then(|id| self.channels.of_key.get(&id).cloned());
         if let Some(channel) = name.and_then(|name| self.channels.held.get_mut(&name)) {
             channel.unlocking = channel.unlocking.saturating_sub(1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::crypto::{KeyPair, X25519Secret};
 use crate::id::PublicKey;
 use crate::session::Session;
-use crate::wire::{ClientFrame, Push};
+use crate::wire::{Frame, Push, Send};
 
 /// A session key that outlives connections.
 pub(super) struct Listens {
@@ -87,11 +87,11 @@ impl Session {
         if !self.has_no_log() {
             return frame;
         }
-        let Ok(ClientFrame::Send(mut send)) = ClientFrame::decode(&frame) else {
+        let Ok(mut send) = Send::decode(&frame) else {
             return frame;
         };
         send.request_fingerprint = Some(self.config.key.public().to_hex());
-        ClientFrame::from(send).encode()
+        send.encode()
     }
 
     /// Whose message a push may be, where the broker names a session key and no member: what it

@@ -20,7 +20,7 @@ use std::time::Duration;
 use broker_min::Broker;
 use broker_min::Durability;
 use claudemesh_core::crypto::Drbg;
-use claudemesh_core::{ByteStream, Config, InviteOptions, MeshEntry, Network, Peer};
+use claudemesh_core::{ByteStream, Config, InviteOptions, MeshEntry, Network, Peer, Receipt};
 use tokio::sync::mpsc;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -66,6 +66,28 @@ struct Shared {
     /// What each was shown, in order.
     shown: [Mutex<Vec<String>>; 2],
     ready: Mutex<usize>,
+    /// What happened to each, for a failure.
+    events: [Mutex<Vec<String>>; 2],
+    /// Ids of what each sent.
+    receipts: [Mutex<Vec<Receipt>>; 2],
+}
+
+impl Shared {
+    /// How far it came, for a failure.
+    fn told(&self) -> String {
+        let shown = self.shown.each_ref().map(|who| who.lock().unwrap().len());
+        let ready = *self.ready.lock().unwrap();
+        for who in [0, 1] {
+            let name = NAMES[who];
+            for event in self.events[who].lock().unwrap().iter() {
+                eprintln!("{name} {event}");
+            }
+            for receipt in self.receipts[who].lock().unwrap().iter() {
+                eprintln!("{name} {} {:?}", receipt.id(), receipt.state());
+            }
+        }
+        format!("{ready} ready, shown {shown:?} of {MESSAGES}")
+    }
 }
 
 async fn until(done: impl Fn() -> bool) {
@@ -104,6 +126,15 @@ async fn person(who: usize, dir: PathBuf, shared: Arc<Shared>) -> Anyhow<()> {
     let entry = join(who, &shared).await;
     let builder = Peer::builder(&entry).network(network()).data_dir(dir);
     let peer = builder.connect().await?;
+    let mut events = peer.events();
+    let noted = Arc::clone(&shared);
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            let at = turmoil::elapsed();
+            let line = format!("{at:?} {event:?}");
+            noted.events[who].lock().unwrap().push(line);
+        }
+    });
     if who == 0 {
         let invite = insist(async || peer.invite(InviteOptions::default()).await).await;
         *shared.link.lock().unwrap() = Some(invite.issued.link());
@@ -122,7 +153,9 @@ async fn person(who: usize, dir: PathBuf, shared: Arc<Shared>) -> Anyhow<()> {
     let say = async {
         let mut receipts = Vec::new();
         for number in 0..MESSAGES {
-            receipts.push(peer.send(key, format!("{number}")).await?);
+            let receipt = peer.send(key, format!("{number}")).await?;
+            shared.receipts[who].lock().unwrap().push(receipt.clone());
+            receipts.push(receipt);
             tokio::time::sleep(Duration::from_millis(700)).await;
         }
         for receipt in receipts {
@@ -210,7 +243,7 @@ fn run(seed: u64) -> Weather {
         std::thread::sleep(Duration::from_micros(20));
         if sim
             .step()
-            .unwrap_or_else(|error| panic!("seed {seed}, {past:?}: {error}"))
+            .unwrap_or_else(|error| panic!("seed {seed}, {past:?}, {}: {error}", shared.told()))
         {
             break;
         }

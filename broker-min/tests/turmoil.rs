@@ -66,6 +66,7 @@ struct Shared {
     /// What each was shown, in order.
     shown: [Mutex<Vec<String>>; 2],
     ready: Mutex<usize>,
+    done: Mutex<usize>,
     /// What happened to each, for a failure.
     events: [Mutex<Vec<String>>; 2],
     /// Ids of what each sent.
@@ -174,6 +175,10 @@ async fn person(who: usize, dir: PathBuf, shared: Arc<Shared>) -> Anyhow<()> {
     };
     let (said, heard) = tokio::join!(say, hear);
     said.and(heard)?;
+    // Who leaves while the network is cut takes with it what the broker was to be told of the last
+    // messages, and the other would wait for its receipts until it comes back.
+    *shared.done.lock().unwrap() += 1;
+    until(|| *shared.done.lock().unwrap() == NAMES.len()).await;
     peer.close(Duration::from_secs(1)).await;
     Ok(())
 }

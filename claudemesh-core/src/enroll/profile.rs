@@ -153,7 +153,7 @@ impl Config {
             target: path,
             body: body.as_deref().unwrap_or_default().as_bytes(),
         };
-        let signature = sign_request(&request, &mesh.key_pair(), super::unix_ms());
+        let signature = sign_request(&request, mesh.key_pair(), super::unix_ms());
         let headers = [
             (HEADER_SIGNATURE, signature),
             (HEADER_MEMBER, mesh.member_id.as_str().to_owned()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use broker_min::testing::TestMesh;
 use claudemesh_core::crypto::{DirectKey, KeyPair, X25519Secret};
 use claudemesh_core::id::{Name, PublicKey};
+use claudemesh_core::invite::InviteToken;
 use claudemesh_core::membership::{Body, LogError, Role, RuleError};
 use claudemesh_core::message::{SealedText, open_bare};
 use claudemesh_core::session::SessionError;
@@ -496,4 +497,58 @@ async fn bare_text_does_not_go_by_what_was_known_some_time_ago() {
     let named = matches!(&sent, Err(SendError::Peer(PeerError::NotConnected(_))));
     assert!(named, "{sent:?}");
     assert_eq!(ana.outbox(true).await.unwrap().len(), 1);
+}
+
+/// The link of the existing form, as a peer of ours makes it, and their steps with it: the token
+/// behind its last slash, a join under a key of their own, a hello, the list of people, boxes.
+#[tokio::test]
+async fn a_user_of_the_existing_clients_moves_by_a_link() {
+    let mesh = TestMesh::start().await.unwrap();
+    let owner = mesh.peer("owner").await.unwrap();
+    let issued = owner.invite(InviteOptions::default()).await.unwrap().issued;
+    let link = issued.legacy_link();
+    assert!(!link.contains('#'), "its secret is not for them: {link}");
+    // What they know of the broker is what the token says.
+    let token = link.rsplit('/').next().unwrap();
+    let payload = InviteToken::parse(token).unwrap();
+    payload.verify(support::now(&mesh) / 1_000).unwrap();
+    assert_eq!(payload.mesh_id, mesh.id().as_str());
+    assert_eq!(payload.broker_url, mesh.url().to_string());
+    let eve = key(7);
+    let joined = support::join_legacy(&mesh, token, &eve, "eve").await;
+    assert_eq!(joined.status, 200, "{}", joined.body);
+    let mut raw = support::legacy(&mesh, &eve).await;
+    raw.json(json!({ "type": "list_peers" })).await;
+    let list = raw.expect("peers_list").await;
+    let people = list["peers"].as_array().unwrap();
+    let found = people
+        .iter()
+        .find(|one| one["memberPubkey"] == json!(owner.key()) && one["peerRole"] == "session");
+    assert!(found.is_some(), "{list}");
+    // Both ways, marked as what only the broker vouches for.
+    let shared = DirectKey::agree(&X25519Secret::of(&eve), &owner.key()).unwrap();
+    let mut incoming = owner.incoming().await.unwrap();
+    let sealed = shared.seal(&[3; 24], b"moved").unwrap();
+    raw.json(
+        json!({ "type": "send", "id": "s", "targetSpec": owner.key(), "priority": "now",
+                     "nonce": claudemesh_core::encoding::base64(&[3; 24]),
+                     "ciphertext": claudemesh_core::encoding::base64(&sealed) }),
+    )
+    .await;
+    let message = soon(incoming.next()).await.unwrap();
+    assert_eq!(message.text(), "moved");
+    assert!(!message.protected && !message.from.verified);
+    let answer = Outgoing::text("welcome").to_unverified(true);
+    owner.send_message(eve.public(), answer).await.unwrap();
+    let push = raw.expect("push").await;
+    let sealed = SealedText {
+        nonce: push["nonce"].as_str().unwrap().to_owned(),
+        ciphertext: push["ciphertext"].as_str().unwrap().to_owned(),
+    };
+    assert_eq!(open_bare(&shared, &sealed).unwrap(), "welcome");
+    // The link is used up; who has it is in again, and nobody else comes in.
+    let again = support::join_legacy(&mesh, token, &eve, "eve").await;
+    assert_eq!(body(&again)["alreadyMember"], true);
+    let other = support::join_legacy(&mesh, token, &key(8), "mallory").await;
+    assert_eq!(body(&other)["error"], "invite_exhausted");
 }

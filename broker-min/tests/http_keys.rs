@@ -389,3 +389,33 @@ async fn a_key_carries_what_its_member_sealed_for_a_channel_of_ours() {
     let answer = with(&mesh, "POST", path, &secret, &post.to_string()).await;
     refused(&answer, 400, "plaintext_refused");
 }
+
+#[tokio::test]
+async fn when_a_key_was_used_last_is_told_and_kept() {
+    let mesh = legacy_mesh(1).await;
+    let (secret, _) = made(&mesh, &key(1), json!({"capabilities": ["read"]})).await;
+    let used = async |mesh: &TestMesh| {
+        let mut raw = legacy(mesh, &key(1)).await;
+        let ask = json!({"type": "apikey_list", "_reqId": "l"});
+        let list = asked(&mut raw, ask, "apikey_list_response").await;
+        list["keys"][0]["lastUsedAt"].clone()
+    };
+    assert_eq!(used(&mesh).await, Value::Null);
+    let topics = "/api/v1/topics";
+    with(&mesh, "GET", topics, "cm_another", "").await;
+    assert_eq!(used(&mesh).await, Value::Null);
+    assert_eq!(with(&mesh, "GET", topics, &secret, "").await.status, 200);
+    let first = used(&mesh).await;
+    assert!(first.is_string(), "{first}");
+    // It is written down once a minute.
+    mesh.advance(std::time::Duration::from_secs(30));
+    with(&mesh, "GET", topics, &secret, "").await;
+    assert_eq!(used(&mesh).await, first);
+    mesh.advance(std::time::Duration::from_secs(31));
+    with(&mesh, "GET", topics, &secret, "").await;
+    let second = used(&mesh).await;
+    assert!(second.as_str() > first.as_str(), "{first} {second}");
+    mesh.kill_broker().await.unwrap();
+    mesh.start_broker().await.unwrap();
+    assert_eq!(used(&mesh).await, second);
+}

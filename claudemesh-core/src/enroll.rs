@@ -4,6 +4,7 @@
 //! stay here; what goes to the broker is signed log entries.
 
 pub(crate) mod http;
+mod profile;
 mod recover;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use crate::membership::{Body, Draft, Log, LogError, Role, RuleError, SignedEntry
 use crate::peer::{PeerError, random};
 use crate::store::StoreError;
 use crate::transport::{self, Network, TransportError};
+
+pub use self::profile::{MemberProfile, ProfileChange};
 
 /// How often a join is signed anew after someone else was faster.
 const MAX_TRIES: usize = 8;
@@ -551,7 +554,7 @@ async fn exchange_code(parts: &LinkParts, network: &Network) -> Result<String, J
     let origin = parts.origin.as_deref().unwrap_or("https://claudemesh.com");
     let host: BrokerUrl = origin.parse()?;
     let path = format!("/api/public/invite-code/{}", parts.text);
-    let answer = transport::call(&host, network, &path, &[], None).await?;
+    let answer = transport::call(&host, network, "GET", &path, &[], None).await?;
     let json = answer_json(&answer)?;
     let token = json.get("token").and_then(Value::as_str);
     token.map(str::to_owned).ok_or_else(|| JoinError::Refused {

@@ -91,7 +91,8 @@ pub use broker_url::BrokerUrl;
 pub use config::{Config, ConfigError, MeshEntry, SessionIdentity, SessionKeys};
 #[cfg(feature = "client")]
 pub use enroll::{
-    CreateToken, CreateTokenError, Created, JoinError, Preview, RecoveryKey, preview, preview_over,
+    CreateToken, CreateTokenError, Created, JoinError, MemberProfile, Preview, ProfileChange,
+    RecoveryKey, preview, preview_over,
 };
 pub use id::{MeshId, MessageId, Name, Priority, PublicKey, SessionId, SessionName, Status, Wake};
 #[cfg(feature = "client")]

@@ -181,10 +181,11 @@ pub(crate) async fn upgrade(
     .await
 }
 
-/// One HTTP call at the broker's origin. `body` makes it a POST of JSON.
+/// One HTTP call at the broker's origin; a body is JSON.
 pub(crate) async fn call(
     url: &BrokerUrl,
     network: &Network,
+    method: &str,
     path: &str,
     headers: &[(&str, String)],
     body: Option<String>,
@@ -195,7 +196,8 @@ pub(crate) async fn call(
             why,
         };
         let host = url.authority();
-        let request = http::request(&host, path, headers, body.as_deref()).map_err(protocol)?;
+        let request = http::request(method, &host, path, headers, body.as_deref());
+        let request = request.map_err(protocol)?;
         let stream = open(url, network).await?;
         http::exchange(stream, &request).await.map_err(protocol)
     })

@@ -23,6 +23,7 @@ mod frames;
 mod invite;
 
 use std::io::Write;
+use std::path::Path;
 
 use harness::{Check, Run, Vectors};
 
@@ -79,6 +80,32 @@ built! {
     invite_v1: invite::invite_v1,
     invite_input_classification: invite::invite_input_classification,
     backup_cmb: backup::backup_cmb,
+    broadcast_plaintext: text::broadcast_plaintext,
+}
+
+/// Sections of what neither our peer nor our broker does.
+const NOT_OURS: [&str; 6] = [
+    "sealed_box",
+    "topic_key_seal",
+    "invite_v2",
+    "request_fingerprint",
+    "host_fingerprint",
+    "bridge_hop",
+];
+
+/// Each section is checked, or named as one that does not apply, with the reason in the document.
+#[test]
+fn what_is_not_checked_is_named_with_its_reason() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    for name in KNOWN {
+        let built = BUILT.iter().any(|(built, _)| *built == name);
+        assert_ne!(built, NOT_OURS.contains(&name), "{name}");
+        let row = document
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")));
+        assert_ne!(built, row.is_some(), "{name}: {row:?}");
+    }
 }
 
 #[test]

@@ -89,7 +89,10 @@ pub(super) const TABLES: [(&str, &[&str]); 9] = [
 #[non_exhaustive]
 pub enum SourceError {
     /// The file cannot be read.
-    #[error("{path}: {source}")]
+    #[error(
+        "{path} cannot be read ({source}); name a dump, a file that pg_dump wrote in its plain form, \
+         or a database as postgres://USER@HOST/DATABASE"
+    )]
     File {
         /// The file.
         path: String,

@@ -25,8 +25,8 @@ pub(super) async fn fetch_log(
     for _ in 0..MAX_PAGES {
         let path = format!("/mesh/{mesh}/log?from={}", entries.len());
         let proof = log_read_proof(mesh, key, crate::peer::unix_ms());
-        let answer =
-            transport::call(broker, network, &path, &[(HEADER_PROOF, proof)], None).await?;
+        let headers = [(HEADER_PROOF, proof)];
+        let answer = transport::call(broker, network, "GET", &path, &headers, None).await?;
         let json = refused_or(&answer)?;
         let page = json
             .get("entries")
@@ -74,7 +74,15 @@ pub(crate) async fn post_with(
     headers: &[(&str, String)],
     body: &Value,
 ) -> Result<Value, JoinError> {
-    let answer = transport::call(broker, network, path, headers, Some(body.to_string())).await?;
+    let answer = transport::call(
+        broker,
+        network,
+        "POST",
+        path,
+        headers,
+        Some(body.to_string()),
+    )
+    .await?;
     refused_or(&answer)
 }
 
@@ -89,7 +97,7 @@ pub(super) fn answer_json(answer: &Answer) -> Result<Value, JoinError> {
     })
 }
 
-fn refused_or(answer: &Answer) -> Result<Value, JoinError> {
+pub(super) fn refused_or(answer: &Answer) -> Result<Value, JoinError> {
     let json = answer_json(answer)?;
     let clean = |name: &str| -> Option<String> {
         let text = json.get(name)?.as_str()?;
@@ -114,6 +122,7 @@ fn explain(code: &str) -> &'static str {
         "invite_exhausted" => "this invite is used up; ask for a new link",
         "invite_revoked" => "this invite was taken back; ask for a new link",
         "invite_not_found" => "the broker knows no such invite; paste the whole link",
+        "admin access required" => "only admins of this mesh may do that",
         "mesh_not_found" => "the broker knows no such mesh; is it the right broker?",
         _ => "see the code",
     }

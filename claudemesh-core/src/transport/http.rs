@@ -18,14 +18,14 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// A request as bytes. `body` makes it a POST of JSON. Errors say what may not stand in a head.
+/// A request as bytes; a body is JSON. Errors say what may not stand in a head.
 pub(super) fn request(
+    method: &str,
     host: &str,
     path: &str,
     headers: &[(&str, String)],
     body: Option<&str>,
 ) -> Result<String, String> {
-    let method = if body.is_some() { "POST" } else { "GET" };
     let mut head = format!("{method} {path} HTTP/1.1");
     let mut line = |name: &str, value: &str| {
         head.push_str("\r\n");
@@ -168,22 +168,22 @@ mod tests {
     fn a_request_is_whole_and_nothing_slips_into_its_head() {
         let headers = [("x-proof", "abc".to_owned())];
         assert_eq!(
-            request("b.example", "/a?from=1", &headers, None).unwrap(),
+            request("GET", "b.example", "/a?from=1", &headers, None).unwrap(),
             "GET /a?from=1 HTTP/1.1\r\nhost: b.example\r\naccept: application/json\r\n\
              connection: close\r\nx-proof: abc\r\n\r\n"
         );
-        let post = request("b.example", "/a", &[], Some("{\"a\":\r\n\"ü\"}")).unwrap();
+        let post = request("POST", "b.example", "/a", &[], Some("{\"a\":\r\n\"ü\"}")).unwrap();
         assert!(post.starts_with("POST /a HTTP/1.1\r\n"), "{post}");
         assert!(
             post.contains("\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{"),
             "{post}"
         );
         for path in ["/a b", "/a\r\nx: y", "/a\n", "/\0"] {
-            request("b.example", path, &[], None).unwrap_err();
+            request("GET", "b.example", path, &[], None).unwrap_err();
         }
         let headers = [("x-proof", "abc\r\nhost: evil".to_owned())];
-        request("b.example", "/a", &headers, None).unwrap_err();
-        request("b.example\r\n", "/a", &[], Some("")).unwrap_err();
+        request("GET", "b.example", "/a", &headers, None).unwrap_err();
+        request("POST", "b.example\r\n", "/a", &[], Some("")).unwrap_err();
     }
 
     #[test]

@@ -96,3 +96,20 @@ pub(crate) fn encoding_strictness(_: &Vectors, section: &Value, run: &mut Sectio
         }
     }
 }
+
+/// What is said to many in the open: base64 of the text, with a nonce that seals nothing.
+pub(crate) fn broadcast_plaintext(_: &Vectors, section: &Value, run: &mut Section<'_>) {
+    for case in cases(section) {
+        run.case_ok(case, || {
+            let plain = text(case, "plaintext").ok_or("undecided: no text")?;
+            let sent = text(case, "ciphertext_b64").ok_or("undecided: no ciphertext")?;
+            same("in base64", base64(plain.as_bytes()).as_str(), Some(sent))?;
+            let read = unbase64(sent).map_err(|error| error.to_string())?;
+            same("read", read.as_slice(), Some(plain.as_bytes()))?;
+            let nonce = text(case, "nonce_b64").ok_or("undecided: no nonce")?;
+            let nonce = unbase64(nonce).map_err(|error| error.to_string())?;
+            same("bytes of its nonce", nonce.len(), Some(24))?;
+            Ok(Verdict::Accepted)
+        });
+    }
+}

@@ -10,6 +10,7 @@ mod kept;
 mod overview;
 mod people;
 mod policy;
+mod profile;
 mod service;
 mod setup;
 
@@ -48,6 +49,8 @@ pub(crate) use people::{
 
 use policy::{POLICY_HELP, REQUESTS_HELP};
 pub(crate) use policy::{Policy, PolicyCommand, Requests, RequestsCommand};
+use profile::PROFILE_HELP;
+pub(crate) use profile::{MessageMode, Profile};
 
 use service::{APIKEY_HELP, BAN_HELP, BANS_HELP, KICK_HELP, TASK_HELP};
 pub(crate) use service::{ApiKey, ApiKeyCommand, Banned, OnePeer, Task, TaskCommand};
@@ -280,6 +283,9 @@ pub(crate) enum Command {
     /// Say in a few words what you do
     #[command(after_help = SUMMARY_HELP)]
     Summary(Summary),
+    /// Show or change what the broker keeps of a member: tag, groups, how it takes messages
+    #[command(after_help = PROFILE_HELP)]
+    Profile(Profile),
     /// How attentive `listen` is
     #[command(
         after_help = "A status lives as long as somebody listens: the wish is kept for this \

@@ -37,6 +37,7 @@ mod owner;
 mod passphrase;
 mod peers;
 mod policy;
+mod profile;
 mod read_ahead;
 mod recall;
 mod remember;
@@ -124,6 +125,7 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Remind(args) => remind::run(context, args).await,
         Command::Schedule(args) => schedule::run(context, args.command).await,
         Command::Summary(args) => summary::run(context, args.command),
+        Command::Profile(args) => profile::run(context, args).await,
         Command::Status(args) => status::run(context, args.command),
         Command::Whoami => whoami::run(context).await,
         Command::Verify(args) => verify::run(context, args).await,

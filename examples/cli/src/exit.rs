@@ -130,7 +130,9 @@ impl From<BackupError> for Failure {
             BackupError::Config(_)
             | BackupError::Sessions(_)
             | BackupError::Store(_)
-            | BackupError::File { .. } => Code::Io,
+            | BackupError::File { .. }
+            | BackupError::Truncated
+            | BackupError::Altered => Code::Io,
             BackupError::ShortPassphrase => Code::Usage,
             BackupError::NotOpened => Code::Auth,
             BackupError::Exists { .. } => Code::Exists,

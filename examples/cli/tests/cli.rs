@@ -38,6 +38,8 @@ mod moderation;
 mod moving;
 #[path = "cli/network.rs"]
 mod network;
+#[path = "cli/profile.rs"]
+mod profile;
 #[path = "cli/quickstart.rs"]
 mod quickstart;
 #[cfg(unix)]

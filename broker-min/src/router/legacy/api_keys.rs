@@ -1,8 +1,10 @@
 //! Keys by which programs without a connection use a mesh over HTTP. Only a hash is kept.
 
+use std::sync::Arc;
+
 use claudemesh_core::crypto::sha256;
 use claudemesh_core::encoding::{base64url, hex};
-use claudemesh_core::id::PublicKey;
+use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::wire::{
     ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyListResponse, ApiKeyRecord, ApiKeyRevoke,
     ApiKeyRevokeResponse,
@@ -18,6 +20,8 @@ use crate::router::values::Who;
 
 const INVALID_ARGS: &str = "invalid_args";
 const CAPABILITIES: [&str; 4] = ["send", "read", "state_write", "admin"];
+/// A key that is used all the time is written down so often, ms.
+const USE_NOTED_MS: u64 = 60_000;
 /// Characters of a secret that are shown in lists.
 const SHOWN: usize = 11;
 
@@ -34,6 +38,9 @@ pub(in crate::router) struct ApiKey {
     expires_at: Option<u64>,
     expires: Option<String>,
     pub(in crate::router) issuer: PublicKeyHex,
+    /// When it was used last, to the minute; what was kept before there was this has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<u64>,
 }
 
 /// A key in hex.
@@ -122,6 +129,7 @@ impl Router {
             expires_at: expires_at.flatten(),
             expires: ask.expires_at,
             issuer: PublicKeyHex(who.member.to_hex()),
+            last_used_at: None,
         };
         let hash = hex(&sha256(secret.as_bytes()).0);
         let told = ApiKeyCreated {
@@ -137,6 +145,22 @@ impl Router {
         let change = Change::put(Kind::ApiKey, hash, &key).noted("apikey_created", who.member);
         let told = vec![(vec![id], told.into())];
         self.change_item(Some(id), &who.mesh, change, told, ask.req_id);
+    }
+
+    /// Notes that a key was used. It is no change of anybody's: nothing waits for it, and no audit
+    /// row tells of it.
+    pub(super) fn note_use(&mut self, shared: &Arc<MeshId>, hash: &str, key: &ApiKey) {
+        let now = self.now.wall;
+        let fresh = |at| now.saturating_sub(at) < USE_NOTED_MS;
+        if key.last_used_at.is_some_and(fresh) {
+            return;
+        }
+        let key = ApiKey {
+            last_used_at: Some(now),
+            ..key.clone()
+        };
+        let change = Change::put(Kind::ApiKey, hash, &key);
+        self.change_item(None, shared, change, Vec::new(), None);
     }
 
     /// The keys that a member may see: its own, or, if it moderates, all.
@@ -162,7 +186,7 @@ impl Router {
             capabilities: key.capabilities,
             topic_scopes: key.topics,
             created_at: iso(key.created_at),
-            last_used_at: None,
+            last_used_at: key.last_used_at.map(iso),
             revoked_at: key.revoked_at.map(iso),
             expires_at: key.expires,
         });

@@ -167,6 +167,7 @@ impl Router {
         let mesh = self.mesh(shared).ok_or_else(no_key)?;
         let key = mesh.api_key(&call.hash, now).ok_or_else(no_key)?;
         let member = key.issuer.key().ok_or_else(no_key)?;
+        self.note_use(shared, &call.hash, &key);
         match call.ask {
             ApiAsk::Hook(data) => self.hook(request, shared, &key, member, data),
             ApiAsk::Topics => {

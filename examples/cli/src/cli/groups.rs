@@ -36,8 +36,8 @@ const GROUPS: [(&str, &[&str]); 7] = [
     (
         "You, and what all share",
         &[
-            "whoami", "status", "summary", "device", "state", "task", "remember", "recall",
-            "forget",
+            "whoami", "profile", "status", "summary", "device", "state", "task", "remember",
+            "recall", "forget",
         ],
     ),
     (

@@ -22,7 +22,9 @@ As the broker has it: who was banned, and who was removed. JSON: a list of name,
 
 pub(super) const APIKEY_HELP: &str = "\
 A key opens routes of the broker's HTTP for programs without a connection: what is in the open and
-ciphertext, never what is sealed. Its secret is shown once, and kept at the broker as a hash.
+ciphertext, never what is sealed. Its secret is shown once, and kept at the broker as a hash. Any
+member makes keys for itself, and sees and takes back its own; the owner and admins those of all, and
+only they make one that opens admin. A key ends with its member.
 Examples:
   claudemesh apikey create ci --can read --topic deploys --expires 30d
   claudemesh apikey list

@@ -82,6 +82,11 @@ fn gather(walk: &mut Walk, broker: &Broker) -> Mesh {
     walk.run(&bob, &["status", "set", "working"]);
     walk.run(&bob, &["status", "show"]);
     walk.run(&bob, &["status", "set", "idle"]);
+    // In the open by design; and refused where the log has it.
+    let profile = ["profile", "--role-tag", OPEN, "--groups", OPEN];
+    walk.run(&bob, &profile);
+    walk.run(&ana, &["profile", "--member", "bob"]);
+    walk.ends(7, &bob, &["profile", "--name", CANARY]);
     walk.run(&ana, &["topic", "create", OPEN]);
     walk.run(&ana, &["topic", "invite", OPEN, "bob"]);
     walk.run(&cleo, &["topic", "join", OPEN]);

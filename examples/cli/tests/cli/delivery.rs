@@ -5,7 +5,8 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::common::{Broker, Person, pair, said};
+use crate::common::{Broker, Person, create, link, pair, said};
+use crate::walk::Running;
 
 fn spawn(person: &Person, args: &[&str]) -> Child {
     let mut command = person.command(args);
@@ -36,6 +37,46 @@ fn what_the_broker_missed_goes_out_with_a_later_command() {
     ana.json(0, &["peers"]);
     assert_eq!(bob.inbox(&[]), ["while you were away"]);
     assert_eq!(ana.json(0, &["outbox", "flush"])["waiting"], 0);
+}
+
+#[test]
+fn who_began_while_the_broker_was_away_is_there_when_it_comes() {
+    let mut broker = Broker::start();
+    let (ana, bob) = pair(&broker);
+    broker.kill();
+    let listen = Running::start(&bob, &["listen"]);
+    // It tries, and fails, before there is anybody to answer.
+    sleep(Duration::from_millis(500));
+    broker.restart();
+    listen.until("Connected");
+    let sent = ana.json(0, &["send", "bob", "early bird", "--wait", "delivered"]);
+    assert_eq!(sent["state"], "delivered");
+    listen.until("early bird");
+}
+
+#[test]
+fn a_mesh_whose_broker_is_away_holds_up_no_other() {
+    let (mut away, there) = (Broker::start(), Broker::start());
+    let (ana, bob) = pair(&away);
+    create(&there, &ana, "other", "ana");
+    let link = link(&ana, &["--mesh", "other"]);
+    bob.json(0, &["join", &link, "--name", "bob"]);
+    ana.json(0, &["peers", "--mesh", "other"]);
+    away.kill();
+    let kept = ana.json(4, &["send", "bob", "kept", "--mesh", "team"]);
+    assert_eq!(kept["state"], "queued");
+    let sent = ana.json(0, &["send", "bob", "through", "--mesh", "other"]);
+    assert_eq!(sent["state"], "accepted");
+    assert_eq!(
+        bob.inbox(&["--mesh", "other", "--wait", "10s"]),
+        ["through"]
+    );
+    away.restart();
+    assert_eq!(
+        ana.json(0, &["outbox", "flush", "--mesh", "team"])["waiting"],
+        0
+    );
+    assert_eq!(bob.inbox(&["--mesh", "team", "--wait", "10s"]), ["kept"]);
 }
 
 #[test]

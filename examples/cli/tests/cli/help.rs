@@ -2,7 +2,7 @@
 
 use crate::common::program;
 
-const COMMANDS: [&[&str]; 105] = [
+const COMMANDS: [&[&str]; 106] = [
     &[],
     &["admit"],
     &["apikey"],
@@ -59,6 +59,7 @@ const COMMANDS: [&[&str]; 105] = [
     &["policy", "clear"],
     &["policy", "list"],
     &["policy", "set"],
+    &["profile"],
     &["recall"],
     &["remember"],
     &["remind"],

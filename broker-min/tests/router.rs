@@ -19,6 +19,8 @@ mod channel_world;
 mod channels;
 #[path = "router/delivery.rs"]
 mod delivery;
+#[path = "router/faults.rs"]
+mod faults;
 #[path = "router/history.rs"]
 mod history;
 #[path = "router/hostile.rs"]
@@ -39,6 +41,8 @@ mod log;
 mod multicast;
 #[path = "router/online.rs"]
 mod online;
+#[path = "router/pace.rs"]
+mod pace;
 #[path = "router/presence.rs"]
 mod presence;
 #[path = "router/refusals.rs"]

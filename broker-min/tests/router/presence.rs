@@ -195,6 +195,55 @@ fn a_session_key_is_one_members() {
 }
 
 #[test]
+fn a_proof_takes_only_what_is_its_own() {
+    let mut world = World::of(3);
+    let keyed = |world: &mut World, member: u8, nonce: u64, proven: bool| {
+        let mut hello = hello(&world.mesh(), member, nonce);
+        hello.session_pubkey = Some(hex(50));
+        world.enter(hello, |v| {
+            v.proven = proven;
+            v.session_proven = proven;
+        })
+    };
+    // Of its own, what is not proven yields to what is not, and what is proven to a proof.
+    let first = keyed(&mut world, 2, 900, false);
+    let second = keyed(&mut world, 2, 901, false);
+    assert_eq!(world.closed[&first].1, "session_replaced");
+    let third = keyed(&mut world, 2, 902, true);
+    assert_eq!(world.closed[&second].1, "session_replaced");
+    let fourth = keyed(&mut world, 2, 903, true);
+    assert_eq!(world.closed[&third].1, "session_replaced");
+    // What another member has proven is taken by no proof.
+    let thief = keyed(&mut world, 3, 904, true);
+    assert_eq!(world.closed[&thief].1, "session_key_taken");
+    // Nor by a word, of a key that was only named.
+    let mut named = hello(&world.mesh(), 2, 905);
+    named.session_pubkey = Some(hex(51));
+    let named = world.enter(named, |v| v.proven = false);
+    let mut other = hello(&world.mesh(), 3, 906);
+    other.session_pubkey = Some(hex(51));
+    let other = world.enter(other, |v| v.proven = false);
+    assert_eq!(world.closed[&other].1, "session_key_taken");
+    assert!(!world.closed.contains_key(&fourth) && !world.closed.contains_key(&named));
+}
+
+#[test]
+fn who_is_hidden_takes_nobodys_place() {
+    let mut world = World::of(2);
+    let mut seen = hello(&world.mesh(), 2, 900);
+    seen.session_id = Some("s".into());
+    let held = world.enter(seen.clone(), |_| {});
+    for (nonce, receive, presence) in [(901, true, false), (902, false, true)] {
+        let mut hidden = seen.clone();
+        hidden.signature = format!("{nonce:0128x}");
+        hidden.receive = Some(receive);
+        hidden.presence = Some(presence);
+        world.enter(hidden, |_| {});
+    }
+    assert!(!world.closed.contains_key(&held));
+}
+
+#[test]
 fn a_named_session_key_gets_only_what_comes_from_then_on() {
     let mut world = World::of(3);
     let owner = world.connect(1);

@@ -53,6 +53,10 @@ pub(crate) struct World {
     pub(crate) hold_loads: bool,
     /// Taken by the next commits instead of the store.
     pub(crate) fail: VecDeque<StoreError>,
+    /// What fails so was kept all the same.
+    pub(crate) kept: bool,
+    /// How often a mesh was read from the store.
+    pub(crate) mesh_loads: usize,
     pub(crate) batches: Vec<usize>,
     /// All acks ever, per connection.
     pub(crate) acks: HashMap<ConnId, Vec<Value>>,
@@ -97,14 +101,14 @@ impl World {
         }
         .sign(&pair(1), None);
         let log = Log::begin(&first).unwrap();
-        let mut world = Self::around(MemoryStore::new([3; 32]), limits, log);
+        let mut world = Self::around(MemoryStore::new([3; 32]), limits, log, 0);
         let reply = world.http(HttpCall::Create { entry: first });
         assert!(matches!(reply, HttpReply::Created { .. }), "{reply:?}");
         world
     }
 
     /// A broker that starts with a store.
-    fn around(store: MemoryStore, limits: Limits, log: Log) -> Self {
+    fn around(store: MemoryStore, limits: Limits, log: Log, silent_ms: u64) -> Self {
         let reader = store.reader().unwrap();
         let Rows::Info(info) = reader.load(&Query::Info).unwrap() else {
             panic!("no info");
@@ -113,7 +117,7 @@ impl World {
             limits,
             store: info,
             broker_id: "b".repeat(32),
-            silent_ms: 0,
+            silent_ms,
         };
         Self {
             router: Router::new(config, [5; 32]),
@@ -133,6 +137,8 @@ impl World {
             loads: VecDeque::new(),
             hold_loads: false,
             fail: VecDeque::new(),
+            kept: false,
+            mesh_loads: 0,
             batches: Vec::new(),
             acks: HashMap::new(),
             push_texts: 0,
@@ -144,7 +150,18 @@ impl World {
 
     /// A new broker with what the old one had committed.
     pub(crate) fn restart(&self) -> Self {
-        Self::around(self.store.fork(), Limits::default(), self.log.clone())
+        self.restart_silent(0)
+    }
+
+    /// As [`Self::restart`]; for so long, in ms, it tells nobody who comes.
+    pub(crate) fn restart_silent(&self, silent_ms: u64) -> Self {
+        let (store, log) = (self.store.fork(), self.log.clone());
+        Self::around(store, Limits::default(), log, silent_ms)
+    }
+
+    /// Answers of the store that are held.
+    pub(crate) fn held_loads(&self) -> usize {
+        self.loads.len()
     }
 
     /// A mesh of the owner and the members 2, 3, … `members`.
@@ -206,7 +223,12 @@ impl World {
 
     fn commit(&mut self, ops: &[Op]) -> Committed {
         match self.fail.pop_front() {
-            Some(error) => Err(error),
+            Some(error) => {
+                if self.kept {
+                    self.store.commit(ops)?;
+                }
+                Err(error)
+            }
             None => self.store.commit(ops),
         }
     }
@@ -261,6 +283,7 @@ impl World {
                 assert!(self.commits.len() <= 2);
             }
             Out::Load { token, query } => {
+                self.mesh_loads += usize::from(matches!(query, Query::Mesh(_)));
                 let result = self.reader.load(&query);
                 self.loads.push_back((token, result));
             }

@@ -94,6 +94,15 @@ pub enum RulesError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is a rule for too many meshes.
+    #[error(
+        "{path}: it would be longer than 16 MiB; take out the lines of meshes that were deleted \
+         long ago, while the broker does not run"
+    )]
+    TooLong {
+        /// The file.
+        path: String,
+    },
     /// The file is not what it should be.
     #[error("{path}: it is not a file of rules for meshes; put a sound one in its place")]
     Malformed {
@@ -144,6 +153,12 @@ impl RulesFile {
 
     fn write(&self, rules: &Rules) -> Result<(), RulesError> {
         let text = serde_json::to_vec_pretty(rules).unwrap_or_default();
+        // A file that is too long is read no more, and then the broker does not start.
+        if u64::try_from(text.len()).unwrap_or(u64::MAX) >= MAX_FILE {
+            return Err(RulesError::TooLong {
+                path: self.path.display().to_string(),
+            });
+        }
         replace(&self.path, &text).map_err(|error| self.io(error))
     }
 

@@ -12,6 +12,8 @@ mod world;
 
 #[path = "router/audit.rs"]
 mod audit;
+#[path = "router/bounds.rs"]
+mod bounds;
 #[path = "router/channel_world.rs"]
 mod channel_world;
 

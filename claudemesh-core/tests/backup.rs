@@ -237,6 +237,26 @@ fn nothing_is_replaced_unless_that_was_said_and_then_it_is_kept() {
 }
 
 #[test]
+fn what_was_left_of_a_store_that_is_gone_is_kept_and_not_taken_for_the_new_ones() {
+    let mut ours = Machine::with_mesh(1);
+    let all = ours.file("all.cmb");
+    ours.config
+        .back_up(&all, &passphrase(), Contents::Everything, false)
+        .unwrap();
+    let wal = PathBuf::from(format!("{}-wal", ours.db().display()));
+    fs::remove_file(ours.db()).unwrap();
+    fs::write(&wal, b"what was written last").unwrap();
+    let done = ours.config.restore(&all, &passphrase(), true).unwrap();
+    assert_eq!(
+        pinned(&ours.store()),
+        [("seen".to_owned(), "here".to_owned())]
+    );
+    let mut kept = done.set_aside.iter();
+    let kept = kept.find(|path| path.to_string_lossy().ends_with("-wal"));
+    assert_eq!(fs::read(kept.unwrap()).unwrap(), b"what was written last");
+}
+
+#[test]
 fn what_is_not_right_is_told_apart_and_changes_nothing() {
     let mut ours = Machine::with_mesh(1);
     let (config, all) = (ours.file("config.cmb"), ours.file("all.cmb"));

@@ -1,6 +1,6 @@
 //! What members and programs ask of a mesh by HTTP, and what is told of sessions there.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, PublicKey, Status};
@@ -48,7 +48,10 @@ const fn permission(role: Role) -> &'static str {
 
 pub(super) fn member_json(mesh: &Mesh, row: &MemberRow) -> Value {
     let own = mesh.presences.values().filter(|it| it.member == row.key);
-    let sessions = own.filter(|it| it.conn.is_some()).count();
+    member_with(mesh, row, own.filter(|it| it.conn.is_some()).count())
+}
+
+fn member_with(mesh: &Mesh, row: &MemberRow, sessions: usize) -> Value {
     let profile = mesh.profile_json(&row.key);
     let mut member = json!({
         "id": row.id,
@@ -73,7 +76,14 @@ fn members(mesh: &Mesh) -> Value {
     let current = mesh.members.values().filter(|row| row.removed_at == 0);
     let mut rows: Vec<_> = current.collect();
     rows.sort_by_key(|row| (row.joined_at, row.key));
-    let rows: Vec<Value> = rows.into_iter().map(|row| member_json(mesh, row)).collect();
+    // Counted once for all: a mesh may have thousands of both.
+    let mut sessions: HashMap<PublicKey, usize> = HashMap::new();
+    for presence in mesh.presences.values().filter(|it| it.conn.is_some()) {
+        *sessions.entry(presence.member).or_default() += 1;
+    }
+    let of = |row: &MemberRow| sessions.get(&row.key).copied().unwrap_or(0);
+    let rows = rows.into_iter().map(|row| member_with(mesh, row, of(row)));
+    let rows: Vec<Value> = rows.collect();
     json!({ "ok": true, "members": rows })
 }
 

@@ -514,11 +514,21 @@ impl World {
         member: u8,
         entry: Option<SignedEntry>,
     ) -> HttpReply {
+        self.join_as(token, member, &format!("m{member}"), entry)
+    }
+
+    pub(crate) fn join_as(
+        &mut self,
+        token: &str,
+        member: u8,
+        name: &str,
+        entry: Option<SignedEntry>,
+    ) -> HttpReply {
         let call = JoinCall {
             token: token.to_owned(),
             payload: InviteToken::parse(token).unwrap(),
             key: key(member),
-            name: format!("m{member}"),
+            name: name.to_owned(),
             entry,
         };
         self.http(HttpCall::Join(Box::new(call)))

@@ -34,7 +34,7 @@ pub struct ApiKeyCreate {
 }
 
 /// `apikey_created`: a key, told this once.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyCreated {
     /// The broker's id of it.
@@ -55,6 +55,17 @@ pub struct ApiKeyCreated {
     /// The request's `_reqId`.
     #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
+}
+
+/// Without the key: what is debugged ends up in logs.
+impl std::fmt::Debug for ApiKeyCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiKeyCreated")
+            .field("id", &self.id)
+            .field("label", &self.label)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `apikey_list`: asks for [`ApiKeyListResponse`].
@@ -126,4 +137,23 @@ pub struct ApiKeyRevokeResponse {
     /// The request's `_reqId`.
     #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_key_is_not_in_what_is_debugged() {
+        let made = ApiKeyCreated {
+            secret: "cm_secret-of-somebody".to_owned(),
+            prefix: "cm_secret-o".to_owned(),
+            ..ApiKeyCreated::default()
+        };
+        let shown = format!("{made:?}");
+        assert!(
+            !shown.contains("secret-of") && shown.contains("cm_secret-o"),
+            "{shown}"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! Keys by which programs without a connection use a mesh over HTTP. Only a hash is kept.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use claudemesh_core::crypto::sha256;
@@ -92,7 +93,9 @@ impl Router {
         if !self.may_write(id, &who, ask.req_id.as_ref()) {
             return;
         }
-        let capabilities = ask.capabilities.unwrap_or_default();
+        let mut capabilities = ask.capabilities.unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        capabilities.retain(|it| seen.insert(it.clone()));
         let label = shown(ask.label.trim(), 128);
         let known = |it: &String| CAPABILITIES.contains(&it.as_str());
         let admin = capabilities.iter().any(|it| it == "admin");
@@ -127,7 +130,7 @@ impl Router {
             created_at: self.now.wall,
             revoked_at: None,
             expires_at: expires_at.flatten(),
-            expires: ask.expires_at,
+            expires: expires_at.flatten().map(iso),
             issuer: PublicKeyHex(who.member.to_hex()),
             last_used_at: None,
         };
@@ -144,6 +147,11 @@ impl Router {
         };
         let change = Change::put(Kind::ApiKey, hash, &key).noted("apikey_created", who.member);
         let told = vec![(vec![id], told.into())];
+        let now = self.now.wall;
+        self.make_room::<ApiKey>(&who.mesh, Kind::ApiKey, |key| {
+            let ended = key.expires_at.filter(|at| *at <= now);
+            key.revoked_at.or(ended)
+        });
         self.change_item(Some(id), &who.mesh, change, told, ask.req_id);
     }
 

@@ -383,6 +383,7 @@ impl Router {
         let conns = mesh.conns.iter().filter_map(|id| self.conns.get(id));
         let to: Vec<ConnId> = conns
             .filter(|conn| conn.receive && !conn.envelope && conn.unwritten <= HINT_BYTES)
+            .filter(|conn| mesh.is_admitted(&conn.member))
             .filter(|conn| mesh.grants(&conn.member, &member, "broadcast"))
             .map(|conn| conn.id)
             .collect();

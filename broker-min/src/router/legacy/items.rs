@@ -120,6 +120,11 @@ impl Items {
             })
     }
 
+    /// An item as it is kept, for who looks at a part of it.
+    pub(in crate::router) fn value(&self, kind: Kind, key: &str) -> Option<&Value> {
+        self.0.get(&(kind, key.to_owned()))
+    }
+
     fn is_full(&self, kind: Kind, key: &str) -> bool {
         let count = self.0.range((kind, String::new())..);
         let count = count.take_while(|((of, _), _)| *of == kind).count();
@@ -194,6 +199,28 @@ impl Router {
             req_id,
         };
         self.write_value(op, wrote);
+    }
+
+    /// Takes the oldest item of a kind away, by the time that `over` gives to those that are of no
+    /// use any more, if there is no room for another one.
+    pub(in crate::router) fn make_room<T: DeserializeOwned>(
+        &mut self,
+        shared: &Arc<MeshId>,
+        kind: Kind,
+        over: impl Fn(&T) -> Option<u64>,
+    ) {
+        let Some(mesh) = self.mesh(shared) else {
+            return;
+        };
+        if !mesh.items.is_full(kind, "") {
+            return;
+        }
+        let all = mesh.items.all::<T>(kind);
+        let over = all.filter_map(|(key, item)| Some((over(&item)?, key)));
+        if let Some(key) = over.min().map(|(_, key)| key.to_owned()) {
+            let change = Change::drop(kind, key);
+            self.change_item(None, shared, change, Vec::new(), None);
+        }
     }
 
     /// As [`Self::change_item`], for a request by HTTP, which is answered once it is kept. Says

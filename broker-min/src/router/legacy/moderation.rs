@@ -31,10 +31,12 @@ struct Whom {
 
 /// Whether a text names a member: its whole name or key, or enough of the key.
 fn names(row: &MemberRow, text: &str) -> bool {
+    // A whole key is that key's alone: also who calls itself so is not meant.
+    if let Ok(key) = PublicKey::from_hex(text) {
+        return row.key == key;
+    }
     let key = row.key.to_hex();
-    row.name.as_str() == text
-        || key == text
-        || (text.len() >= PREFIX && key.starts_with(&text.to_lowercase()))
+    row.name.as_str() == text || (text.len() >= PREFIX && key.starts_with(&text.to_lowercase()))
 }
 
 /// The one member that a text names.
@@ -115,7 +117,9 @@ impl Router {
         };
         let named = |member: &PublicKey, name: &str| {
             whom.target.as_deref().is_some_and(|target| {
-                name == target || mesh.member(member).is_some_and(|row| names(row, target))
+                let is_key = PublicKey::from_hex(target).is_ok();
+                (name == target && !is_key)
+                    || mesh.member(member).is_some_and(|row| names(row, target))
             })
         };
         let mut chosen = Vec::new();

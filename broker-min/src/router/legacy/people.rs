@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, PublicKey};
 use claudemesh_core::identity::PROFILE_STATEMENT;
+use claudemesh_core::membership::Role;
 use claudemesh_core::wire::{
     Ack, HelloAck, JoinGroup, LeaveGroup, MeshInfo, MeshInfoResult, MessageRecipient,
     MessageStatus, MessageStatusResult, SetProfile, SetStats, SetVisible, TaskCounts, errors::code,
@@ -63,8 +64,16 @@ impl Mesh {
     /// Whether a member reads what is in the open: no log entry vouches for it, or its client is
     /// an existing one.
     pub(in crate::router) fn reads_open(&self, member: &PublicKey) -> bool {
-        self.member(member).is_some_and(|row| !row.logged)
-            || self.items.has(Kind::Peer, &member.to_hex())
+        self.member(member).is_some_and(|row| {
+            row.role != Role::Pending
+                && (!row.logged || self.items.has(Kind::Peer, &member.to_hex()))
+        })
+    }
+
+    /// Whether a member is let in: nothing in the open is for who still waits for that.
+    pub(in crate::router) fn is_admitted(&self, member: &PublicKey) -> bool {
+        let row = self.member(member);
+        row.is_some_and(|row| row.role != Role::Pending)
     }
 
     /// Whether a member is in a group that existing clients name.
@@ -90,12 +99,10 @@ impl Mesh {
 
     /// Whether a member lets another one send to it.
     pub(in crate::router) fn grants(&self, to: &PublicKey, from: &PublicKey, what: &str) -> bool {
-        let all: Option<Map<String, Value>> = self.items.get(Kind::Grants, &to.to_hex());
-        let own = all.and_then(|mut all| all.remove(&from.to_hex()));
-        let Some(Value::Array(own)) = own else {
-            return true;
-        };
-        own.iter().any(|it| it == what || it == "all")
+        // Asked for each recipient of each message: nothing is copied.
+        let all = self.items.value(Kind::Grants, &to.to_hex());
+        let own = all.and_then(|all| all.get(from.to_hex())?.as_array());
+        own.is_none_or(|own| own.iter().any(|it| it == what || it == "all"))
     }
 
     /// Notes where a message of an existing client went.
@@ -130,7 +137,8 @@ impl Router {
             && !presence.session_form
             && presence.groups.as_array().is_none_or(Vec::is_empty)
         {
-            presence.groups = before.groups.clone();
+            // What was imported is as it was there.
+            presence.groups = text::groups(Some(&before.groups));
         }
         if presence.groups.as_array().is_none_or(Vec::is_empty) {
             presence.groups = default_groups;
@@ -240,9 +248,12 @@ impl Router {
             }
             if let Some(all) = ask.capabilities {
                 // Where there is no log, peers of ours say here who they are.
-                let room = |it: &str| match it.starts_with(PROFILE_STATEMENT) {
-                    true => 2_048,
-                    false => 64,
+                // There is one of it: a profile is in every list of peers.
+                let mut said = false;
+                let mut room = |it: &str| {
+                    let first = it.starts_with(PROFILE_STATEMENT) && !said;
+                    said |= first;
+                    if first { 2_048 } else { 64 }
                 };
                 let all = all.iter().take(32);
                 let all: Vec<_> = all.map(|it| shown(it, room(it))).collect();

@@ -122,6 +122,9 @@ impl Router {
             req_id: ask.req_id.clone(),
         };
         let change = Change::put(Kind::Task, task_id, &task).noted("task_created", who.member);
+        self.make_room::<Task>(&who.mesh, Kind::Task, |task| {
+            (task.status == "done").then_some(task.created_at)
+        });
         let told = vec![(vec![id], told.into())];
         self.change_item(Some(id), &who.mesh, change, told, ask.req_id);
     }
@@ -243,14 +246,16 @@ impl Router {
 
     /// The other connections of existing clients, which read what is in the open.
     pub(super) fn open_conns(&self, who: &Who, but: ConnId) -> Vec<ConnId> {
-        let mesh = self.mesh(&who.mesh);
-        let conns = mesh.into_iter().flat_map(|mesh| &mesh.conns);
-        let conns = conns.filter(|id| **id != but);
+        let Some(mesh) = self.mesh(&who.mesh) else {
+            return Vec::new();
+        };
+        let conns = mesh.conns.iter().filter(|id| **id != but);
         let conns = conns.filter_map(|id| self.conns.get(id));
         let open = conns.filter(|conn| {
             conn.receive && !conn.envelope && conn.counts_left == 0 && conn.unwritten <= HINT_BYTES
         });
-        open.map(|conn| conn.id).collect()
+        let admitted = open.filter(|conn| mesh.is_admitted(&conn.member));
+        admitted.map(|conn| conn.id).collect()
     }
 
     pub(super) fn get_context(&mut self, id: ConnId, ask: GetContext) {

@@ -310,11 +310,20 @@ mod staged {
                     fs::rename(to, &other).map_err(wrong)?;
                     aside.moved.push(other);
                 }
-                // Of a store that is gone, or moved just now.
+                // Of a store that is gone, or did not open: its newest messages may be there, and
+                // another store must not take them for its own.
                 for ending in ["-wal", "-shm"] {
-                    let mut left = to.as_os_str().to_owned();
-                    left.push(ending);
-                    drop(fs::remove_file(left));
+                    let beside = |path: &Path| {
+                        let mut name = path.as_os_str().to_owned();
+                        name.push(ending);
+                        PathBuf::from(name)
+                    };
+                    let (left, other) = (beside(to), beside(&aside.name(to)));
+                    match fs::rename(&left, &other) {
+                        Ok(()) => aside.moved.push(other),
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(wrong(error)),
+                    }
                 }
                 fs::rename(from, to).map_err(wrong)?;
                 #[cfg(unix)]

@@ -2,9 +2,10 @@
 
 use broker_min::limits::Limits;
 use broker_min::router::In;
+use claudemesh_core::membership::Role;
 use serde_json::json;
 
-use crate::world::{World, hello, hex, message};
+use crate::world::{World, error_of, hello, hex, message};
 
 const MIB: usize = 1 << 20;
 
@@ -216,4 +217,49 @@ fn an_id_names_one_content() {
         assert_eq!(ack["code"], "invalid", "{ack}");
         world.got(owner);
     }
+}
+
+#[test]
+fn what_expires_while_its_page_loads_is_not_handed_over() {
+    let mut world = World::of(2);
+    let (owner, conn) = (world.connect(1), world.connect(2));
+    world.frame(conn, json!({"type": "set_status", "status": "dnd"}));
+    let mut short = message(&hex(2), "short", "next");
+    short["expires_at"] = (world.now.wall + 10_000).into();
+    world.say_frame(owner, short);
+    world.say(owner, &hex(2), "long", "next");
+    world.hold_loads = true;
+    world.frame(conn, json!({"type": "set_status", "status": "idle"}));
+    world.pass(10_000);
+    world.hold_loads = false;
+    world.pump();
+    assert_eq!(world.texts(conn), ["long"]);
+}
+
+#[test]
+fn so_much_waits_for_one_mesh_and_the_rest_is_told() {
+    let mut world = World::of(2);
+    let (token, _) = world.invite(103, Role::Member, 1);
+    let mut world = world.restart();
+    world.hold_loads = true;
+    let (owner, other) = (world.connect(1), world.connect(2));
+    for n in 2..4_096 {
+        world.frame(owner, message(&hex(2), &format!("m{n}"), "next"));
+    }
+    let (status, code) = {
+        let reply = world.join(&token, 3, None);
+        let (status, code) = error_of(&reply);
+        (status, code.to_owned())
+    };
+    assert_eq!((status, code.as_str()), (503, "busy"));
+    assert!(world.closed.is_empty());
+    // Nothing is left out in silence: who brings more goes, with all that it brought.
+    world.frame(owner, message(&hex(2), "more", "next"));
+    assert_eq!(world.closed[&owner].0, 1_013);
+    assert_eq!(world.last(owner)["code"], "busy");
+    world.hold_loads = false;
+    world.pump();
+    assert!(world.acks.get(&owner).is_none_or(Vec::is_empty));
+    assert!(!world.closed.contains_key(&other));
+    assert!(world.texts(other).is_empty());
 }

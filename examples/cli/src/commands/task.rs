@@ -113,7 +113,8 @@ async fn keep(peer: &Peer, task: &Task) -> Result<(), Failure> {
 
 fn told(context: &Context, task: &Task, what: &str) -> Result<Code, Failure> {
     context.out.answer(&task.json(), || {
-        format!("{what} {}: {}\n", task.id, clean_line(task.text("title")))
+        let (id, title) = (clean_line(&task.id), clean_line(task.text("title")));
+        format!("{what} {id}: {title}\n")
     })?;
     Ok(Code::Ok)
 }
@@ -157,7 +158,7 @@ async fn list(context: &Context, peer: &Peer, open: bool) -> Result<Code, Failur
     context.out.answer(&answer, || {
         let rows = tasks.iter().map(|task| {
             vec![
-                task.id.clone(),
+                clean_line(&task.id),
                 clean_line(task.text("status")),
                 clean_line(task.text("for")),
                 clean_line(task.text("claimed_by")),
@@ -180,7 +181,7 @@ async fn claim(context: &Context, peer: &Peer, wanted: &str) -> Result<Code, Fai
     if task.text("status") != "open" {
         let message = format!(
             "task {} is {} already, by {}",
-            task.id,
+            clean_line(&task.id),
             clean_line(task.text("status")),
             clean_line(task.text("claimed_by"))
         );
@@ -202,13 +203,17 @@ async fn complete(
     let result = result.map(input::text).transpose()?;
     let mut task = one(peer, wanted).await?;
     if task.text("status") == "done" {
-        let message = format!("task {} is done already", task.id);
+        let message = format!("task {} is done already", clean_line(&task.id));
         return Err(Failure::new(Code::Exists, message));
     }
     let own = own_name(peer);
     let by = task.text("claimed_by");
     if !by.is_empty() && by != own {
-        let message = format!("task {} was claimed by {}", task.id, clean_line(by));
+        let message = format!(
+            "task {} was claimed by {}",
+            clean_line(&task.id),
+            clean_line(by)
+        );
         return Err(Failure::new(Code::Permission, message));
     }
     task.fields.insert("status".into(), "done".into());

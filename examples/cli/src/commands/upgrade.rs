@@ -90,18 +90,32 @@ async fn upgrade(
         .create_with(&slug, &broker, &name, args.token.as_ref())
         .await?;
     let new = context.open(&made.mesh, false).await?;
-    let invited = invite(&new, peer, &trusted, old).await;
+    let mut invited = Vec::new();
+    let failed = invite(&new, peer, &trusted, old, &mut invited).await;
     finish(&new).await;
-    let invited = invited?;
     let recovery = made.recovery_key.expose();
-    told(
+    // The mesh is there, and its recovery key is shown only now, whatever became of the links.
+    let code = told(
         context,
         old,
         (&made.mesh.slug, &made.mesh.mesh_id),
         &recovery,
         &invited,
         others - trusted.len(),
-    )
+    )?;
+    match failed {
+        Ok(()) => Ok(code),
+        Err(Failure::Error(code, why)) => {
+            let left = trusted.len() - invited.len();
+            let slug = clean_line(&made.mesh.slug);
+            let message = format!(
+                "{why}. The mesh {slug} is made, but {left} links are not: `claudemesh invite \
+                 --mesh {slug}`"
+            );
+            Err(Failure::new(code, message))
+        }
+        Err(closed) => Err(closed),
+    }
 }
 
 /// What became of one link.
@@ -118,9 +132,9 @@ async fn invite(
     old: &Peer,
     trusted: &[KnownKey],
     mesh: &MeshEntry,
-) -> Result<Vec<Invited>, Failure> {
+    invited: &mut Vec<Invited>,
+) -> Result<(), Failure> {
     new.connected_within(WAIT).await?;
-    let mut invited = Vec::new();
     for known in trusted {
         let options = InviteOptions {
             expires_in: GOOD,
@@ -153,7 +167,7 @@ async fn invite(
             failed: one.1,
         });
     }
-    Ok(invited)
+    Ok(())
 }
 
 fn told(

@@ -33,6 +33,7 @@ mod log;
 mod moderation;
 mod presence;
 mod push;
+mod read;
 mod schedule;
 mod send;
 mod tasks;
@@ -70,6 +71,7 @@ pub use moderation::{
 };
 pub use presence::{ListPeers, MemberRecord, PeerRecord, PeersList, SetStatus};
 pub use push::{Push, SUBTYPE_SYSTEM, SUBTYPE_WEBHOOK, join_push, push_tail};
+pub(crate) use read::read;
 pub use schedule::{
     CancelScheduled, CancelScheduledAck, ListScheduled, Schedule, ScheduleDue, ScheduleTaken,
     ScheduledAck, ScheduledList, ScheduledRecord,
@@ -94,7 +96,7 @@ pub use values::{
 
 codec::frames! {
     /// What a peer sends. A broker with many sends to read tries [`decode_send`] first.
-    ClientFrame {
+    ClientFrame by quick {
         /// Opens the connection with the member key.
         Hello(Hello) = "hello",
         /// Opens the connection with a session key.
@@ -224,7 +226,7 @@ codec::frames! {
 
 codec::frames! {
     /// What a broker sends.
-    BrokerFrame {
+    BrokerFrame by small {
         /// The connection is open.
         HelloAck(HelloAck) = "hello_ack",
         /// What became of a send.

@@ -66,7 +66,7 @@ impl Peer {
                 && message.from.key == owner
         });
         let text = offer.ok_or_else(none)?.text();
-        let signed: SignedBlob = serde_json::from_str(&text).map_err(|_| none())?;
+        let signed: SignedBlob = crate::wire::read(&text).map_err(|_| none())?;
         let signed = SignedEntry::from_text(&signed.e, &signed.sig, None).map_err(|_| none())?;
         let entry = signed.decode().map_err(|_| none())?;
         // Nothing else is signed that somebody sends.

@@ -113,7 +113,7 @@ impl Session {
             .map(|(_, value)| value.clone())
             .collect();
         for text in kept {
-            let Ok(blob) = serde_json::from_str::<SignedBlob>(&text) else {
+            let Ok(blob) = crate::wire::read::<SignedBlob>(&text) else {
                 continue;
             };
             let signed = SignedAddress::try_from(&blob).ok();

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::limits::MAX_IDS_PER_FRAME;
+use super::read::read;
 
 /// Why a text is not a frame.
 ///
@@ -153,14 +154,19 @@ pub fn frame_type(text: &str) -> Result<String, WireError> {
     }
 }
 
-/// Decodes the one struct that belongs to a type.
-pub(super) fn body<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T, WireError> {
+/// Decodes the one struct that belongs to a type, quickly: for a broker, which reads many.
+pub(super) fn quick<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T, WireError> {
     serde_json::from_str(text).map_err(|e| refuse(kind, &e))
+}
+
+/// Decodes the one struct that belongs to a type, with little code of its own: for a peer.
+pub(super) fn small<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T, WireError> {
+    read(text).map_err(|e| refuse(kind, &e))
 }
 
 /// Keeps an object as it is.
 pub(super) fn unknown(kind: &str, text: &str) -> Result<UnknownFrame, WireError> {
-    body(kind, text).map(|object| UnknownFrame { object })
+    quick(kind, text).map(|object| UnknownFrame { object })
 }
 
 /// One type of frame, for who sends or reads that one alone. What goes through [`ClientFrame`] or
@@ -198,7 +204,7 @@ pub trait Frame: Serialize + DeserializeOwned {
     /// # Errors
     /// [`WireError`].
     fn read(text: &str) -> Result<Self, WireError> {
-        body(Self::TYPE, text)
+        small(Self::TYPE, text)
     }
 }
 
@@ -225,9 +231,10 @@ pub(super) fn refuse(kind: &str, error: &serde_json::Error) -> WireError {
         return WireError::NotJson;
     }
     let message = error.to_string();
-    let message = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(text, _)| text);
+    let message = match message.rsplit_once(" at line ") {
+        Some((text, _)) if error.line() > 0 => text,
+        _ => message.as_str(),
+    };
     let ours = ["missing field", "duplicate field", MANY];
     let why = if ours.iter().any(|start| message.starts_with(start)) {
         message.to_owned()
@@ -295,7 +302,7 @@ where
 /// Declares the frames of one direction: an enum, its decoding by `type`, and its encoding.
 macro_rules! frames {
     (
-        $(#[$doc:meta])* $name:ident {
+        $(#[$doc:meta])* $name:ident by $decode:ident {
             $( $(#[$variant_doc:meta])* $variant:ident($body:ty) = $kind:literal, )*
         }
     ) => {
@@ -326,7 +333,7 @@ macro_rules! frames {
             pub fn decode(text: &str) -> Result<Self, WireError> {
                 let kind = codec::frame_type(text)?;
                 match kind.as_str() {
-                    $( $kind => codec::body($kind, text).map(Self::$variant), )*
+                    $( $kind => codec::$decode($kind, text).map(Self::$variant), )*
                     other => codec::unknown(other, text).map(Self::Unknown),
                 }
             }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::id::{ChannelName, PublicKey};
 use crate::session::Session;
 use crate::session::requests::Asked;
-use crate::wire::UnknownFrame;
+use crate::wire::{UnknownFrame, read};
 
 /// Members of a topic that are taken at most.
 const MAX_TOPIC_MEMBERS: usize = 4_096;
@@ -74,7 +74,7 @@ impl Session {
             return;
         }
         if kind == "message_status_result" {
-            let Ok(result) = serde_json::from_str::<StatusResult>(text) else {
+            let Ok(result) = read::<StatusResult>(text) else {
                 return;
             };
             if let Some(Asked::Status(id)) = self.requests.take(result.req_id.as_deref()) {
@@ -82,7 +82,7 @@ impl Session {
             }
             return;
         }
-        let Ok(result) = serde_json::from_str::<TopicMembers>(text) else {
+        let Ok(result) = read::<TopicMembers>(text) else {
             return;
         };
         let asked = self.requests.take(result.req_id.as_deref());

@@ -328,6 +328,13 @@ fn every_verb_says_what_it_did_and_why_it_did_not() {
     t.run(bob, &["summary", "set", ""]);
     t.run(bob, &["summary", "show"]);
     t.run(bob, &["summary", "show", "--mesh", "other"]);
+    t.field(bob.1, &["profile"], "member_id", "[id]");
+    t.run(
+        bob,
+        &["profile", "--role-tag", "reviewer", "--groups", "ops:lead"],
+    );
+    t.run(bob, &["profile", "--name", "robert"]);
+    t.run(bob, &["profile", "--member", "nobody"]);
     t.run(bob, &["summary", "clear"]);
     t.run(bob, &["summary", "clear", "--mesh", "other"]);
 

@@ -87,6 +87,7 @@ pub(super) enum Wrote {
     Asked {
         request: u64,
         mesh: Arc<MeshId>,
+        told: Told,
         reply: Box<Value>,
     },
     /// Whether a member without a log entry may come.
@@ -268,8 +269,9 @@ impl Router {
             Wrote::Asked {
                 request,
                 mesh,
+                told,
                 reply,
-            } => self.asked_written(request, &mesh, *reply, outcome),
+            } => self.asked_written(request, &mesh, told, *reply, outcome),
             Wrote::Standing {
                 conn,
                 row,

@@ -13,7 +13,8 @@ use crate::router::Router;
 use crate::router::http::refused;
 use crate::router::types::{ConnId, HttpReply};
 use crate::router::values::{Ask, Wrote};
-use crate::store::{ItemRow, Outcome, ValueOp, ValueQuery, ValueRows};
+use crate::router::writer::Then;
+use crate::store::{ItemRow, MemberRow, Op, Outcome, ValueOp, ValueQuery, ValueRows};
 
 const FULL: &str = "there are as many of these as the broker keeps; remove some first";
 
@@ -223,26 +224,34 @@ impl Router {
         }
     }
 
-    /// As [`Self::change_item`], for a request by HTTP, which is answered once it is kept. Says
-    /// whether there was room.
+    /// As [`Self::change_item`], for a request by HTTP, which is answered once it is kept. What
+    /// belongs to it in the member's row is written before it, and not at all without room for it.
     pub(in crate::router) fn change_asked(
         &mut self,
         request: u64,
         shared: &Arc<MeshId>,
         change: Change,
+        row: Option<MemberRow>,
+        told: Told,
         reply: Value,
-    ) -> bool {
+    ) {
         let Some(op) = self.stage_item(shared, change) else {
-            self.respond(request, refused(409, code::QUEUE_FULL, FULL));
-            return false;
+            return self.respond(request, refused(409, code::QUEUE_FULL, FULL));
         };
+        if let Some(row) = row {
+            if let Some(mesh) = self.mesh_mut(shared) {
+                mesh.members.insert(row.key, row.clone());
+            }
+            let op = Op::PutMember(Box::new(row));
+            self.writer.push(vec![op], Then::Nothing);
+        }
         let wrote = Wrote::Asked {
             request,
             mesh: Arc::clone(shared),
+            told,
             reply: Box::new(reply),
         };
         self.write_value(op, wrote);
-        true
     }
 
     /// A change that was asked for by HTTP is kept, or not.
@@ -250,10 +259,14 @@ impl Router {
         &mut self,
         request: u64,
         mesh: &Arc<MeshId>,
+        told: Told,
         reply: Value,
         outcome: Option<Outcome>,
     ) {
         if matches!(outcome, Some(Outcome::Done | Outcome::NotThere)) {
+            for (conns, frame) in told {
+                self.hint(conns, frame);
+            }
             return self.respond(request, HttpReply::Json(reply));
         }
         let why = "the broker could not keep that; try again";

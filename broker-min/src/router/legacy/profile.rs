@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use claudemesh_core::id::{MeshId, Name, PublicKey};
-use claudemesh_core::wire::{Push, SUBTYPE_SYSTEM, errors::code};
+use claudemesh_core::wire::{BrokerFrame, Push, SUBTYPE_SYSTEM, errors::code};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -13,8 +13,8 @@ use crate::router::Router;
 use crate::router::http::refused;
 use crate::router::mesh::Mesh;
 use crate::router::text::{self, iso, shown};
-use crate::router::types::{ConnId, HttpReply, Kind as WriteKind, Out};
-use crate::store::{MemberRow, Op};
+use crate::router::types::{ConnId, HttpReply};
+use crate::store::MemberRow;
 
 /// What a member may be allowed to change of itself.
 const EDITABLE: [&str; 4] = ["displayName", "roleTag", "groups", "messageMode"];
@@ -266,34 +266,25 @@ pub(in crate::router) fn grant(
 }
 
 impl Router {
-    /// Keeps a change, then answers.
+    /// Keeps a change, then answers, and tells whom it is about.
     pub(in crate::router) fn keep_edit(&mut self, request: u64, shared: &Arc<MeshId>, edit: Edit) {
-        if let Some(row) = edit.row {
-            if let Some(mesh) = self.mesh_mut(shared) {
-                mesh.members.insert(row.key, row.clone());
-            }
-            let op = Op::PutMember(Box::new(row));
-            self.writer
-                .push(vec![op], crate::router::writer::Then::Nothing);
-        }
         let told = edit.told.and_then(|(member, data)| {
             let conns = self.mesh(shared)?.conns_of.get(&member)?.clone();
-            Some((conns, data))
+            Some(self.event_for(shared, conns, "profile_updated", data))
         });
-        if !self.change_asked(request, shared, edit.change, edit.reply) {
-            return;
-        }
-        if let Some((conns, data)) = told {
-            self.tell_some(shared, conns, "profile_updated", data);
-        }
+        let told = told.into_iter().collect();
+        self.change_asked(request, shared, edit.change, edit.row, told, edit.reply);
     }
 
-    /// Tells some connections an event.
-    fn tell_some(&mut self, shared: &Arc<MeshId>, to: Vec<ConnId>, event: &str, data: Value) {
-        let to: Vec<ConnId> = to
-            .into_iter()
-            .filter(|id| self.conns.get(id).is_some_and(|conn| conn.receive))
-            .collect();
+    /// An event for those connections that take messages.
+    fn event_for(
+        &mut self,
+        shared: &Arc<MeshId>,
+        mut to: Vec<ConnId>,
+        event: &str,
+        data: Value,
+    ) -> (Vec<ConnId>, BrokerFrame) {
+        to.retain(|id| self.conns.get(id).is_some_and(|conn| conn.receive));
         let push = Push {
             message_id: self.fresh_id(),
             mesh_id: shared.as_str().to_owned(),
@@ -305,10 +296,6 @@ impl Router {
             event_data: Some(data),
             ..Push::default()
         };
-        self.outs.push_back(Out::Write {
-            conns: to,
-            text: push.encode().into(),
-            kind: WriteKind::Hint,
-        });
+        (to, push.into())
     }
 }

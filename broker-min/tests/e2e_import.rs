@@ -403,6 +403,9 @@ async fn go_on(addr: SocketAddr, url: &str) {
                "display_name": format!("new{n}")})
         .to_string()
     };
+    let page = format!("/join/{}", token("member").0);
+    let shown = http(addr, "GET", &page, &[], "").await.unwrap();
+    assert!(shown.body.contains("good for one more use"), "{shown:?}");
     let joined = http(addr, "POST", "/join", &[], &join(4, "member"))
         .await
         .unwrap();
@@ -415,6 +418,8 @@ async fn go_on(addr: SocketAddr, url: &str) {
         late.status == 400 && late.body.contains("invite_exhausted"),
         "{late:?}"
     );
+    let shown = http(addr, "GET", &page, &[], "").await.unwrap();
+    assert!(shown.body.contains("used up"), "{shown:?}");
     let used = http(addr, "POST", "/join", &[], &join(5, "admin"))
         .await
         .unwrap();

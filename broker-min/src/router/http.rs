@@ -9,7 +9,7 @@ use claudemesh_core::wire::errors;
 
 use super::Router;
 use super::entry::rule;
-use super::join::open_invite;
+use super::join::{imported_uses, open_invite};
 use super::legacy::no_key;
 use super::log::log_page;
 use super::mesh::{Mesh, Slot};
@@ -247,11 +247,17 @@ impl Router {
         let Some(mesh) = self.mesh(shared) else {
             return;
         };
-        let info = match open_invite(mesh, token, now) {
-            Ok(invite) => LinkInfo::Open {
-                left: mesh.uses_left(invite),
-            },
-            Err((code, _)) => LinkInfo::Closed(code),
+        let left = if mesh.log.has_entries() {
+            let invite = open_invite(mesh, token, now);
+            invite
+                .map(|invite| mesh.uses_left(invite))
+                .map_err(|(code, _)| code)
+        } else {
+            imported_uses(mesh, token, now)
+        };
+        let info = match left {
+            Ok(left) => LinkInfo::Open { left },
+            Err(code) => LinkInfo::Closed(code),
         };
         self.respond(request, HttpReply::Link(info));
     }

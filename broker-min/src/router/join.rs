@@ -174,6 +174,39 @@ struct Imported {
     expires_at: u64,
 }
 
+/// The link of this place and issuer, if someone may join by it now.
+fn open_imported(
+    mesh: &Mesh,
+    place: &str,
+    issuer: Option<PublicKey>,
+    now: u64,
+) -> Result<Imported, (&'static str, &'static str)> {
+    let Some(invite) = mesh.items.get::<Imported>(Kind::Invite, place) else {
+        return Err(("invite_not_found", "no such invite; ask for a new link"));
+    };
+    if issuer != Some(mesh.row.owner) {
+        let why = "the token was not issued by the owner of the mesh";
+        return Err(("invite_owner_mismatch", why));
+    }
+    if now > invite.expires_at {
+        let why = "this link has expired; ask for a new one";
+        return Err(("invite_expired", why));
+    }
+    if invite.used >= invite.max_uses {
+        let why = "this link is used up; ask for a new one";
+        return Err(("invite_exhausted", why));
+    }
+    Ok(invite)
+}
+
+/// How many may still join by a link that came with a mesh of the existing system.
+pub(super) fn imported_uses(mesh: &Mesh, token: &str, now: u64) -> Result<u64, &'static str> {
+    let place = sha256(token.as_bytes()).to_hex();
+    let issuer = InviteToken::parse(token).ok().and_then(|it| it.issuer());
+    let invite = open_imported(mesh, &place, issuer, now).map_err(|(code, _)| code)?;
+    Ok(invite.max_uses.saturating_sub(invite.used))
+}
+
 /// The row of a member that joins by such a link, and the link after that.
 fn imported_row(
     mesh: &Mesh,
@@ -183,28 +216,9 @@ fn imported_row(
     fresh: String,
 ) -> Result<(MemberRow, Imported), HttpReply> {
     let bad = |code, why: &str| refused(400, code, why);
-    let Some(mut invite) = mesh.items.get::<Imported>(Kind::Invite, place) else {
-        return Err(bad(
-            "invite_not_found",
-            "no such invite; ask for a new link",
-        ));
-    };
-    if join.payload.issuer() != Some(mesh.row.owner) {
-        let why = "the token was not issued by the owner of the mesh";
-        return Err(bad("invite_owner_mismatch", why));
-    }
-    if now > invite.expires_at {
-        return Err(bad(
-            "invite_expired",
-            "this link has expired; ask for a new one",
-        ));
-    }
-    if invite.used >= invite.max_uses {
-        return Err(bad(
-            "invite_exhausted",
-            "this link is used up; ask for a new one",
-        ));
-    }
+    let issuer = join.payload.issuer();
+    let mut invite =
+        open_imported(mesh, place, issuer, now).map_err(|(code, why)| bad(code, why))?;
     if mesh.joining.contains(&join.key) {
         let why = "this key is joining already; try again in a moment";
         return Err(refused(503, errors::code::BUSY, why));

@@ -108,7 +108,8 @@ fn explain(error: JoinError) -> Failure {
             Code::Permission,
             "this member's name stands in the mesh's membership log, which only its people sign; \
              nothing was changed. For another name: leave, and join by a new link (`claudemesh \
-             leave`, `claudemesh join LINK --name NAME`); roles are changed by `claudemesh role`",
+             leave`, `claudemesh join LINK --name NAME`); an owner hands the mesh over before \
+             (`claudemesh owner transfer`). Roles are changed by `claudemesh role`",
         ),
         _ => Failure::from(error),
     }

@@ -44,7 +44,7 @@ pub use values::{
 };
 pub use verify::{AuditFault, AuditReport, verify_audit, verify_audit_pinned};
 
-use claudemesh_core::id::{KeyId, MeshId, Priority, PublicKey};
+use claudemesh_core::id::{KeyId, MeshId, Name, Priority, PublicKey};
 use claudemesh_core::membership::SignedEntry;
 
 /// Why a store did not do what it was asked.
@@ -193,6 +193,17 @@ pub enum Op {
     /// Inserts or replaces a member that came without a log entry. Outcome: [`Outcome::Done`], or
     /// [`Outcome::NotThere`] if there is no such mesh.
     PutMember(Box<MemberRow>),
+    /// Gives a member without a log entry another name, and leaves the rest of its row as it is by
+    /// then. Outcome: [`Outcome::Done`], or [`Outcome::NotThere`] if there is no such member, or its
+    /// name stands in the log.
+    NameMember {
+        /// The mesh.
+        mesh: MeshId,
+        /// The member.
+        member: PublicKey,
+        /// Its name.
+        name: Name,
+    },
     /// Counts a use of an invite by a client that writes no log entry. Outcome:
     /// [`Outcome::Done`], or [`Outcome::NotThere`] if no such token is known.
     UseInvite {

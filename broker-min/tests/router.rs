@@ -47,6 +47,8 @@ mod online;
 mod pace;
 #[path = "router/presence.rs"]
 mod presence;
+#[path = "router/profiles.rs"]
+mod profiles;
 #[path = "router/refusals.rs"]
 mod refusals;
 #[path = "router/repost.rs"]

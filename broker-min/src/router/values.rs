@@ -14,10 +14,9 @@ use claudemesh_core::membership::Role;
 use claudemesh_core::wire::{
     Ack, BrokerFrame, ErrorFrame, MemoryStored, StateChange, errors::code,
 };
-use serde_json::Value;
 
 use super::Router;
-use super::legacy::items::Told;
+use super::legacy::items::{Edited, Told};
 use super::load::Asked;
 use super::schedule;
 use super::settle::ASKING_MAX;
@@ -65,10 +64,8 @@ pub(super) enum Wrote {
     },
     /// Something that was asked for by HTTP.
     Asked {
-        request: u64,
         mesh: Arc<MeshId>,
-        told: Told,
-        reply: Box<Value>,
+        edit: Box<Edited>,
     },
     /// Whether a member without a log entry may come.
     Standing {
@@ -185,13 +182,14 @@ impl Router {
     }
 
     pub(super) fn write_value(&mut self, op: ValueOp, wrote: Wrote) {
-        self.write_other(Op::Value(op), wrote);
+        self.write_others(vec![Op::Value(op)], wrote);
     }
 
-    /// As [`Self::write_value`], for another operation.
-    pub(super) fn write_other(&mut self, op: Op, wrote: Wrote) {
+    /// As [`Self::write_value`], for any operations: all of them in one commit, or none. What follows
+    /// is told the outcome of the first.
+    pub(super) fn write_others(&mut self, ops: Vec<Op>, wrote: Wrote) {
         self.values.begun += 1;
-        self.writer.push(vec![op], Then::Value(Box::new(wrote)));
+        self.writer.push(ops, Then::Value(Box::new(wrote)));
     }
 
     /// Asks the store once everything that was written before is there.
@@ -246,12 +244,7 @@ impl Router {
                 told,
                 req_id,
             } => self.item_written(conn, &mesh, told, req_id, outcome),
-            Wrote::Asked {
-                request,
-                mesh,
-                told,
-                reply,
-            } => self.asked_written(request, &mesh, told, *reply, outcome),
+            Wrote::Asked { mesh, edit } => self.asked_written(&mesh, *edit, outcome),
             Wrote::Standing {
                 conn,
                 row,

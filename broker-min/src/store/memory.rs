@@ -178,6 +178,15 @@ impl State {
                 }
                 None => Outcome::NotThere,
             },
+            Op::NameMember { mesh, member, name } => {
+                let members = self.meshes.get_mut(mesh).map(|mesh| &mut mesh.members);
+                let mut all = members.into_iter().flatten();
+                let found = all.find(|it| it.key == *member && !it.logged);
+                found.map_or(Outcome::NotThere, |row| {
+                    row.name.clone_from(name);
+                    Outcome::Done
+                })
+            }
             Op::UseInvite { mesh, token } => {
                 let invites = self.meshes.get_mut(mesh).map(|mesh| &mut mesh.invites);
                 let found = invites.and_then(|all| all.iter_mut().find(|it| it.token == *token));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use claudemesh_core::id::{MeshId, PublicKey};
+use claudemesh_core::id::{MeshId, Name, PublicKey};
 use claudemesh_core::wire::{BrokerFrame, errors::code};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,8 +13,7 @@ use crate::router::Router;
 use crate::router::http::refused;
 use crate::router::types::{ConnId, HttpReply};
 use crate::router::values::{Ask, Wrote};
-use crate::router::writer::Then;
-use crate::store::{ItemRow, MemberRow, Op, Outcome, ValueOp, ValueQuery, ValueRows};
+use crate::store::{ItemRow, Op, Outcome, ValueOp, ValueQuery, ValueRows};
 
 const FULL: &str = "there are as many of these as the broker keeps; remove some first";
 
@@ -136,6 +135,16 @@ impl Items {
 /// What is told, and to whom, once an item is kept.
 pub(in crate::router) type Told = Vec<(Vec<ConnId>, BrokerFrame)>;
 
+/// What follows once a change that was asked for by HTTP is kept.
+#[derive(Debug)]
+pub(in crate::router) struct Edited {
+    pub(in crate::router) request: u64,
+    /// Who is called otherwise from then on.
+    pub(in crate::router) named: Option<(PublicKey, Name)>,
+    pub(in crate::router) told: Told,
+    pub(in crate::router) reply: Value,
+}
+
 /// A change of an item.
 #[derive(Debug)]
 pub(in crate::router) struct Change {
@@ -224,54 +233,53 @@ impl Router {
         }
     }
 
-    /// As [`Self::change_item`], for a request by HTTP, which is answered once it is kept. What
-    /// belongs to it in the member's row is written before it, and not at all without room for it.
+    /// As [`Self::change_item`], for a request by HTTP, which is answered once it is kept. A new name
+    /// is kept in the same commit, and shown from then on.
     pub(in crate::router) fn change_asked(
         &mut self,
-        request: u64,
         shared: &Arc<MeshId>,
         change: Change,
-        row: Option<MemberRow>,
-        told: Told,
-        reply: Value,
+        edit: Edited,
     ) {
         let Some(op) = self.stage_item(shared, change) else {
-            return self.respond(request, refused(409, code::QUEUE_FULL, FULL));
+            return self.respond(edit.request, refused(409, code::QUEUE_FULL, FULL));
         };
-        if let Some(row) = row {
-            if let Some(mesh) = self.mesh_mut(shared) {
-                mesh.members.insert(row.key, row.clone());
-            }
-            let op = Op::PutMember(Box::new(row));
-            self.writer.push(vec![op], Then::Nothing);
-        }
+        let mut ops = vec![Op::Value(op)];
+        ops.extend(edit.named.as_ref().map(|(member, name)| Op::NameMember {
+            mesh: MeshId::clone(shared),
+            member: *member,
+            name: name.clone(),
+        }));
         let wrote = Wrote::Asked {
-            request,
             mesh: Arc::clone(shared),
-            told,
-            reply: Box::new(reply),
+            edit: Box::new(edit),
         };
-        self.write_value(op, wrote);
+        self.write_others(ops, wrote);
     }
 
     /// A change that was asked for by HTTP is kept, or not.
     pub(in crate::router) fn asked_written(
         &mut self,
-        request: u64,
-        mesh: &Arc<MeshId>,
-        told: Told,
-        reply: Value,
+        shared: &Arc<MeshId>,
+        edit: Edited,
         outcome: Option<Outcome>,
     ) {
-        if matches!(outcome, Some(Outcome::Done | Outcome::NotThere)) {
-            for (conns, frame) in told {
-                self.hint(conns, frame);
-            }
-            return self.respond(request, HttpReply::Json(reply));
+        if !matches!(outcome, Some(Outcome::Done | Outcome::NotThere)) {
+            let why = "the broker could not keep that; try again";
+            self.respond(edit.request, refused(503, code::BUSY, why));
+            return self.item_written(None, shared, Vec::new(), None, outcome);
         }
-        let why = "the broker could not keep that; try again";
-        self.respond(request, refused(503, code::BUSY, why));
-        self.item_written(None, mesh, Vec::new(), None, outcome);
+        if let Some((member, name)) = edit.named
+            && let Some(row) = self
+                .mesh_mut(shared)
+                .and_then(|mesh| mesh.members.get_mut(&member))
+        {
+            row.name = name;
+        }
+        for (conns, frame) in edit.told {
+            self.tell_each(conns, &frame);
+        }
+        self.respond(edit.request, HttpReply::Json(edit.reply));
     }
 
     /// Changes an item in memory, and gives what is to be written. None: there is no room.
@@ -315,7 +323,7 @@ impl Router {
     ) {
         if matches!(outcome, Some(Outcome::Done | Outcome::NotThere)) {
             for (conns, frame) in told {
-                self.hint(conns, frame);
+                self.tell_each(conns, &frame);
             }
             return;
         }
@@ -338,8 +346,8 @@ impl Router {
         }
     }
 
-    /// Writes an answer to one connection, or a hint to several.
-    pub(in crate::router) fn hint(&mut self, conns: Vec<ConnId>, frame: BrokerFrame) {
+    /// Writes a frame to each of these connections that is still there.
+    pub(in crate::router) fn tell_each(&mut self, conns: Vec<ConnId>, frame: &BrokerFrame) {
         for conn in conns {
             self.answer(conn, frame.clone());
         }

@@ -253,7 +253,7 @@ impl Router {
             ack: Box::new(ack),
             req_id,
         };
-        self.write_other(Op::PutMember(Box::new(row)), wrote);
+        self.write_others(vec![Op::PutMember(Box::new(row))], wrote);
     }
 
     /// Whether a member may come is kept.

@@ -8,8 +8,9 @@ use claudemesh_core::wire::{BrokerFrame, Push, SUBTYPE_SYSTEM, errors::code};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::items::{Change, Kind};
+use super::items::{Change, Edited, Kind};
 use crate::router::Router;
+use crate::router::conn::HINT_BYTES;
 use crate::router::http::refused;
 use crate::router::mesh::Mesh;
 use crate::router::text::{self, iso, shown};
@@ -51,8 +52,8 @@ pub(in crate::router) struct Edit {
     pub(in crate::router) reply: Value,
     /// Whose connections are told, and what.
     told: Option<(PublicKey, Value)>,
-    /// The member's row, if that changes too.
-    row: Option<MemberRow>,
+    /// Who is called otherwise, if somebody is.
+    named: Option<(PublicKey, Name)>,
 }
 
 type No = HttpReply;
@@ -124,7 +125,7 @@ pub(in crate::router) fn edit(
     }
     let editable = mesh.self_editable();
     let mut profile = mesh.profile(&target.key);
-    let (mut changes, mut row) = (Map::new(), None);
+    let (mut changes, mut row) = (Map::new(), target.clone());
     for (name, value) in fields {
         let allowed = moderates || editable.get(name) == Some(&Value::Bool(true));
         if EDITABLE.contains(&name.as_str()) && !allowed {
@@ -136,12 +137,8 @@ pub(in crate::router) fn edit(
             "displayName" => {
                 let name = value.as_str().and_then(|name| Name::new(name.trim()).ok());
                 let name = name.ok_or_else(|| bad("displayName: 1 to 64 bytes that are shown"))?;
-                let kept = json!(name);
-                row = Some(MemberRow {
-                    name,
-                    ..target.clone()
-                });
-                kept
+                row.name = name;
+                json!(row.name)
             }
             "roleTag" => {
                 let tag = value.as_str().map(|tag| shown(tag.trim(), TAG_CHARS));
@@ -168,7 +165,7 @@ pub(in crate::router) fn edit(
             "nothing to change: send displayName, roleTag, groups, messageMode",
         ));
     }
-    let mut told = super::super::asked::member_json(mesh, row.as_ref().unwrap_or(target));
+    let mut told = super::super::asked::member_json(mesh, &row);
     told["roleTag"] = json!(profile.role_tag);
     told["groups"] = profile.groups.clone();
     told["messageMode"] = json!(profile.message_mode);
@@ -176,8 +173,8 @@ pub(in crate::router) fn edit(
     Ok(Edit {
         change: change.noted("profile_updated", asker.key),
         reply: json!({ "ok": true, "member": told, "changes": changes }),
+        named: (row.name != target.name).then_some((target.key, row.name)),
         told: Some((target.key, Value::Object(changes))),
-        row,
     })
 }
 
@@ -215,7 +212,7 @@ pub(in crate::router) fn set_policy(
         change: Change::put(Kind::Policy, POLICY, &policy).noted("settings_updated", asker.key),
         reply: json!({ "ok": true, POLICY: policy }),
         told: None,
-        row: None,
+        named: None,
     })
 }
 
@@ -261,7 +258,7 @@ pub(in crate::router) fn grant(
         change: change.noted("grants_updated", asker.key),
         reply: json!({ "ok": true, "grants": kept }),
         told: None,
-        row: None,
+        named: None,
     })
 }
 
@@ -272,8 +269,13 @@ impl Router {
             let conns = self.mesh(shared)?.conns_of.get(&member)?.clone();
             Some(self.event_for(shared, conns, "profile_updated", data))
         });
-        let told = told.into_iter().collect();
-        self.change_asked(request, shared, edit.change, edit.row, told, edit.reply);
+        let edited = Edited {
+            request,
+            named: edit.named,
+            told: told.into_iter().collect(),
+            reply: edit.reply,
+        };
+        self.change_asked(shared, edit.change, edited);
     }
 
     /// An event for those connections that take messages.
@@ -284,7 +286,11 @@ impl Router {
         event: &str,
         data: Value,
     ) -> (Vec<ConnId>, BrokerFrame) {
-        to.retain(|id| self.conns.get(id).is_some_and(|conn| conn.receive));
+        // Who is slow asks when it is ready.
+        to.retain(|id| {
+            let conn = self.conns.get(id);
+            conn.is_some_and(|conn| conn.receive && conn.unwritten <= HINT_BYTES)
+        });
         let push = Push {
             message_id: self.fresh_id(),
             mesh_id: shared.as_str().to_owned(),

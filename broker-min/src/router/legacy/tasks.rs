@@ -375,7 +375,7 @@ impl Router {
             data: it.data,
             published_by: who.name,
         };
-        self.hint(to, BrokerFrame::StreamData(data));
+        self.tell_each(to, &BrokerFrame::StreamData(data));
     }
 
     pub(super) fn list_streams(&mut self, id: ConnId, ask: ListStreams) {

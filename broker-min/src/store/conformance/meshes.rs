@@ -251,6 +251,20 @@ fn members_without_an_entry(bench: &mut Bench) {
         Outcome::Done
     );
     assert_eq!(find(bench, key(3)), admin);
+    let named = |to: &str, member| Op::NameMember {
+        mesh: mesh(to),
+        member,
+        name: Name::new("Cyd").unwrap(),
+    };
+    assert_eq!(bench.one(named("one", key(3))), Outcome::Done);
+    let name = Name::new("Cyd").unwrap();
+    assert_eq!(find(bench, key(3)), MemberRow { name, ..admin });
+    assert_eq!(bench.one(named("one", key(4))), Outcome::NotThere);
+    assert_eq!(bench.one(named("two", key(3))), Outcome::NotThere);
+    let logged = bench.one(Op::PutMember(member(5)));
+    assert_eq!(logged, Outcome::Done);
+    assert_eq!(bench.one(named("one", key(5))), Outcome::NotThere);
+    assert_eq!(find(bench, key(5)), *member(5));
     assert_eq!(bench.one(Op::Audit(audit())), Outcome::Done);
 }
 

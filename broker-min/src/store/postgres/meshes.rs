@@ -26,6 +26,18 @@ pub(super) fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<Outcome, Fault
             Some(_) => put_member(line, member).map(|()| Outcome::Done),
             None => Ok(Outcome::NotThere),
         },
+        Op::NameMember { mesh, member, name } => {
+            let rows = line.execute(
+                "UPDATE member SET name = $1
+                 WHERE mesh = (SELECT id FROM mesh WHERE name = $2) AND key = $3 AND NOT logged",
+                &[
+                    &name.as_str(),
+                    &mesh.as_str(),
+                    &member.as_bytes().as_slice(),
+                ],
+            )?;
+            Ok(done(rows))
+        }
         Op::UseInvite { mesh, token } => {
             let rows = line.execute(
                 "UPDATE invite SET legacy_uses = legacy_uses + 1

@@ -24,6 +24,15 @@ pub(super) fn apply(conn: &Connection, chains: &mut Chains, op: &Op) -> rusqlite
             Some(_) => put_member(conn, member).map(|()| Outcome::Done),
             None => Ok(Outcome::NotThere),
         },
+        Op::NameMember { mesh, member, name } => {
+            let rows = conn
+                .prepare_cached(
+                    "UPDATE member SET name = ?
+                     WHERE mesh = (SELECT id FROM mesh WHERE name = ?) AND key = ? AND NOT logged",
+                )?
+                .execute((name.as_str(), mesh.as_str(), member.as_bytes()))?;
+            Ok(done(rows))
+        }
         Op::UseInvite { mesh, token } => {
             let rows = conn
                 .prepare_cached(

@@ -1,8 +1,13 @@
 //! The commands, one file each.
 
+mod admit;
+mod apikey;
 mod arrive;
 mod audit;
 mod backup;
+mod ban;
+mod bans;
+mod block;
 mod broker;
 mod channel;
 mod channel_list;
@@ -12,6 +17,7 @@ mod delete;
 mod device;
 mod doctor;
 mod forget;
+mod grant;
 mod grants;
 mod group;
 mod history;
@@ -22,15 +28,16 @@ mod install;
 mod invite;
 mod join;
 mod kept;
+mod kick;
 mod known;
 mod launch;
 mod leave;
 mod list;
 mod listen;
+mod may;
 mod mcp;
 mod members;
 mod message;
-mod moderate;
 mod msg_status;
 mod outbox;
 mod owner;
@@ -42,11 +49,13 @@ mod read_ahead;
 mod recall;
 mod remember;
 mod remind;
+mod remove;
 mod restore;
+mod revoke;
+mod role;
 mod schedule;
 mod send;
 mod serve;
-mod service;
 mod set_url;
 mod state;
 mod state_watch;
@@ -57,10 +66,12 @@ mod task;
 mod topic;
 mod topic_read;
 mod trust;
+mod unban;
 mod upgrade;
 mod verify;
 mod wait;
 mod whoami;
+mod whom;
 
 use crate::cli::{Cli, Command};
 use crate::context::Context;
@@ -93,14 +104,14 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Info => info::run(context).await,
         Command::Peers => peers::run(context).await,
         Command::Members(args) => members::run(context, args).await,
-        Command::Admit(args) => moderate::admit(context, args).await,
-        Command::Remove(args) => moderate::remove(context, args).await,
-        Command::Kick(args) => service::kick(context, &args.peer).await,
-        Command::Ban(args) => service::ban(context, &args.peer).await,
-        Command::Unban(args) => service::unban(context, &args.peer).await,
-        Command::Bans => service::bans(context).await,
-        Command::Apikey(args) => service::api_key(context, args.command).await,
-        Command::Role(args) => moderate::role(context, args).await,
+        Command::Admit(args) => admit::run(context, args).await,
+        Command::Remove(args) => remove::run(context, args).await,
+        Command::Kick(args) => kick::run(context, &args.peer).await,
+        Command::Ban(args) => ban::run(context, &args.peer).await,
+        Command::Unban(args) => unban::run(context, &args.peer).await,
+        Command::Bans => bans::run(context).await,
+        Command::Apikey(args) => apikey::run(context, args.command).await,
+        Command::Role(args) => role::run(context, args).await,
         Command::Device(args) => device::run(context, args.command).await,
         Command::Owner(args) => owner::run(context, args.command).await,
         Command::Topic(args) => topic::run(context, args.command).await,
@@ -113,10 +124,10 @@ pub(crate) async fn run(cli: Cli, out: &Output) -> Result<Code, Failure> {
         Command::Listen(args) => listen::run(context, args).await,
         Command::Policy(args) => policy::run(context, args.command).await,
         Command::Requests(args) => policy::requests(context, args.command).await,
-        Command::Block(args) => grants::block(context, &args.peer).await,
-        Command::Grant(args) => grants::grant(context, args).await,
-        Command::Revoke(args) => grants::revoke(context, args).await,
-        Command::Grants => grants::list(context).await,
+        Command::Block(args) => block::run(context, &args.peer).await,
+        Command::Grant(args) => grant::run(context, args).await,
+        Command::Revoke(args) => revoke::run(context, args).await,
+        Command::Grants => grants::run(context).await,
         Command::State(args) => state::run(context, args.command).await,
         Command::Task(args) => task::run(context, args.command).await,
         Command::Remember(args) => remember::run(context, args).await,

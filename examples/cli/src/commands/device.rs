@@ -4,7 +4,7 @@ use claudemesh_core::peer::Peer;
 
 use super::invite::{MadeLink, hand_over};
 use super::members::as_json;
-use super::moderate::take_out;
+use super::remove::take_out;
 use crate::cli::DeviceCommand;
 use crate::context::{Context, finish};
 use crate::exit::{Code, Failure};

@@ -190,3 +190,26 @@ impl RulesFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_read_again_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RulesFile::new(dir.path());
+        let mut rules = Rules::default();
+        let name = |n: u32| MeshId::new(format!("{n:064}")).unwrap();
+        for n in 0..200_000 {
+            rules.change(&name(n), |rule| rule.state = MeshState::Deleted);
+        }
+        let error = file.write(&rules).unwrap_err();
+        assert!(matches!(error, RulesError::TooLong { .. }), "{error}");
+        assert!(error.to_string().contains("take out"), "{error}");
+        assert_eq!(file.bytes().unwrap(), None, "nothing was written");
+        file.change(&name(0), |rule| rule.state = MeshState::Suspended)
+            .unwrap();
+        assert_eq!(file.read().unwrap().state(&name(0)), MeshState::Suspended);
+    }
+}

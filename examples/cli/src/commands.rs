@@ -71,7 +71,6 @@ mod upgrade;
 mod verify;
 mod wait;
 mod whoami;
-mod whom;
 
 use crate::cli::{Cli, Command};
 use crate::context::Context;

@@ -196,6 +196,17 @@ pub(crate) async fn resolve(peer: &Peer, wanted: &str) -> Result<PublicKey, Fail
     }
 }
 
+/// As [`resolve`], and whom only the broker knows: by the whole key, or by the broker's word.
+pub(crate) async fn resolve_any(peer: &Peer, wanted: &str) -> Result<PublicKey, Failure> {
+    match resolve(peer, wanted).await {
+        Ok(key) => Ok(key),
+        Err(unknown) => match PublicKey::from_hex(wanted) {
+            Ok(key) => Ok(key),
+            Err(_) => peer.resolve_unverified(wanted).await?.ok_or(unknown),
+        },
+    }
+}
+
 /// A member's name, or the beginning of the key where there is none.
 pub(crate) fn name_of(members: &[MemberInfo], key: &PublicKey) -> Option<String> {
     let member = members.iter().find(|member| member.key == *key);

@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::whom::whom;
-use crate::context::{Context, finish};
+use crate::context::{Context, finish, resolve_any};
 use crate::exit::{Code, Failure};
 use crate::format::clean_line;
 
@@ -11,7 +10,7 @@ pub(super) async fn run(context: &Context, text: &str) -> Result<Code, Failure> 
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
     let result = async {
-        let key = whom(&peer, text).await?;
+        let key = resolve_any(&peer, text).await?;
         Ok::<_, Failure>((key, peer.ban(key).await?))
     };
     let result = result.await;

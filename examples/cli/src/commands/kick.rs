@@ -4,8 +4,7 @@ use claudemesh_core::PublicKey;
 use claudemesh_core::peer::Peer;
 use serde_json::json;
 
-use super::whom::whom;
-use crate::context::{Context, finish, name_of};
+use crate::context::{Context, finish, name_of, resolve_any};
 use crate::exit::{Code, Failure};
 use crate::format::clean_line;
 
@@ -13,7 +12,7 @@ pub(super) async fn run(context: &Context, text: &str) -> Result<Code, Failure> 
     let mesh = context.mesh()?;
     let peer = context.open(&mesh, false).await?;
     let result = async {
-        let key = whom(&peer, text).await?;
+        let key = resolve_any(&peer, text).await?;
         let name = shown(&peer, &key, text).await;
         Ok::<_, Failure>((key, name, peer.kick(key).await?))
     };

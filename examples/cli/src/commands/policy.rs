@@ -5,7 +5,7 @@ use claudemesh_core::{Rule, Who};
 use serde_json::{Value, json};
 
 use crate::cli::{PolicyCommand, RequestsCommand};
-use crate::context::{Context, finish, name_of, resolve};
+use crate::context::{Context, finish, name_of, resolve_any};
 use crate::exit::{Code, Failure};
 use crate::format::{clean_line, human_time, indented, iso_time, table, unix_ms};
 
@@ -39,14 +39,7 @@ pub(super) async fn whom(peer: &Peer, text: &str) -> Result<(Who, String), Failu
         "verified" => Ok((Who::Verified, "every verified member".to_owned())),
         "unverified" => Ok((Who::Unverified, "everybody unverified".to_owned())),
         text => {
-            let key = match resolve(peer, text).await {
-                Ok(key) => key,
-                // Who is not in the log is known by the key alone, or by the broker's word.
-                Err(unknown) => match claudemesh_core::PublicKey::from_hex(text) {
-                    Ok(key) => key,
-                    Err(_) => peer.resolve_unverified(text).await?.ok_or(unknown)?,
-                },
-            };
+            let key = resolve_any(peer, text).await?;
             let name = name_of(&peer.members_and_former(), &key);
             Ok((Who::Peer(key), name.unwrap_or_else(|| key.short())))
         }

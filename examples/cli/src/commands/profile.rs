@@ -11,6 +11,8 @@ use crate::format::clean_line;
 
 /// Digits of a key by which a member may be named.
 const DIGITS: usize = 4;
+/// Ids that are named at most where several members are meant.
+const NAMED: usize = 8;
 
 pub(super) async fn run(context: &Context, args: Profile) -> Result<Code, Failure> {
     let mesh = context.mesh()?;
@@ -90,10 +92,12 @@ fn find(
             return Err(Failure::new(Code::NotFound, message));
         }
         (many, _) => {
-            let ids: Vec<_> = found.iter().map(|one| one.id.as_str()).collect();
+            let ids = found.iter().take(NAMED).map(|one| one.id.as_str());
+            let ids = ids.collect::<Vec<_>>().join(", ");
+            let more = if many > NAMED { ", …" } else { "" };
             let message = format!(
-                "{many} members are meant by that; name the broker's id of one: {}",
-                clean_line(&ids.join(", "))
+                "{many} members are meant by that; name the broker's id of one: {}{more}",
+                clean_line(&ids)
             );
             return Err(Failure::usage(message));
         }

@@ -94,6 +94,14 @@ fn a_backup_is_neither_made_nor_put_back_by_chance() {
     other.json(6, &["restore", to, "--passphrase-file", &from]);
     other.json(5, &["restore", "nothing.cmb", "--passphrase-file", &from]);
     other.json(1, &["restore", &from, "--passphrase-file", &from]);
+    // What is seen to be cut off is a bad file, and no wrong passphrase.
+    let bad = ana.home().join("bad.cmb");
+    let bad = bad.to_str().unwrap();
+    for length in [0, 3] {
+        std::fs::write(bad, &before[..length]).unwrap();
+        let refused = other.json(10, &["restore", bad, "--passphrase-file", &from, "--yes"]);
+        assert_eq!(refused["error"]["code"], "io", "{refused}");
+    }
     assert_eq!(std::fs::read(&config).unwrap(), mine);
     let done = other.json(0, &["restore", to, "--passphrase-file", &from, "--yes"]);
     let kept = done["set_aside"][0].as_str().unwrap();

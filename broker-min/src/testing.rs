@@ -20,6 +20,7 @@
 
 mod http;
 mod peers;
+mod port;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
 pub use http::{HttpAnswer, http};
+pub use port::HeldPort;
 
 use crate::broker::{Broker, BrokerError, BrokerHandle};
 use crate::clock::Clock;
@@ -83,7 +85,7 @@ pub struct TestMesh {
     broker: Mutex<Option<BrokerHandle>>,
     dir: TempDir,
     peers: TempDir,
-    addr: SocketAddr,
+    port: HeldPort,
     url: BrokerUrl,
     clock: Clock,
     limits: Limits,
@@ -117,8 +119,8 @@ impl TestMesh {
     /// [`TestError`].
     pub async fn start_with(limits: Limits) -> Result<Self, TestError> {
         let dir = tempfile::tempdir()?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let addr = listener.local_addr()?;
+        let port = HeldPort::take()?;
+        let listener = port.listen().await?;
         let clock = Clock::system();
         let store = store_for_tests()?;
         let broker = serve(dir.path(), store.as_ref(), listener, &limits, &clock).await?;
@@ -129,7 +131,7 @@ impl TestMesh {
             broker: Mutex::new(Some(broker)),
             dir,
             peers: tempfile::tempdir()?,
-            addr,
+            port,
             clock,
             limits,
             owner: OwnerKey(owner),
@@ -143,7 +145,7 @@ impl TestMesh {
     async fn create(&self) -> Result<(), TestError> {
         let entry = json!({"e": self.first.to_base64url(), "sig": self.first.signature.to_hex()});
         let body = json!({"log_entry": entry}).to_string();
-        let answer = http(self.addr, "POST", "/mesh/create", &[], &body).await?;
+        let answer = http(self.addr(), "POST", "/mesh/create", &[], &body).await?;
         if answer.status == 200 {
             return Ok(());
         }
@@ -160,7 +162,7 @@ impl TestMesh {
 
     /// Where the broker listens.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.port.addr()
     }
 
     /// The mesh's id.
@@ -219,7 +221,7 @@ impl TestMesh {
         if broker.is_some() {
             return Ok(());
         }
-        // The port was free a moment ago; another test may be dialling it just now.
+        // Whoever had the store may not be gone entirely, and not every system holds ports.
         let mut tries = 0;
         let started = loop {
             let result = self.try_start().await;
@@ -241,7 +243,7 @@ impl TestMesh {
     }
 
     async fn try_start(&self) -> Result<BrokerHandle, TestError> {
-        let listener = TcpListener::bind(self.addr).await?;
+        let listener = self.port.listen().await?;
         let (dir, store) = (self.dir.path(), self.store.as_ref());
         Ok(serve(dir, store, listener, &self.limits, &self.clock).await?)
     }

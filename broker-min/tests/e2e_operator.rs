@@ -16,15 +16,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use broker_min::limits::Limits;
+use broker_min::testing::HeldPort;
 use broker_min::{Broker, BrokerHandle, operator};
 use claudemesh_core::store::SendState;
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use pair::{SOON, peer, send, take, texts, two};
 
-async fn broker(data: &Path, addr: &str) -> BrokerHandle {
-    let listener = TcpListener::bind(addr).await.unwrap();
+async fn broker(data: &Path, port: &HeldPort) -> BrokerHandle {
+    let listener = port.listen().await.unwrap();
     let broker = Broker::builder().data_dir(data).limits(Limits::default());
     broker.serve(listener).await.unwrap()
 }
@@ -45,8 +45,8 @@ fn operate(arguments: &[&str], data: &Path) -> Result<String, String> {
 async fn a_restored_broker_serves_the_same_peers_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let first = broker(&at("first"), "127.0.0.1:0").await;
-    let addr = first.local_addr().to_string();
+    let port = HeldPort::take().unwrap();
+    let first = broker(&at("first"), &port).await;
     let (ana, bob) = two(&first.url(), "team").await;
     let sender = peer(&ana, &at("ana")).await;
 
@@ -75,7 +75,7 @@ async fn a_restored_broker_serves_the_same_peers_and_nothing_is_lost() {
         &at("second"),
     );
     assert!(said.unwrap().contains("as store"));
-    let second = broker(&at("second"), &addr).await;
+    let second = broker(&at("second"), &port).await;
     let receiver = peer(&bob, &at("bob")).await;
     let got = take(&receiver, 1).await;
     assert_eq!(texts(&got), ["after the backup, not taken"]);
@@ -106,7 +106,8 @@ async fn a_restored_broker_serves_the_same_peers_and_nothing_is_lost() {
 async fn a_restore_overwrites_nothing_unasked_and_a_backup_that_was_cut_off_is_no_backup() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let running = broker(&at("data"), "127.0.0.1:0").await;
+    let port = HeldPort::take().unwrap();
+    let running = broker(&at("data"), &port).await;
     two(&running.url(), "team").await;
     let backup = at("backup");
     let to = backup.to_str().unwrap();
@@ -134,7 +135,8 @@ async fn a_restore_overwrites_nothing_unasked_and_a_backup_that_was_cut_off_is_n
 async fn sigkill_while_backing_up_leaves_a_whole_backup_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let running = broker(&data, "127.0.0.1:0").await;
+    let port = HeldPort::take().unwrap();
+    let running = broker(&data, &port).await;
     let (ana, _) = two(&running.url(), "team").await;
     let sender = peer(&ana, &dir.path().join("ana")).await;
     for n in 0..50 {
@@ -166,7 +168,8 @@ async fn sigkill_while_backing_up_leaves_a_whole_backup_or_none() {
 async fn a_suspended_mesh_is_turned_away_and_comes_back_with_what_waited() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let running = broker(&data, "127.0.0.1:0").await;
+    let port = HeldPort::take().unwrap();
+    let running = broker(&data, &port).await;
     let (ana, bob) = two(&running.url(), "team").await;
     let (other, _) = two(&running.url(), "other").await;
     let sender = peer(&ana, &dir.path().join("ana")).await;
@@ -201,7 +204,8 @@ async fn a_suspended_mesh_is_turned_away_and_comes_back_with_what_waited() {
 async fn a_deleted_mesh_is_gone_and_others_stay() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let running = broker(&data, "127.0.0.1:0").await;
+    let port = HeldPort::take().unwrap();
+    let running = broker(&data, &port).await;
     let (ana, _) = two(&running.url(), "team").await;
     let (other, bob) = two(&running.url(), "other").await;
     send(&peer(&ana, &dir.path().join("ana")).await, "goes").await;
@@ -223,13 +227,12 @@ async fn a_deleted_mesh_is_gone_and_others_stay() {
     let busy = operate(&["gc"], &data).unwrap_err();
     assert!(busy.contains("in use"), "{busy}");
 
-    let addr = running.local_addr().to_string();
     running.shutdown(SOON).await.unwrap();
     let said = operate(&["gc"], &data).unwrap();
     assert!(said.contains("deleted 1 meshes"), "{said}");
     let list = operate(&["mesh", "list"], &data).unwrap();
     assert!(!list.contains("team") && list.contains("other"), "{list}");
-    let _again = broker(&data, &addr).await;
+    let _again = broker(&data, &port).await;
     let receiver = peer(&bob, &dir.path().join("bob")).await;
     assert_eq!(texts(&take(&receiver, 1).await), ["stays"]);
     let gone = peer(&ana, &dir.path().join("ana2")).await;
@@ -273,7 +276,8 @@ fn check_says_what_is_wrong_and_changes_nothing() {
 async fn a_quota_of_one_mesh_is_held_to() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let running = broker(&data, "127.0.0.1:0").await;
+    let port = HeldPort::take().unwrap();
+    let running = broker(&data, &port).await;
     let (ana, _) = two(&running.url(), "team").await;
     let sender = peer(&ana, &dir.path().join("ana")).await;
     operate(

@@ -22,11 +22,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use broker_min::testing::http;
+use broker_min::testing::{HeldPort, http};
 use broker_min::{Broker, BrokerHandle, operator};
 use claudemesh_core::broker_url::BrokerUrl;
 use claudemesh_core::store::SendState;
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use pair::{SOON, peer, send, take, texts, two};
@@ -56,7 +55,6 @@ impl Drop for Database {
 
 struct Program {
     child: Child,
-    addr: SocketAddr,
 }
 
 impl Drop for Program {
@@ -66,9 +64,10 @@ impl Drop for Program {
     }
 }
 
-fn start(dir: &Path, store: &str, listen: &str) -> Program {
+fn start(dir: &Path, store: &str, addr: SocketAddr) -> Program {
     let mut child = Command::new(env!("CARGO_BIN_EXE_broker-min"))
-        .args(["--listen", listen, "--log", "error", "--data"])
+        .args(["--listen", &addr.to_string(), "--log", "error"])
+        .arg("--data")
         .arg(dir)
         .env("CLAUDEMESH_BROKER_STORE", store)
         .stdout(Stdio::piped())
@@ -77,9 +76,8 @@ fn start(dir: &Path, store: &str, listen: &str) -> Program {
     let mut line = String::new();
     let stdout = child.stdout.as_mut().unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
-    let url = line.trim_end().strip_prefix("listening on ws://").unwrap();
-    let addr = url.strip_suffix("/ws").unwrap().parse().unwrap();
-    Program { child, addr }
+    assert_eq!(line, format!("listening on ws://{addr}/ws\n"));
+    Program { child }
 }
 
 async fn ready(addr: SocketAddr) -> (u16, String) {
@@ -120,8 +118,9 @@ async fn broker_and_database_killed_under_flow_lose_nothing() {
     let at = |name: &str| dir.path().join(name);
     let database = Database(at("postgres"));
     let store = database.script("start");
-    let mut program = start(&at("data"), &store, "127.0.0.1:0");
-    let addr = program.addr;
+    let port = HeldPort::take().unwrap();
+    let addr = port.addr();
+    let mut program = start(&at("data"), &store, addr);
     let url: BrokerUrl = format!("ws://{addr}/ws").parse().unwrap();
     let (ana, bob) = two(&url, "team").await;
     let sender = peer(&ana, &at("ana")).await;
@@ -146,7 +145,7 @@ async fn broker_and_database_killed_under_flow_lose_nothing() {
         tokio::time::sleep(Duration::from_millis(400 + 130 * round)).await;
         program.child.kill().unwrap();
         program.child.wait().unwrap();
-        program = start(&at("data"), &store, &addr.to_string());
+        program = start(&at("data"), &store, addr);
         tokio::time::sleep(Duration::from_millis(500)).await;
         database.script("kill");
         let said = until_ready(addr, 503).await;
@@ -196,8 +195,8 @@ fn operate(arguments: &[&str], data: &Path, store: &str) -> Result<String, Strin
     std::thread::spawn(run).join().unwrap()
 }
 
-async fn broker(data: &Path, store: Option<&str>, addr: &str) -> BrokerHandle {
-    let listener = TcpListener::bind(addr).await.unwrap();
+async fn broker(data: &Path, store: Option<&str>, port: &HeldPort) -> BrokerHandle {
+    let listener = port.listen().await.unwrap();
     let mut broker = Broker::builder().data_dir(data);
     if let Some(store) = store {
         broker = broker.postgres(store.parse().unwrap());
@@ -219,8 +218,8 @@ async fn a_store_is_moved_backed_up_and_restored_and_peers_lose_nothing() {
         schema.with_passfile(dir.path()),
         other.with_passfile(dir.path()),
     );
-    let running = broker(&at("data"), None, "127.0.0.1:0").await;
-    let addr = running.local_addr().to_string();
+    let port = HeldPort::take().unwrap();
+    let running = broker(&at("data"), None, &port).await;
     let (ana, bob) = two(&running.url(), "team").await;
     let sender = peer(&ana, &at("ana")).await;
     send(&sender, "into the file").await;
@@ -234,7 +233,7 @@ async fn a_store_is_moved_backed_up_and_restored_and_peers_lose_nothing() {
     let missing = operate(&["move"], &at("data"), &store).unwrap_err();
     assert!(missing.contains("no broker's store here"), "{missing}");
 
-    let running = broker(&at("data"), Some(&store), &addr).await;
+    let running = broker(&at("data"), Some(&store), &port).await;
     send(&sender, "into PostgreSQL").await;
     let receiver = peer(&bob, &at("bob")).await;
     assert_eq!(texts(&take(&receiver, 1).await), ["into the file"]);
@@ -275,7 +274,7 @@ async fn a_store_is_moved_backed_up_and_restored_and_peers_lose_nothing() {
     .unwrap();
     let ids = [&schema, &other].map(|schema| schema.sql("SELECT store FROM meta"));
     assert_ne!(ids[0], ids[1]);
-    let running = broker(&at("new"), Some(&second), &addr).await;
+    let running = broker(&at("new"), Some(&second), &port).await;
     let receiver = peer(&bob, &at("bob")).await;
     let got: BTreeSet<String> = texts(&take(&receiver, 2).await).into_iter().collect();
     let wanted = ["after the backup", "into PostgreSQL"].map(str::to_owned);
@@ -283,7 +282,7 @@ async fn a_store_is_moved_backed_up_and_restored_and_peers_lose_nothing() {
     send(&sender, "goes on").await;
     assert_eq!(texts(&take(&receiver, 1).await), ["goes on"]);
     running.shutdown(SOON).await.unwrap();
-    let running = broker(&at("file"), None, &addr).await;
+    let running = broker(&at("file"), None, &port).await;
     send(&sender, "and in the file").await;
     assert_eq!(texts(&take(&receiver, 1).await), ["and in the file"]);
     running.shutdown(SOON).await.unwrap();
@@ -301,8 +300,8 @@ async fn an_operator_looks_after_meshes_in_postgres() {
     let data = at("data");
     let nothing = operate(&["mesh", "list"], &data, &store).unwrap_err();
     assert!(nothing.contains("no broker's store here"), "{nothing}");
-    let running = broker(&data, Some(&store), "127.0.0.1:0").await;
-    let addr = running.local_addr().to_string();
+    let port = HeldPort::take().unwrap();
+    let running = broker(&data, Some(&store), &port).await;
     let (ana, _) = two(&running.url(), "team").await;
     let (other, _) = two(&running.url(), "other").await;
     let sender = peer(&ana, &at("ana")).await;
@@ -353,7 +352,7 @@ async fn an_operator_looks_after_meshes_in_postgres() {
     assert!(altered.contains("altered"), "{altered}");
     let renewed = operate(&["restore", "--renew"], &data, &store).unwrap();
     assert!(renewed.contains("as store"), "{renewed}");
-    drop(broker(&data, Some(&store), &addr).await);
+    drop(broker(&data, Some(&store), &port).await);
 }
 
 /// What the program says, to whom it may concern.

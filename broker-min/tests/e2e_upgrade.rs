@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use broker_min::store::verify_audit;
+use broker_min::testing::HeldPort;
 use broker_min::{Broker, BrokerHandle};
 use claudemesh_core::{Config, InviteOptions, MeshEntry, Peer, Retry};
 use rusqlite::Connection;
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -21,8 +21,8 @@ const SOON: Duration = Duration::from_secs(30);
 const FIRST: &str = include_str!("../testdata/format-1.sql");
 const APPLICATION_ID: u32 = 0x636c_6272;
 
-async fn broker(data: &Path, addr: &str) -> BrokerHandle {
-    let listener = TcpListener::bind(addr).await.unwrap();
+async fn broker(data: &Path, port: &HeldPort) -> BrokerHandle {
+    let listener = port.listen().await.unwrap();
     let broker = Broker::builder().data_dir(data);
     broker.serve(listener).await.unwrap()
 }
@@ -89,8 +89,8 @@ fn turn_back(data: &Path) {
 async fn a_broker_of_the_first_format_goes_on_with_its_meshes_and_what_waited() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let first = broker(&data, "127.0.0.1:0").await;
-    let addr = first.local_addr().to_string();
+    let port = HeldPort::take().unwrap();
+    let first = broker(&data, &port).await;
     let ana = Config::in_memory()
         .create("team", &first.url(), "ana")
         .await
@@ -106,7 +106,7 @@ async fn a_broker_of_the_first_format_goes_on_with_its_meshes_and_what_waited() 
     first.shutdown(SOON).await.unwrap();
     turn_back(&data);
 
-    let now = broker(&data, &addr).await;
+    let now = broker(&data, &port).await;
     assert!(data.join("broker.db.v1.bak").is_file());
     let receiver = peer(&bob).await;
     assert_eq!(next(&receiver).await, "waits");

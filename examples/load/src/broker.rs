@@ -7,6 +7,7 @@ use std::time::Duration;
 use claudemesh_core::BrokerUrl;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::cli::{BrokerArgs, Durability};
@@ -40,6 +41,8 @@ struct Own {
     dir: TempDir,
     durability: Durability,
     child: Child,
+    // Bound and never listening: nobody else is given the port while the broker is away.
+    _port: Option<TcpSocket>,
     // Its stdout stays open, for it may write there.
     _stdout: BufReader<ChildStdout>,
 }
@@ -60,7 +63,8 @@ impl Broker {
         let dir = tempfile::Builder::new().prefix("claudemesh-load").tempdir();
         let dir = dir.during("a folder for the broker")?;
         let durability = args.durability;
-        let (child, stdout, url) = spawn(&program, &dir, durability, "127.0.0.1:0").await?;
+        let (port, address) = held_port().during("a port for the broker")?;
+        let (child, stdout, url) = spawn(&program, &dir, durability, &address).await?;
         let raised: Vec<_> = RAISED
             .iter()
             .map(|(flag, n)| format!("{flag} {n}"))
@@ -74,6 +78,7 @@ impl Broker {
             dir,
             durability,
             child,
+            _port: port,
             _stdout: stdout,
         };
         Ok(Self {
@@ -173,6 +178,15 @@ fn find() -> Result<PathBuf, LoadError> {
     }
     let looked = program.display().to_string();
     Err(LoadError::NoBroker { looked })
+}
+
+/// A free port, held for the broker where the system can do that, which Linux can.
+fn held_port() -> std::io::Result<(Option<TcpSocket>, String)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+    let address = socket.local_addr()?.to_string();
+    Ok((cfg!(target_os = "linux").then_some(socket), address))
 }
 
 async fn spawn(

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use broker_min::testing::HeldPort;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
@@ -23,7 +24,7 @@ pub(crate) fn program() -> Command {
 /// A broker that dies with this value.
 pub(crate) struct Broker {
     child: Child,
-    port: u16,
+    port: HeldPort,
     dir: TempDir,
     /// Where it logs at the finest level; else errors go to stderr.
     log: Option<NamedTempFile>,
@@ -41,7 +42,8 @@ impl Broker {
 
     fn start_with(log: Option<NamedTempFile>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (child, port) = serve(dir.path(), 0, log.as_ref());
+        let port = HeldPort::take().unwrap();
+        let child = serve(dir.path(), &port, log.as_ref());
         Self {
             child,
             port,
@@ -56,7 +58,7 @@ impl Broker {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}/ws", self.port)
+        format!("ws://{}/ws", self.port.addr())
     }
 
     /// Its folder.
@@ -100,7 +102,7 @@ impl Broker {
 
     /// Same port, same folder.
     pub(crate) fn restart(&mut self) {
-        self.child = serve(self.dir.path(), self.port, self.log.as_ref()).0;
+        self.child = serve(self.dir.path(), &self.port, self.log.as_ref());
     }
 }
 
@@ -124,7 +126,7 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-fn serve(data: &Path, port: u16, log: Option<&NamedTempFile>) -> (Child, u16) {
+fn serve(data: &Path, port: &HeldPort, log: Option<&NamedTempFile>) -> Child {
     let mut broker = program();
     if let Some(log) = log {
         let mut file = std::fs::OpenOptions::new();
@@ -133,7 +135,7 @@ fn serve(data: &Path, port: u16, log: Option<&NamedTempFile>) -> (Child, u16) {
     let level = if log.is_some() { "trace" } else { "error" };
     let mut child = broker
         .args(["broker", "--log", level, "--listen"])
-        .arg(format!("127.0.0.1:{port}"))
+        .arg(port.addr().to_string())
         .arg("--data")
         .arg(data)
         .stdout(Stdio::piped())
@@ -143,12 +145,8 @@ fn serve(data: &Path, port: u16, log: Option<&NamedTempFile>) -> (Child, u16) {
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let port = line
-        .trim()
-        .strip_prefix("listening on ws://127.0.0.1:")
-        .and_then(|rest| rest.strip_suffix("/ws"))
-        .unwrap_or_else(|| panic!("the broker said {line:?}"));
-    (child, port.parse().unwrap())
+    assert_eq!(line, format!("listening on ws://{}/ws\n", port.addr()));
+    child
 }
 
 /// Somebody with a configuration of their own.

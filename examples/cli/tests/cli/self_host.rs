@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
+use broker_min::testing::HeldPort;
+
 use crate::common::PROGRAM;
 
 fn certificates(etc: &Path) {
@@ -62,10 +64,7 @@ fn follow(script: &str, more: &[(&str, &str)], tools: &str) {
     std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(0o755)).unwrap();
 
     let script = format!("set -eux\ntrap 'kill -9 $BROKER 2>/dev/null || true' EXIT\n{script}");
-    let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap().port()
-    };
+    let port = HeldPort::take().unwrap();
     let program = Path::new(PROGRAM).parent().unwrap();
     let path = format!(
         "{}:{}:{tools}:/usr/bin:/bin",
@@ -78,7 +77,7 @@ fn follow(script: &str, more: &[(&str, &str)], tools: &str) {
         .env("PATH", path)
         .env("HOME", at("home"))
         .env("BROKER_HOST", "localhost")
-        .env("BROKER_PORT", port.to_string())
+        .env("BROKER_PORT", port.addr().port().to_string())
         .env("ETC", at("etc"))
         .env("DATA", at("data"))
         .envs(more.iter().copied())

@@ -4,7 +4,7 @@
 //! is decoded strictly: the right name, the right number of fields, no rest. It is never rebuilt
 //! from JSON, so two programs cannot disagree about what was signed.
 
-use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding as _};
 
 /// Why bytes or text could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -210,7 +210,7 @@ fn take_prefixed<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    HEXLOWER.encode(bytes)
+    base16ct::lower::encode_string(bytes)
 }
 
 /// Decodes hex of either case; nothing but hex digits is accepted.
@@ -218,9 +218,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// [`DecodeError::Text`] for anything else.
 pub fn unhex(text: &str) -> Result<Vec<u8>, DecodeError> {
-    HEXLOWER_PERMISSIVE
-        .decode(text.as_bytes())
-        .map_err(|_| DecodeError::Text("hex"))
+    base16ct::mixed::decode_vec(text).map_err(|_| DecodeError::Text("hex"))
 }
 
 /// Decodes hex of either case to a fixed length.
@@ -235,7 +233,7 @@ pub fn unhex_array<const N: usize>(text: &str) -> Result<[u8; N], DecodeError> {
 
 /// Standard base64 with padding, as nonces and ciphertexts travel.
 pub fn base64(bytes: &[u8]) -> String {
-    BASE64.encode(bytes)
+    Base64::encode_string(bytes)
 }
 
 /// Decodes standard base64; padding is required, white space and stray bits are refused.
@@ -243,18 +241,12 @@ pub fn base64(bytes: &[u8]) -> String {
 /// # Errors
 /// [`DecodeError::Text`] for anything else.
 pub fn unbase64(text: &str) -> Result<Vec<u8>, DecodeError> {
-    // The decoder also takes padded pieces one after another; libsodium and we do not.
-    if text.trim_end_matches('=').contains('=') {
-        return Err(DecodeError::Text("base64"));
-    }
-    BASE64
-        .decode(text.as_bytes())
-        .map_err(|_| DecodeError::Text("base64"))
+    Base64::decode_vec(text).map_err(|_| DecodeError::Text("base64"))
 }
 
 /// URL-safe base64 without padding, as links and blobs travel.
 pub fn base64url(bytes: &[u8]) -> String {
-    BASE64URL_NOPAD.encode(bytes)
+    Base64UrlUnpadded::encode_string(bytes)
 }
 
 /// Decodes URL-safe base64 without padding.
@@ -262,9 +254,7 @@ pub fn base64url(bytes: &[u8]) -> String {
 /// # Errors
 /// [`DecodeError::Text`] for anything else.
 pub fn unbase64url(text: &str) -> Result<Vec<u8>, DecodeError> {
-    BASE64URL_NOPAD
-        .decode(text.as_bytes())
-        .map_err(|_| DecodeError::Text("base64url"))
+    Base64UrlUnpadded::decode_vec(text).map_err(|_| DecodeError::Text("base64url"))
 }
 
 #[cfg(test)]
@@ -297,6 +287,55 @@ mod tests {
             fields.bytes().unwrap();
         }
         assert_eq!(fields.end(), Err(DecodeError::FieldCount));
+    }
+
+    /// Each text stands for its bytes alone: what is not exactly it is refused.
+    #[test]
+    fn texts_are_read_strictly() {
+        for length in 0..=70_u8 {
+            let bytes: Vec<u8> = (0..length).map(|n| n.wrapping_mul(37) ^ 0x5a).collect();
+            assert_eq!(unhex(&hex(&bytes)).unwrap(), bytes);
+            assert_eq!(unhex(&hex(&bytes).to_uppercase()).unwrap(), bytes);
+            let (padded, bare) = (base64(&bytes), base64url(&bytes));
+            assert_eq!(padded.len(), bytes.len().div_ceil(3) * 4);
+            assert_eq!(unbase64(&padded).unwrap(), bytes);
+            assert_eq!(unbase64url(&bare).unwrap(), bytes);
+            assert!(!bare.contains(['=', '+', '/']));
+            if padded.ends_with('=') {
+                assert!(unbase64(padded.trim_end_matches('=')).is_err());
+                assert!(unbase64url(&format!("{bare}=")).is_err());
+                assert!(unbase64(&format!("{padded}AAAA")).is_err());
+                assert!(unbase64(&format!("{padded}{padded}")).is_err());
+            }
+            for other in ["\n", " ", "=", "====", "é", "\0"] {
+                assert!(
+                    unbase64(&format!("{padded}{other}")).is_err(),
+                    "{padded}{other:?}"
+                );
+                assert!(
+                    unbase64(&format!("{other}{padded}")).is_err(),
+                    "{other:?}{padded}"
+                );
+                assert!(
+                    unbase64url(&format!("{bare}{other}")).is_err(),
+                    "{bare}{other:?}"
+                );
+                assert!(unhex(&format!("{}{other}", hex(&bytes))).is_err());
+            }
+        }
+        // Bits behind the last byte are zero, or two texts would be the same bytes.
+        assert_eq!(unbase64("/w==").unwrap(), [255]);
+        for stray in ["/x==", "/z==", "//9=", "//+="] {
+            assert!(unbase64(stray).is_err(), "{stray}");
+        }
+        for stray in ["_x", "_z", "__9", "_"] {
+            assert!(unbase64url(stray).is_err(), "{stray}");
+        }
+        for bad in ["+w", "/w", "0", "0g", "é0", "0x00"] {
+            assert!(unhex(bad).is_err(), "{bad}");
+        }
+        assert!(unbase64url("+w").is_err() && unbase64url("/w").is_err());
+        assert!(unbase64("_w==").is_err() && unbase64("-w==").is_err());
     }
 
     #[test]

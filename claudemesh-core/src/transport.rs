@@ -3,6 +3,7 @@
 
 mod http;
 mod network;
+mod provider;
 mod proxy;
 mod trust;
 

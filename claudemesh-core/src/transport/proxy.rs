@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use data_encoding::BASE64;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::TransportError;
 use crate::broker_url::{BrokerUrl, Reach};
+use crate::encoding::base64;
 
 /// Bytes of a proxy's answer at most.
 const MAX_HEAD: usize = 16 * 1024;
@@ -47,7 +47,7 @@ impl FromStr for Proxy {
             Some(login) => {
                 let login = decoded(login);
                 let login = login.ok_or_else(|| bad("its user and password cannot be read"))?;
-                Some(Zeroizing::new(BASE64.encode(&login)))
+                Some(Zeroizing::new(base64(&login)))
             }
             None => None,
         };
@@ -226,6 +226,6 @@ mod tests {
         }
         let proxy: Proxy = "http://u:p%40@proxy.example:3128/".parse().unwrap();
         assert_eq!(proxy.address.authority(), "proxy.example:3128");
-        assert_eq!(proxy.login.unwrap().as_str(), BASE64.encode(b"u:p@"));
+        assert_eq!(proxy.login.unwrap().as_str(), base64(b"u:p@"));
     }
 }

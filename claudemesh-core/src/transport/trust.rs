@@ -3,21 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::SigningKey;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 #[cfg(any(target_vendor = "apple", windows))]
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
+use super::provider;
+
 /// The TLS set-up for one connection: with the authorities in `file`, or else the system's.
 pub(super) fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
-    let provider = CryptoProvider {
-        key_provider: &NoKeys,
-        ..rustls::crypto::ring::default_provider()
-    };
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let config = ClientConfig::builder_with_provider(Arc::new(provider::provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let config = match file {
@@ -30,16 +26,6 @@ pub(super) fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
         None => config.with_root_certificates(system()?),
     };
     Ok(config.with_no_client_auth())
-}
-
-/// No client here has a certificate: the code that signs with its key stays out of the program.
-#[derive(Debug)]
-struct NoKeys;
-
-impl KeyProvider for NoKeys {
-    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
-        Err(Error::General("no certificate is shown here".to_owned()))
-    }
 }
 
 /// The authorities of a system whose own judgement is these and nothing else. Some in its files that

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
 #[cfg(any(target_vendor = "apple", windows))]
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
@@ -96,6 +96,15 @@ pub(super) fn explain(error: &std::io::Error, file: Option<&Path>) -> String {
         Some(Error::InvalidMessage(_)) => {
             "it does not speak TLS; is it a ws:// address rather than wss://?".to_owned()
         }
+        Some(
+            Error::AlertReceived(
+                AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
+            )
+            | Error::PeerIncompatible(_),
+        ) => format!(
+            "it and this program know no way to encrypt in common; its operator must allow TLS 1.3 or 1.2 \
+             with AES-GCM, and X25519 or P-256: {error}"
+        ),
         _ => error.to_string(),
     }
 }

@@ -6,7 +6,8 @@ use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{
-    ClientConnection, Error, NamedGroup, ServerConfig, ServerConnection, SupportedCipherSuite,
+    ClientConnection, ConnectionCommon, Error, NamedGroup, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
 };
 
 use super::super::trust;
@@ -78,28 +79,14 @@ impl Server {
         client.writer().write_all(b"there").unwrap();
         let (mut there, mut back) = (Vec::new(), Vec::new());
         for _ in 0..12 {
-            let mut wire = Vec::new();
-            while client.wants_write() {
-                client.write_tls(&mut wire).unwrap();
-            }
-            let mut rest = wire.as_slice();
-            while !rest.is_empty() {
-                server.read_tls(&mut rest).unwrap();
-            }
+            carry(&mut client, &mut server);
             // Why a server refuses is told by what it then says to the client.
             let refused = server.process_new_packets().is_err();
             read(&mut server.reader(), &mut there);
             if there == b"there" && back.is_empty() {
                 server.writer().write_all(b"back").unwrap();
             }
-            let mut wire = Vec::new();
-            while server.wants_write() {
-                server.write_tls(&mut wire).unwrap();
-            }
-            let mut rest = wire.as_slice();
-            while !rest.is_empty() {
-                client.read_tls(&mut rest).unwrap();
-            }
+            carry(&mut server, &mut client);
             client.process_new_packets()?;
             assert!(!refused, "the server refused without a word");
             read(&mut client.reader(), &mut back);
@@ -109,6 +96,18 @@ impl Server {
             }
         }
         panic!("they never met");
+    }
+}
+
+/// What one side has to say goes to the other.
+fn carry<A, B>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) {
+    let mut wire = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut wire).unwrap();
+    }
+    let mut rest = wire.as_slice();
+    while !rest.is_empty() {
+        to.read_tls(&mut rest).unwrap();
     }
 }
 
@@ -159,6 +158,8 @@ fn a_server_with_nothing_in_common_is_refused_by_an_error() {
     let suites = [cipher_suite::TLS13_AES_128_GCM_SHA256];
     let refused = server.meets(&suites, &[kx_group::SECP384R1]).unwrap_err();
     assert!(matches!(refused, Error::AlertReceived(_)), "{refused}");
+    let said = trust::explain(&std::io::Error::other(refused), None);
+    assert!(said.contains("its operator must allow TLS"), "{said}");
 }
 
 /// Another authority's certificate is not believed, whatever its kind.

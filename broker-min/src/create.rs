@@ -200,7 +200,7 @@ impl Tokens {
     }
 
     fn write(&self, rows: &[TokenRow]) -> Result<(), TokenError> {
-        let text = serde_json::to_vec_pretty(rows).unwrap_or_default();
+        let text = serde_json::to_vec_pretty(rows).map_err(|error| self.io(error.into()))?;
         replace(&self.path, &text).map_err(|error| self.io(error))
     }
 

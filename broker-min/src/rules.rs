@@ -152,7 +152,7 @@ impl RulesFile {
     }
 
     fn write(&self, rules: &Rules) -> Result<(), RulesError> {
-        let text = serde_json::to_vec_pretty(rules).unwrap_or_default();
+        let text = serde_json::to_vec_pretty(rules).map_err(|error| self.io(error.into()))?;
         // A file that is too long is read no more, and then the broker does not start.
         if u64::try_from(text.len()).unwrap_or(u64::MAX) >= MAX_FILE {
             return Err(RulesError::TooLong {

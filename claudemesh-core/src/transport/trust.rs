@@ -93,6 +93,13 @@ pub(super) fn explain(error: &std::io::Error, file: Option<&Path>) -> String {
         Some(Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => "its certificate is for another name; use the address that it is for".to_owned(),
+        Some(Error::InvalidCertificate(CertificateError::Other(other)))
+            if other.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) =>
+        {
+            "its certificate is an authority's own, which `openssl req -x509` makes; its operator must issue \
+             one for the server from it (docs/self-host.md shows how)"
+                .to_owned()
+        }
         Some(Error::InvalidMessage(_)) => {
             "it does not speak TLS; is it a ws:// address rather than wss://?".to_owned()
         }

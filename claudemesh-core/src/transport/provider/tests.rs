@@ -162,6 +162,28 @@ fn a_server_with_nothing_in_common_is_refused_by_an_error() {
     assert!(said.contains("its operator must allow TLS"), "{said}");
 }
 
+/// What a plain `openssl req -x509` writes is an authority, which a server cannot show as its own.
+#[test]
+fn an_authority_shown_as_a_servers_certificate_is_refused_and_told_of() {
+    let key = key("P-256");
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    let mut authority = tempfile::NamedTempFile::new().unwrap();
+    authority.write_all(certificate.pem().as_bytes()).unwrap();
+    let server = Server {
+        authority,
+        chain: certificate.der().clone(),
+        key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+    };
+    let provider = default_provider();
+    let refused = server
+        .meets(&provider.cipher_suites, &provider.kx_groups)
+        .unwrap_err();
+    let said = trust::explain(&std::io::Error::other(refused), None);
+    assert!(said.contains("must issue one for the server"), "{said}");
+}
+
 /// Another authority's certificate is not believed, whatever its kind.
 #[test]
 fn a_certificate_of_another_authority_is_refused() {

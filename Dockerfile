@@ -5,9 +5,9 @@ WORKDIR /src
 COPY . .
 ARG GIT_SHA=unknown
 ENV CLAUDEMESH_GIT_SHA=$GIT_SHA
-RUN cargo build --release --locked -p broker-min \
+RUN cargo build --profile server --locked -p broker-min \
     && mkdir -p /out/data \
-    && cp target/release/broker-min /out/broker-min
+    && cp target/server/broker-min /out/broker-min
 
 FROM scratch
 COPY --from=build /out/broker-min /broker-min

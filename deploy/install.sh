@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts the broker, its settings and its service in place. Run it as root from an unpacked release, or
-# from a checkout after `cargo build --release -p broker-min`. Overwrites no settings.
+# from a checkout after `cargo build --profile server -p broker-min`. Overwrites no settings.
 # `install.sh --prefix DIR` puts everything under DIR, for packages and tests, and starts nothing.
 set -eu
 
@@ -16,14 +16,14 @@ esac
 
 here=$(cd "$(dirname "$0")" && pwd)
 binary=
-for candidate in "$here/broker-min" "$here/../target/release/broker-min"; do
+for candidate in "$here/broker-min" "$here/../target/server/broker-min" "$here/../target/release/broker-min"; do
     if [ -x "$candidate" ]; then
         binary=$candidate
         break
     fi
 done
 if [ -z "$binary" ]; then
-    echo "install.sh: no broker-min beside this script; build it: cargo build --release -p broker-min" >&2
+    echo "install.sh: no broker-min beside this script; build it: cargo build --profile server -p broker-min" >&2
     exit 1
 fi
 

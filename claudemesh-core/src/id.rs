@@ -7,7 +7,7 @@ pub use session::{SessionId, SessionName, Wake};
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::BASE32_NOPAD;
+use base32ct::{Base32Unpadded, Encoding as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::encoding::{base64url, hex, unhex_array};
@@ -417,12 +417,7 @@ impl MeshId {
     /// The id of a mesh with a membership log: base32 (RFC 4648, lower-case, unpadded) of the
     /// first 20 bytes of its first entry's hash; 32 characters.
     pub fn of_first_entry(hash: &Hash) -> Self {
-        Self(
-            BASE32_NOPAD
-                .encode(&hash.0[..20])
-                .to_ascii_lowercase()
-                .into(),
-        )
+        Self(Base32Unpadded::encode_string(&hash.0[..20]).into())
     }
 }
 

@@ -16,6 +16,8 @@ mod logs;
 mod online;
 #[path = "session/receiving.rs"]
 mod receiving;
+#[path = "session/repost.rs"]
+mod repost;
 #[path = "session/sending.rs"]
 mod sending;
 #[path = "session/statements.rs"]

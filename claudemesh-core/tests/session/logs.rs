@@ -20,7 +20,7 @@ fn kept(rig: &Rig) -> usize {
     }
 }
 
-fn told(rig: &Rig) -> Vec<Lie> {
+pub(crate) fn told(rig: &Rig) -> Vec<Lie> {
     let lies = rig.events.iter().filter_map(|event| match event {
         Event::LiedTo(lie) => Some(lie.clone()),
         _ => None,
@@ -29,7 +29,7 @@ fn told(rig: &Rig) -> Vec<Lie> {
 }
 
 /// A new connection on which the broker shows this head.
-fn shown(rig: &mut Rig, head: Option<LogHead>) {
+pub(crate) fn shown(rig: &mut Rig, head: Option<LogHead>) {
     rig.broken();
     rig.forget();
     rig.pass(31_000);
@@ -42,7 +42,7 @@ fn shown(rig: &mut Rig, head: Option<LogHead>) {
     rig.frame(ack);
 }
 
-fn page(rig: &mut Rig, from: u64, mesh: &Mesh) {
+pub(crate) fn page(rig: &mut Rig, from: u64, mesh: &Mesh) {
     let get = rig.log_gets().pop().unwrap();
     rig.frame(LogEntries {
         from,
@@ -53,7 +53,7 @@ fn page(rig: &mut Rig, from: u64, mesh: &Mesh) {
     });
 }
 
-fn appends(rig: &Rig) -> Vec<LogAppend> {
+pub(crate) fn appends(rig: &Rig) -> Vec<LogAppend> {
     let appends = rig.sent.iter().filter_map(|frame| match frame {
         ClientFrame::LogAppend(append) => Some(append.clone()),
         _ => None,

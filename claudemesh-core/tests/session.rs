@@ -4,6 +4,10 @@
 
 #[path = "session/channel_keys.rs"]
 mod channel_keys;
+#[path = "session/channel_logs.rs"]
+mod channel_logs;
+#[path = "session/channel_repost.rs"]
+mod channel_repost;
 #[path = "session/kinds.rs"]
 mod kinds;
 #[path = "session/legacy.rs"]
@@ -25,6 +29,8 @@ mod statements;
 #[path = "session/summaries.rs"]
 mod summaries;
 mod support;
+#[path = "session/topic.rs"]
+mod topic;
 #[path = "session/unserved.rs"]
 mod unserved;
 #[path = "session/unverified.rs"]

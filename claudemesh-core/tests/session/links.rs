@@ -2,9 +2,9 @@
 
 use claudemesh_core::id::Status;
 use claudemesh_core::identity::{split_proof, verify_hello_proof};
-use claudemesh_core::session::{Command, Event, In, Lie, Session};
+use claudemesh_core::session::{Command, Event, In, Lie, Session, SessionError};
 use claudemesh_core::store::{PeerStore, Query, Rows};
-use claudemesh_core::wire::{ClientFrame, ErrorFrame, HelloAck, errors::code};
+use claudemesh_core::wire::{ClientFrame, CloseCode, ErrorFrame, HelloAck, errors::code};
 
 use crate::support::*;
 
@@ -236,4 +236,76 @@ fn a_hello_that_was_not_asked_for_changes_nothing() {
         date: None,
     });
     assert!(rig.sent.len() <= 1);
+}
+
+fn reconnecting(rig: &Rig) -> (String, u64) {
+    match rig.events.last() {
+        Some(Event::Reconnecting { reason, in_ms }) => (reason.clone(), *in_ms),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_broker_that_stays_away_is_dialled_less_and_less_and_never_before_its_time() {
+    let mut rig = rig();
+    rig.put(In::Tick);
+    let mut pauses = Vec::new();
+    for dials in 1..40 {
+        rig.broken();
+        let (_, pause) = reconnecting(&rig);
+        pauses.push(pause);
+        rig.pass(pause - 1);
+        rig.put(In::Tick);
+        assert_eq!(rig.connects, dials);
+        rig.pass(1);
+        assert_eq!(rig.connects, dials + 1);
+    }
+    // Each is drawn from all up to its bound, so that many peers do not come at once.
+    let mean = |pauses: &[u64]| pauses.iter().sum::<u64>() / pauses.len() as u64;
+    assert!(mean(&pauses[..3]) < 1_500, "{pauses:?}");
+    assert!((8_000..22_000).contains(&mean(&pauses[8..])), "{pauses:?}");
+    assert!(pauses.iter().all(|pause| (0..30_000).contains(pause)));
+}
+
+#[test]
+fn why_a_connection_ended_is_told() {
+    let mut rig = Rig::connected(&Mesh::new(&[BEN]), ANA);
+    let close = |rig: &mut Rig, code, reason: &str| {
+        let reason = reason.to_owned();
+        rig.put(In::Closed { code, reason });
+        let told = reconnecting(rig).0;
+        rig.reconnect();
+        told
+    };
+    assert_eq!(close(&mut rig, Some(1011), ""), "closed with code 1011");
+    assert_eq!(close(&mut rig, Some(1001), "a\u{1b}way"), "away");
+    assert_eq!(close(&mut rig, None, "reset"), "reset");
+    rig.pass(75_000);
+    let told = close(&mut rig, Some(1000), "bye");
+    assert!(
+        told.contains("75 s"),
+        "what this side closed it for: {told}"
+    );
+}
+
+#[test]
+fn who_was_kicked_or_banned_sends_nothing_and_is_told_which() {
+    for (close, removed) in [(CloseCode::KICKED, false), (CloseCode::BANNED, true)] {
+        let mut rig = Rig::connected(&Mesh::new(&[BEN]), ANA);
+        rig.put(In::Closed {
+            code: Some(close.0),
+            reason: String::new(),
+        });
+        rig.pass(120_000);
+        assert_eq!(rig.connects, 1, "no further try");
+        rig.forget();
+        let command = rig.send(BEN, "hello");
+        match rig.answer(command) {
+            Some(Err(SessionError::Removed)) => assert!(removed),
+            Some(Err(SessionError::NotConnected(_))) => {
+                assert!(!removed);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

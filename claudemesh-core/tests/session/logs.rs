@@ -341,3 +341,133 @@ fn a_member_with_another_log_is_told_of() {
     let (peer, seq) = (key(CEM), ahead.seq);
     assert_eq!(told(&rig)[1], Lie::HeadMismatch { peer, seq });
 }
+
+#[test]
+fn an_append_is_given_up_after_five_conflicts() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    let body = Body::MemberRemoved {
+        key: key(CEM),
+        close_all: false,
+    };
+    let invite_token = None;
+    let command = rig.command(Command::Append { body, invite_token });
+    for turn in 0..5 {
+        assert_eq!(rig.answer(command), None);
+        let append = appends(&rig).pop().unwrap();
+        rig.sent.clear();
+        grown.invite(130 + turn);
+        let mut conflict = ErrorFrame::new(code::LOG_CONFLICT, "grown");
+        conflict.req_id = append.req_id;
+        rig.frame(conflict);
+        if let Some(get) = rig.log_gets().pop() {
+            page(&mut rig, get.from, &grown);
+        }
+    }
+    assert_eq!(rig.answer(command), Some(&Err(SessionError::Contention)));
+    assert!(appends(&rig).is_empty());
+}
+
+#[test]
+fn whoever_waits_for_the_log_is_told_when_the_connection_is_gone() {
+    let mut rig = rig();
+    let sync = rig.command(Command::SyncLog);
+    let body = Body::MemberRemoved {
+        key: key(CEM),
+        close_all: false,
+    };
+    let invite_token = None;
+    let append = rig.command(Command::Append { body, invite_token });
+    assert!(
+        appends(&rig).is_empty(),
+        "it would be signed for an old end"
+    );
+    rig.broken();
+    for command in [sync, append] {
+        let answer = rig.answer(command);
+        assert!(matches!(answer, Some(Err(SessionError::NotConnected(_)))));
+    }
+    rig.forget();
+    rig.reconnect();
+    assert!(appends(&rig).is_empty(), "nobody waits for it any more");
+}
+
+#[test]
+fn an_entry_out_of_turn_is_asked_for_and_an_old_one_is_not() {
+    let mut rig = rig();
+    rig.forget();
+    let mut grown = rig.mesh.clone();
+    let held = grown.entries.len() as u64 - 1;
+    grown.invite(130);
+    grown.invite(131);
+    let news = |seq: u64| LogAppended {
+        head: LogHead::new(seq, &grown.entries[seq as usize].hash()),
+        entry: Some(blob(&grown.entries[seq as usize])),
+        ..LogAppended::default()
+    };
+    rig.frame(news(held - 1));
+    rig.frame(news(held));
+    assert!(rig.log_gets().is_empty());
+    assert!(told(&rig).is_empty());
+    rig.frame(news(held + 2));
+    assert_eq!(rig.log_gets().len(), 1);
+    // Until the answer nobody asks twice.
+    rig.frame(news(held + 2));
+    rig.command(Command::SyncLog);
+    assert_eq!(rig.log_gets().len(), 1);
+    let from = rig.log_gets()[0].from;
+    page(&mut rig, from, &grown);
+    assert_eq!(kept(&rig), grown.entries.len());
+    assert!(told(&rig).is_empty());
+}
+
+#[test]
+fn a_log_that_comes_in_pages_is_fetched_to_its_end_and_no_further() {
+    let mut rig = rig();
+    let mut grown = rig.mesh.clone();
+    let held = grown.entries.len();
+    for seed in 130..136 {
+        grown.invite(seed);
+    }
+    rig.forget();
+    let command = rig.command(Command::SyncLog);
+    for end in [held + 2, held + 4, held + 6] {
+        assert_eq!(rig.answer(command), None);
+        let get = rig.log_gets().pop().unwrap();
+        rig.sent.clear();
+        rig.frame(LogEntries {
+            from: get.from,
+            entries: grown.entries[get.from as usize..end]
+                .iter()
+                .map(blob)
+                .collect(),
+            head: grown.head(),
+            req_id: get.req_id,
+            ..LogEntries::default()
+        });
+        assert_eq!(kept(&rig), end);
+    }
+    assert_eq!(rig.answer(command), Some(&Ok(Reply::Done)));
+    assert!(rig.log_gets().is_empty());
+    // Newer entries that are named and never shown.
+    let command = rig.command(Command::SyncLog);
+    let get = rig.log_gets().pop().unwrap();
+    rig.sent.clear();
+    let mut head = grown.head();
+    head.seq += 5;
+    rig.frame(LogEntries {
+        from: get.from,
+        entries: grown.entries[get.from as usize..]
+            .iter()
+            .map(blob)
+            .collect(),
+        head,
+        req_id: get.req_id,
+        ..LogEntries::default()
+    });
+    assert!(matches!(
+        rig.answer(command),
+        Some(Err(SessionError::LogUnusable(_)))
+    ));
+    assert!(rig.log_gets().is_empty());
+}

@@ -266,3 +266,69 @@ fn a_store_that_is_behind_stops_the_reading() {
     rig.store_all();
     assert!(rig.session.wants_frames());
 }
+
+#[test]
+fn a_push_without_an_id_of_the_brokers_is_nothing() {
+    let mut rig = rig();
+    for (length, taken) in [(0, 0), (129, 0), (128, 1)] {
+        let mut push = push(&rig.mesh.clone(), BEN, ANA, "one", NOW);
+        push.message_id = "b".repeat(length);
+        rig.frame(push);
+        assert_eq!(rig.inbox().len(), taken, "{length}");
+    }
+    assert_eq!(rig.acked(), ["b".repeat(128)]);
+}
+
+#[test]
+fn what_was_on_its_way_to_the_disk_is_acknowledged_where_it_is_pushed_again() {
+    let mut rig = rig();
+    rig.slow_store = true;
+    let one = push(&rig.mesh.clone(), BEN, ANA, "one", NOW);
+    rig.frame(one.clone());
+    rig.broken();
+    rig.forget();
+    rig.reconnect();
+    rig.store_all();
+    assert!(rig.acked().is_empty(), "nothing was pushed here yet");
+    rig.frame(one);
+    rig.store_all();
+    assert_eq!(rig.acked(), ["broker-one"]);
+    assert_eq!(rig.inbox().len(), 1);
+}
+
+#[test]
+fn what_came_and_was_kept_does_not_count_against_what_comes() {
+    // More in all than may wait at once, from a member and from somebody unknown.
+    let mut rig = rig();
+    let stranger = Mesh::new(&[BEN, 9]);
+    for number in 0..80 {
+        for (mesh, from) in [(rig.mesh.clone(), BEN), (stranger.clone(), 9)] {
+            let mut big = push(&mesh, from, ANA, &format!("{from}-{number}"), NOW);
+            big.sender_name = Some("x".repeat(1_000_000));
+            rig.frame(big);
+            // The log is asked for whom nobody knows; it is as it was.
+            if let Some(get) = rig.log_gets().pop() {
+                rig.frame(LogEntries {
+                    from: get.from,
+                    entries: rig.mesh.entries[get.from as usize..]
+                        .iter()
+                        .map(blob)
+                        .collect(),
+                    head: rig.mesh.head(),
+                    req_id: get.req_id,
+                    ..LogEntries::default()
+                });
+            }
+            assert_eq!(rig.closes, 0, "{number}");
+            rig.forget();
+        }
+    }
+    // And what is not kept does.
+    rig.slow_store = true;
+    for number in 0..80 {
+        let mut big = push(&rig.mesh.clone(), BEN, ANA, &format!("w{number}"), NOW);
+        big.sender_name = Some("x".repeat(1_000_000));
+        rig.frame(big);
+    }
+    assert_eq!(rig.closes, 1);
+}

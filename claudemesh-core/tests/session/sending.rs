@@ -12,7 +12,7 @@ fn rig() -> Rig {
     Rig::connected(&Mesh::new(&[BEN, CEM]), ANA)
 }
 
-fn outcomes(rig: &Rig) -> Vec<(Vec<String>, Option<String>)> {
+pub(crate) fn outcomes(rig: &Rig) -> Vec<(Vec<String>, Option<String>)> {
     let asked = rig.sent.iter().filter_map(|frame| match frame {
         ClientFrame::Outcomes(ask) => Some((ask.message_ids.clone(), ask.req_id.clone())),
         _ => None,

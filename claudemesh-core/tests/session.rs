@@ -8,6 +8,8 @@ mod channel_keys;
 mod channel_logs;
 #[path = "session/channel_repost.rs"]
 mod channel_repost;
+#[path = "session/channel_sends.rs"]
+mod channel_sends;
 #[path = "session/following.rs"]
 mod following;
 #[path = "session/kinds.rs"]

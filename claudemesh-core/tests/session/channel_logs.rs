@@ -2,7 +2,7 @@
 
 use claudemesh_core::membership::ChannelBody;
 use claudemesh_core::session::{Command, Event, Lie, Reply, SessionError};
-use claudemesh_core::wire::errors::code;
+use claudemesh_core::wire::{LogEntries, errors::code};
 
 use super::topic::*;
 use crate::support::*;
@@ -397,7 +397,7 @@ fn an_entry_whose_signer_the_mesh_does_not_know_yet_waits_for_the_meshs_log() {
     let get = rig.log_gets().pop().unwrap();
     assert_eq!(get.channel, "");
     rig.sent.clear();
-    rig.frame(claudemesh_core::wire::LogEntries {
+    rig.frame(LogEntries {
         from: get.from,
         entries: topic.mesh.entries[before.entries.len() - 1..]
             .iter()
@@ -405,7 +405,7 @@ fn an_entry_whose_signer_the_mesh_does_not_know_yet_waits_for_the_meshs_log() {
             .collect(),
         head: topic.mesh.head(),
         req_id: get.req_id,
-        ..claudemesh_core::wire::LogEntries::default()
+        ..LogEntries::default()
     });
     let get = gets(&mut rig).pop().unwrap();
     rig.frame(topic.page(&get));

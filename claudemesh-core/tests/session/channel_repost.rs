@@ -1,8 +1,8 @@
 //! What a broker has lost of a channel's log: who brings it back, in which order, and when not.
 
 use claudemesh_core::id::Hash;
-use claudemesh_core::session::{Command, Event, Lie, Out};
-use claudemesh_core::wire::{LogHead, errors::code};
+use claudemesh_core::session::{Command, Event, In, Lie, Out};
+use claudemesh_core::wire::{CAP_CHANNELS, LogAppended, LogHead, errors::code};
 
 use super::topic::*;
 use crate::support::*;
@@ -214,7 +214,7 @@ fn a_channels_entries_that_cannot_be_read_are_told_and_not_given() {
     };
     rig.slow_store = false;
     let failed = Err(disk_full());
-    rig.put(claudemesh_core::session::In::Loaded(token, failed));
+    rig.put(In::Loaded(token, failed));
     assert!(rig.events.contains(&Event::StoreFailed(disk_full())));
     assert!(added(&mut rig).is_empty());
     // Asked about again, it is given.
@@ -230,27 +230,27 @@ fn after_the_meshs_log_was_lost_channels_are_looked_at_by_who_may_bring_them_bac
         sync(&mut rig, &topic);
         rig.broken();
         rig.pass(31_000);
-        rig.put(claudemesh_core::session::In::Opened {
+        rig.put(In::Opened {
             challenge: None,
             date: None,
         });
         let mut ack = rig.hello_ack();
-        (ack.capabilities.as_mut().unwrap()).push(claudemesh_core::wire::CAP_CHANNELS.to_owned());
+        (ack.capabilities.as_mut().unwrap()).push(CAP_CHANNELS.to_owned());
         let entries = &topic.mesh.entries;
         let seq = entries.len() - 2;
         ack.log_head = Some(LogHead::new(seq as u64, &entries[seq].hash()));
         rig.frame(ack);
         // The owner gives the entry back; for the others somebody else does.
         match added(&mut rig).pop() {
-            Some(append) => rig.frame(claudemesh_core::wire::LogAppended {
+            Some(append) => rig.frame(LogAppended {
                 head: topic.mesh.head(),
                 req_id: append.req_id,
-                ..claudemesh_core::wire::LogAppended::default()
+                ..LogAppended::default()
             }),
-            None => rig.frame(claudemesh_core::wire::LogAppended {
+            None => rig.frame(LogAppended {
                 head: topic.mesh.head(),
                 entry: entries.last().map(blob),
-                ..claudemesh_core::wire::LogAppended::default()
+                ..LogAppended::default()
             }),
         }
         let asked = gets(&mut rig);

@@ -2,7 +2,7 @@
 //! of many.
 
 use claudemesh_core::id::MessageId;
-use claudemesh_core::session::{Command, Reply};
+use claudemesh_core::session::{Command, In, Reply};
 use claudemesh_core::session::{Event, Outgoing};
 use claudemesh_core::store::SendState;
 use claudemesh_core::wire::{Ack, Outcome, OutcomeState, OutcomesResult, Receipt, ReceiptState};
@@ -31,7 +31,7 @@ fn held(rig: &mut Rig) -> Vec<u64> {
 
 /// What the last event about this message says.
 fn said(rig: &Rig, id: &MessageId) -> Option<(SendState, Option<String>)> {
-    let of = rig.events.iter().rev().find_map(|event| match event {
+    rig.events.iter().rev().find_map(|event| match event {
         Event::Sent {
             id: of,
             state,
@@ -39,8 +39,7 @@ fn said(rig: &Rig, id: &MessageId) -> Option<(SendState, Option<String>)> {
             ..
         } if of == id => Some((*state, reason.clone())),
         _ => None,
-    });
-    of
+    })
 }
 
 #[test]
@@ -56,7 +55,7 @@ fn each_hold_is_twice_as_long_up_to_a_minute_and_a_message_taken_ends_that() {
         let told = held(&mut rig);
         assert_eq!(told.len(), 1);
         assert!((pause..=pause + pause / 4).contains(&told[0]), "{told:?}");
-        rig.put(claudemesh_core::session::In::Alive);
+        rig.put(In::Alive);
         rig.pass(told[0] - 1);
         assert!(rig.sends().is_empty(), "not before {pause}");
         rig.pass(1);
@@ -98,8 +97,8 @@ fn what_is_new_waits_for_what_was_there_before_at_every_step_of_the_store() {
         let mut rig = Rig::new(&mesh, ANA);
         let mut order: Vec<MessageId> = (0..3).map(|n| rig.queued(BEN, &n.to_string())).collect();
         rig.slow_store = true;
-        rig.put(claudemesh_core::session::In::Tick);
-        rig.put(claudemesh_core::session::In::Opened {
+        rig.put(In::Tick);
+        rig.put(In::Opened {
             challenge: None,
             date: None,
         });

@@ -12,6 +12,10 @@ mod channel_repost;
 mod channel_sends;
 #[path = "session/following.rs"]
 mod following;
+#[path = "session/kept_values.rs"]
+mod kept_values;
+#[path = "session/keys.rs"]
+mod keys;
 #[path = "session/kinds.rs"]
 mod kinds;
 #[path = "session/legacy.rs"]

@@ -1,106 +1,29 @@
 //! Messages to channels, by the session alone: sealed under a key that was made for those who are in,
 //! and nothing else.
 
-use claudemesh_core::encoding::{base64url, unbase64url};
 use claudemesh_core::id::{MessageId, Target};
 use claudemesh_core::membership::{Body, ChannelBody};
 use claudemesh_core::message::FORM;
 use claudemesh_core::session::{Command, Event, Outgoing, Reply, SessionError};
 use claudemesh_core::store::SendState;
 use claudemesh_core::wire::{
-    ClientFrame, KeyPublished, KeyRecord, Keys, KeysGet, LogAppended, LogEntries, NewKey,
-    PublishKey, Push, Send, errors::code,
+    ClientFrame, Keys, KeysGet, LogAppended, LogEntries, NewKey, Push, Send, errors::code,
 };
 
+use super::keys::{self, Made, made};
 use super::topic::*;
 use crate::support::*;
 
-/// A key as a peer gave it to the broker.
-#[derive(Clone)]
-struct Made {
-    publish: PublishKey,
-    key_id: String,
-    /// For whom, and what.
-    copies: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Made {
-    fn record(&self, member: u8) -> KeyRecord {
-        let of = |(to, _): &&(Vec<u8>, Vec<u8>)| *to == key(member).0;
-        let copy = self.copies.iter().find(of);
-        KeyRecord {
-            statement: self.publish.statement.clone(),
-            copy: copy.map(|(_, copy)| base64url(copy)),
-        }
-    }
-
-    fn readers(&self) -> Vec<Vec<u8>> {
-        self.copies.iter().map(|(to, _)| to.clone()).collect()
-    }
-}
-
-/// The key that was given since the last look.
-fn made(rig: &mut Rig) -> Option<Made> {
-    let mut copies = Vec::new();
-    let mut made = None;
-    rig.sent.retain(|frame| match frame {
-        ClientFrame::KeyCopies(part) => {
-            let bytes = unbase64url(&part.copies).unwrap();
-            let size = 80;
-            copies.extend(
-                bytes
-                    .chunks(size)
-                    .map(|copy| (copy[..32].to_vec(), copy[32..].to_vec())),
-            );
-            made = Some(part.key_id.clone());
-            false
-        }
-        _ => true,
-    });
-    let publish = rig.sent.iter().find_map(|frame| match frame {
-        ClientFrame::PublishKey(publish) => Some(publish.clone()),
-        _ => None,
-    })?;
-    rig.sent
-        .retain(|frame| !matches!(frame, ClientFrame::PublishKey(_)));
-    let key_id = made.unwrap();
-    Some(Made {
-        publish,
-        key_id,
-        copies,
-    })
-}
-
 fn published(rig: &mut Rig, made: &Made) {
-    rig.frame(KeyPublished {
-        channel: "#ops".to_owned(),
-        key_id: made.key_id.clone(),
-        req_id: made.publish.req_id.clone(),
-    });
+    keys::published(rig, "#ops", made);
 }
 
 fn key_gets(rig: &mut Rig) -> Vec<KeysGet> {
-    let mut gets = Vec::new();
-    rig.sent.retain(|frame| match frame {
-        ClientFrame::KeysGet(get) if get.channel == "#ops" => {
-            gets.push(get.clone());
-            false
-        }
-        _ => true,
-    });
-    gets
+    keys::gets(rig, "#ops")
 }
 
 fn show_keys(rig: &mut Rig, get: &KeysGet, member: u8, current: Option<&Made>) {
-    rig.frame(Keys {
-        channel: "#ops".to_owned(),
-        current: current.map(|made| made.key_id.clone()),
-        keys: current
-            .map(|made| made.record(member))
-            .into_iter()
-            .collect(),
-        req_id: get.req_id.clone(),
-    });
+    keys::show(rig, get, member, current);
 }
 
 fn to_ops(rig: &mut Rig, text: &str) -> MessageId {

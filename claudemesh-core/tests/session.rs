@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail as tests do.
 
+#[path = "session/addresses.rs"]
+mod addresses;
 #[path = "session/channel_keys.rs"]
 mod channel_keys;
 #[path = "session/channel_logs.rs"]

@@ -322,6 +322,9 @@ impl Session {
             self.tell_status();
         }
         self.log_head_shown(ack.log_head.as_ref());
+        // After it: channels ask for a log that they do not know to be the newest.
+        self.watch_state();
+        self.summary_wanted();
         if !self.repost.is_behind() {
             self.check_channels();
         }

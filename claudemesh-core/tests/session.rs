@@ -32,6 +32,8 @@ mod online;
 mod receiving;
 #[path = "session/repost.rs"]
 mod repost;
+#[path = "session/schedules.rs"]
+mod schedules;
 #[path = "session/sending.rs"]
 mod sending;
 #[path = "session/statements.rs"]

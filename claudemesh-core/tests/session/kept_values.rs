@@ -12,13 +12,13 @@ use super::topic::{lies, refuse};
 use crate::support::*;
 
 /// Ana on a broker that keeps values; nothing noted so far.
-fn begin() -> Rig {
+pub(crate) fn begin() -> Rig {
     let mut rig = Rig::new(&Mesh::new(&[BEN, CEM]), ANA);
     hello(&mut rig);
     rig
 }
 
-fn hello(rig: &mut Rig) {
+pub(crate) fn hello(rig: &mut Rig) {
     rig.put(In::Tick);
     rig.put(In::Opened {
         challenge: None,
@@ -33,7 +33,7 @@ fn hello(rig: &mut Rig) {
     rig.events.clear();
 }
 
-fn take<T>(rig: &mut Rig, of: impl Fn(&ClientFrame) -> Option<T>) -> Option<T> {
+pub(crate) fn take<T>(rig: &mut Rig, of: impl Fn(&ClientFrame) -> Option<T>) -> Option<T> {
     let place = rig.sent.iter().position(|frame| of(frame).is_some())?;
     of(&rig.sent.remove(place))
 }
@@ -85,7 +85,7 @@ fn set(rig: &mut Rig, text: &str, if_version: Option<u64>) -> u64 {
 }
 
 /// The broker has no key of `$state`, and takes the one that is made.
-fn keyed(rig: &mut Rig) {
+pub(crate) fn keyed(rig: &mut Rig) {
     for get in keys::gets(rig, "$state") {
         keys::show(rig, &get, ANA, None);
     }

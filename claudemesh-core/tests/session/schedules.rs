@@ -238,7 +238,6 @@ fn a_message_for_later_goes_to_the_broker_sealed_and_its_list_is_shown() {
             ..ScheduledRecord::default()
         }],
         req_id,
-        ..ScheduledList::default()
     });
     let Some(Ok(Reply::Schedules(shown))) = rig.answer(command) else {
         panic!("{:?}", rig.done)

@@ -47,5 +47,7 @@ mod topic;
 mod unserved;
 #[path = "session/unverified.rs"]
 mod unverified;
+#[path = "session/wishes.rs"]
+mod wishes;
 #[path = "session/without_log.rs"]
 mod without_log;

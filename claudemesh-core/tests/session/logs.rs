@@ -471,3 +471,69 @@ fn a_log_that_comes_in_pages_is_fetched_to_its_end_and_no_further() {
     ));
     assert!(rig.log_gets().is_empty());
 }
+
+fn ahead(mesh: &Mesh, by: u64) -> Head {
+    Head {
+        seq: mesh.head().seq + by,
+        hash: Hash([7; 32]),
+    }
+}
+
+/// The broker shows what is held once more.
+fn shows_the_same(rig: &mut Rig) {
+    let mesh = rig.mesh.clone();
+    while let Some(get) = rig.log_gets().pop() {
+        rig.sent.clear();
+        rig.frame(LogEntries {
+            from: get.from,
+            entries: mesh.entries[get.from as usize..].iter().map(blob).collect(),
+            head: mesh.head(),
+            req_id: get.req_id,
+            ..LogEntries::default()
+        });
+    }
+}
+
+#[test]
+fn how_long_a_broker_may_hold_back_runs_from_the_first_who_knows_more() {
+    let mut rig = rig();
+    rig.session.log_patience(4_000);
+    let mesh = rig.mesh.clone();
+    for (number, by) in [1, 3, 2].into_iter().enumerate() {
+        let claim = Some(ahead(&mesh, by));
+        rig.frame(push_with(
+            &mesh,
+            BEN,
+            ANA,
+            &format!("c{number}"),
+            NOW,
+            claim,
+        ));
+        shows_the_same(&mut rig);
+        rig.pass(600);
+    }
+    rig.pass(199);
+    assert!(told(&rig).is_empty());
+    rig.pass(1);
+    shows_the_same(&mut rig);
+    rig.pass(1_999);
+    shows_the_same(&mut rig);
+    assert!(told(&rig).is_empty());
+    rig.pass(1);
+    let (peer, seq) = (key(BEN), mesh.head().seq + 3);
+    assert_eq!(told(&rig), [Lie::LogWithheld { peer, seq }]);
+}
+
+#[test]
+fn a_connection_that_is_gone_holds_nothing_back() {
+    let mut rig = rig();
+    rig.session.log_patience(4_000);
+    let mesh = rig.mesh.clone();
+    let claim = Some(ahead(&mesh, 1));
+    rig.frame(push_with(&mesh, BEN, ANA, "claim", NOW, claim));
+    rig.broken();
+    rig.reconnect();
+    shows_the_same(&mut rig);
+    rig.pass(60_000);
+    assert!(told(&rig).is_empty());
+}

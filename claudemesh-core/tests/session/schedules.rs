@@ -1,14 +1,12 @@
-//! Schedules that come back to their author, memories, and wishes of owners, by the session alone. The
-//! broker hands over what it likes, when it likes.
+//! Schedules that come back to their author, and memories, by the session alone. The broker hands over
+//! what it likes, when it likes.
 
-use claudemesh_core::session::{
-    Command, Event, Outgoing, Protection, Reply, Served, Service, SessionError,
-};
+use claudemesh_core::session::{Command, Event, Outgoing, Protection, Reply, SessionError};
 use claudemesh_core::store::SendState;
 use claudemesh_core::wire::{
-    Ack, CancelScheduledAck, ClientFrame, Forget, Kick, KickAck, LogAppended, MemoryRecord,
-    MemoryResults, MemoryStored, Recall, Remember, Schedule, ScheduleDue, ScheduledAck,
-    ScheduledList, ScheduledRecord,
+    Ack, CancelScheduledAck, ClientFrame, Forget, LogAppended, MemoryRecord, MemoryResults,
+    MemoryStored, Recall, Remember, Schedule, ScheduleDue, ScheduledAck, ScheduledList,
+    ScheduledRecord,
 };
 
 use super::kept_values::{begin, keyed, take};
@@ -330,34 +328,4 @@ fn a_memory_is_sealed_listed_to_the_end_and_forgotten() {
         ..Ack::default()
     });
     assert_eq!(rig.answer(command), Some(&Ok(Reply::Done)));
-}
-
-#[test]
-fn a_wish_of_the_owners_is_answered_by_its_own_answer_alone() {
-    let mut rig = begin();
-    let command = rig.command(Command::Service(Service::Kick(key(BEN))));
-    let kick: Kick = take(&mut rig, |frame| match frame {
-        ClientFrame::Kick(kick) => Some(kick.clone()),
-        _ => None,
-    })
-    .unwrap();
-    assert_eq!(kick.target, Some(key(BEN).to_hex()));
-    let ack = |req_id| KickAck {
-        kicked: vec!["ben".to_owned()],
-        req_id,
-        ..KickAck::default()
-    };
-    rig.frame(ack(Some("r0".to_owned())));
-    assert_eq!(rig.answer(command), None);
-    rig.frame(ack(kick.req_id));
-    let Some(Ok(Reply::Served(Served::Kicked(kicked)))) = rig.answer(command) else {
-        panic!("{:?}", rig.done)
-    };
-    assert_eq!(kicked, &["ben"]);
-    rig.broken();
-    let command = rig.command(Command::Service(Service::Bans));
-    assert!(matches!(
-        rig.answer(command),
-        Some(Err(SessionError::NotConnected(_)))
-    ));
 }

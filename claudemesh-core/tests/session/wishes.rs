@@ -46,11 +46,13 @@ fn asked(rig: &Rig) -> Option<String> {
     Some(frame["_reqId"].as_str().unwrap().to_owned())
 }
 
+type Answer = fn(Option<String>) -> BrokerFrame;
+type Fits = fn(&Served) -> bool;
+
 #[test]
 fn each_wish_has_its_answer() {
     let ben = key(BEN);
-    type Answer = fn(Option<String>) -> BrokerFrame;
-    let wishes: [(Service, Answer, fn(&Served) -> bool); 6] = [
+    let wishes: [(Service, Answer, Fits); 6] = [
         (
             Service::Ban(ben),
             |req_id| {

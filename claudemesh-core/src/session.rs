@@ -486,7 +486,9 @@ impl Session {
         self.load_accepted(answers::Asking::default());
         if self.link.has_channels() {
             self.ask_for_locked();
+            self.watch_state();
         }
+        self.summary_wanted();
     }
 
     fn broker_event(&mut self, push: &Push) {

@@ -313,6 +313,7 @@ impl Session {
         }
         self.audit_head_shown(ack.audit_head.as_ref(), other_store);
         self.ready();
+        self.own_session_ready();
         self.acknowledge_early();
         if self.config.receive && self.link.delivery {
             self.transmit(Fetch::default());
@@ -321,11 +322,6 @@ impl Session {
             self.tell_status();
         }
         self.log_head_shown(ack.log_head.as_ref());
-        // After it: channels ask for a log that they do not know to be the newest, and who is here is
-        // judged by the log, whose answer comes before that list.
-        self.own_session_ready();
-        self.watch_state();
-        self.summary_wanted();
         if !self.repost.is_behind() {
             self.check_channels();
         }

@@ -2,8 +2,8 @@
 
 use claudemesh_core::session::{Command, In, Lie, Reply, SessionError};
 use claudemesh_core::wire::{
-    CAP_CHANNELS, CAP_VALUES, ClientFrame, GetState, ListState, SetState, StateEntry, StateList,
-    StateResult, StateSaved, errors::code,
+    CAP_CHANNELS, CAP_VALUES, ClientFrame, GetState, ListState, LogEntries, SetState, StateEntry,
+    StateList, StateResult, StateSaved, errors::code,
 };
 use serde_json::Value;
 
@@ -28,8 +28,19 @@ pub(crate) fn hello(rig: &mut Rig) {
     let served = ack.capabilities.as_mut().unwrap();
     served.extend([CAP_CHANNELS, CAP_VALUES].map(str::to_owned));
     rig.frame(ack);
-    // The key of `$state` is looked for at once; the log was shown to be the newest.
-    assert!(rig.log_gets().is_empty());
+    // The key of `$state` is looked for at once, and the log before it.
+    for get in rig.log_gets() {
+        rig.frame(LogEntries {
+            from: get.from,
+            entries: rig.mesh.entries[get.from as usize..]
+                .iter()
+                .map(blob)
+                .collect(),
+            head: rig.mesh.head(),
+            req_id: get.req_id,
+            ..LogEntries::default()
+        });
+    }
     rig.events.clear();
 }
 

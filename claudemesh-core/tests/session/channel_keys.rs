@@ -136,17 +136,8 @@ fn read(rig: &Rig) -> Vec<String> {
 /// Ana, connected to a broker with channels, and Ben, who has made the first key of `*`.
 fn begin() -> (Rig, Author, Rotation) {
     let mesh = Mesh::new(&[BEN, CEM]);
-    let mut rig = Rig::connected(&mesh, ANA);
-    rig.broken();
-    rig.forget();
-    rig.pass(31_000);
-    rig.put(In::Opened {
-        challenge: None,
-        date: None,
-    });
-    let mut ack = rig.hello_ack();
-    (ack.capabilities.as_mut().unwrap()).push(CAP_CHANNELS.to_owned());
-    rig.frame(ack);
+    let mut rig = Rig::new(&mesh, ANA);
+    rig.connect_to(&[CAP_CHANNELS]);
     rig.forget();
     let mut ben = Author::new(&mesh, BEN);
     let first = ben.rotate(&mesh);

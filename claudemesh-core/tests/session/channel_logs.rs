@@ -2,7 +2,7 @@
 
 use claudemesh_core::membership::ChannelBody;
 use claudemesh_core::session::{Command, Event, Lie, Reply, SessionError};
-use claudemesh_core::wire::{LogEntries, errors::code};
+use claudemesh_core::wire::errors::code;
 
 use super::topic::*;
 use crate::support::*;
@@ -167,14 +167,14 @@ fn another_log_is_told_and_nothing_goes_on_in_that_channel() {
     };
     other.add(CEM, false);
     other.add(BEN, false);
-    lies(&mut rig);
+    rig.lies();
     let command = sync(&mut rig, &other);
     let unusable = |answer: Option<&Result<Reply, SessionError>>| {
         matches!(answer, Some(Err(SessionError::LogUnusable(_))))
     };
     assert!(unusable(rig.answer(command)), "{:?}", rig.done);
     let (channel, seq) = (ops(), 1);
-    assert_eq!(lies(&mut rig), [Lie::ChannelLogFork { channel, seq }]);
+    assert_eq!(rig.lies(), [Lie::ChannelLogFork { channel, seq }]);
     let key = key(BEN);
     let command = append(&mut rig, ChannelBody::Left { key });
     assert!(unusable(rig.answer(command)), "{:?}", rig.done);
@@ -185,7 +185,7 @@ fn another_log_is_told_and_nothing_goes_on_in_that_channel() {
 #[test]
 fn an_entry_that_is_not_valid_is_told_and_what_is_held_counts() {
     let (mut rig, topic) = begin();
-    lies(&mut rig);
+    rig.lies();
     let mut grown = topic.clone();
     let key = key(CEM);
     grown.say(CEM, ChannelBody::Joined { key });
@@ -195,7 +195,7 @@ fn an_entry_that_is_not_valid_is_told_and_what_is_held_counts() {
     let command = sync(&mut rig, &grown);
     assert_eq!(members(&rig, command), listed(&[(ANA, true), (BEN, false)]));
     assert!(matches!(
-        lies(&mut rig).as_slice(),
+        rig.lies().as_slice(),
         [Lie::BadChannelEntry { .. }]
     ));
     assert!(gets(&mut rig).is_empty());
@@ -206,10 +206,10 @@ fn an_entry_that_is_not_valid_is_told_and_what_is_held_counts() {
     page.entries[0].e = "?".to_owned();
     rig.frame(page);
     assert_eq!(members(&rig, command), listed(&[(ANA, true), (BEN, false)]));
-    assert_eq!(lies(&mut rig).len(), 1);
+    assert_eq!(rig.lies().len(), 1);
     // Live ones are looked at again in the log.
     rig.frame(grown.news());
-    assert_eq!(lies(&mut rig).len(), 1);
+    assert_eq!(rig.lies().len(), 1);
     assert_eq!(gets(&mut rig).len(), 1);
     assert_eq!(kept(&rig), [1]);
 }
@@ -284,7 +284,7 @@ fn an_entry_is_signed_anew_after_a_conflict_five_times() {
         assert_eq!(rig.answer(command), None);
         let lead = (turn % 2 == 0) == lead;
         grown.add(CEM, lead);
-        refuse(&mut rig, open.req_id.as_ref(), code::LOG_CONFLICT, None);
+        rig.refuse(open.req_id.as_ref(), code::LOG_CONFLICT, None);
         for get in gets(&mut rig) {
             rig.frame(grown.page(&get));
         }
@@ -315,7 +315,7 @@ fn a_refusal_is_the_answer_and_the_next_entry_goes_on() {
     let first = append(&mut rig, ChannelBody::Left { key });
     let second = append(&mut rig, ChannelBody::Left { key });
     let open = added(&mut rig).pop().unwrap();
-    refuse(&mut rig, open.req_id.as_ref(), code::FORBIDDEN, None);
+    rig.refuse(open.req_id.as_ref(), code::FORBIDDEN, None);
     assert!(
         matches!(rig.answer(first), Some(Err(SessionError::Refused { code: c, .. })) if c == "forbidden")
     );
@@ -356,7 +356,7 @@ fn a_log_that_cannot_be_had_is_said_with_its_reason() {
         let (mut rig, _) = begin();
         let command = rig.command(Command::SyncChannel(ops()));
         let get = gets(&mut rig).pop().unwrap();
-        refuse(&mut rig, get.req_id.as_ref(), code, None);
+        rig.refuse(get.req_id.as_ref(), code, None);
         assert_eq!(rig.answer(command), Some(&Err(error)));
         rig.pass(60_000);
         assert!(gets(&mut rig).is_empty(), "it is an answer");
@@ -368,7 +368,7 @@ fn a_log_that_is_refused_for_now_is_asked_for_when_the_broker_says() {
     let (mut rig, mut topic) = begin();
     let command = rig.command(Command::SyncChannel(ops()));
     let get = gets(&mut rig).pop().unwrap();
-    refuse(&mut rig, get.req_id.as_ref(), code::BUSY, Some(20_000));
+    rig.refuse(get.req_id.as_ref(), code::BUSY, Some(20_000));
     assert!(matches!(
         rig.answer(command),
         Some(Err(SessionError::Refused { .. }))
@@ -386,27 +386,14 @@ fn a_log_that_is_refused_for_now_is_asked_for_when_the_broker_says() {
 fn an_entry_whose_signer_the_mesh_does_not_know_yet_waits_for_the_meshs_log() {
     let (mut rig, mut topic) = begin();
     rig.forget();
-    let before = topic.mesh.clone();
     topic.mesh.join(4);
     let key = key(4);
     topic.say(4, ChannelBody::Joined { key });
     rig.command(Command::SyncChannel(ops()));
     let get = gets(&mut rig).pop().unwrap();
     rig.frame(topic.page(&get));
-    assert!(lies(&mut rig).is_empty(), "it is no lie");
-    let get = rig.log_gets().pop().unwrap();
-    assert_eq!(get.channel, "");
-    rig.sent.clear();
-    rig.frame(LogEntries {
-        from: get.from,
-        entries: topic.mesh.entries[before.entries.len() - 1..]
-            .iter()
-            .map(blob)
-            .collect(),
-        head: topic.mesh.head(),
-        req_id: get.req_id,
-        ..LogEntries::default()
-    });
+    assert!(rig.lies().is_empty(), "it is no lie");
+    assert_eq!(rig.show_log(&topic.mesh), 1);
     let get = gets(&mut rig).pop().unwrap();
     rig.frame(topic.page(&get));
     assert_eq!(kept(&rig), [1, 2]);

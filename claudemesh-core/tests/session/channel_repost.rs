@@ -70,7 +70,7 @@ fn what_the_broker_lost_of_a_channel_is_given_back_one_after_the_other() {
         held,
         shown,
     };
-    assert_eq!(lies(&mut rig), [told]);
+    assert_eq!(rig.lies(), [told]);
     assert_eq!(given_up(&rig), 0);
 }
 
@@ -80,7 +80,7 @@ fn owner_and_leads_bring_it_back_and_nobody_else() {
     for (member, gives) in [(ANA, true), (BEN, true), (CEM, false)] {
         let mut rig = lost(&topic, member, 2);
         assert_eq!(added(&mut rig).len(), usize::from(gives), "{member}");
-        assert_eq!(lies(&mut rig).len(), 1);
+        assert_eq!(rig.lies().len(), 1);
     }
 }
 
@@ -89,7 +89,7 @@ fn nothing_of_a_channel_is_given_to_a_broker_that_shows_another_log_of_it() {
     let topic = topic();
     let mut rig = online(&topic.mesh, ANA);
     sync(&mut rig, &topic);
-    lies(&mut rig);
+    rig.lies();
     rig.command(Command::SyncChannel(ops()));
     let get = gets(&mut rig).pop().unwrap();
     let mut page = topic.cut(2).page(&get);
@@ -98,7 +98,7 @@ fn nothing_of_a_channel_is_given_to_a_broker_that_shows_another_log_of_it() {
     assert!(added(&mut rig).is_empty());
     let (channel, seq) = (ops(), 2);
     let fork = Lie::ChannelLogFork { channel, seq };
-    assert!(lies(&mut rig).contains(&fork));
+    assert!(rig.lies().contains(&fork));
 }
 
 #[test]
@@ -106,11 +106,11 @@ fn a_loss_is_told_once_a_connection() {
     let topic = topic();
     let mut rig = lost(&topic, CEM, 2);
     sync(&mut rig, &topic.cut(2));
-    assert_eq!(lies(&mut rig).len(), 1);
+    assert_eq!(rig.lies().len(), 1);
     rig.broken();
     hello(&mut rig);
     sync(&mut rig, &topic.cut(2));
-    assert_eq!(lies(&mut rig).len(), 1);
+    assert_eq!(rig.lies().len(), 1);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_channels_entry_that_is_refused_for_now_is_given_when_the_broker_says() {
     ] {
         let mut rig = lost(&topic, ANA, 3);
         let open = added(&mut rig).pop().unwrap();
-        refuse(&mut rig, open.req_id.as_ref(), code, after);
+        rig.refuse(open.req_id.as_ref(), code, after);
         rig.pass(least - 1);
         assert!(added(&mut rig).is_empty());
         rig.pass(least / 4 + 1);
@@ -137,7 +137,7 @@ fn after_a_conflict_the_log_says_how_far_it_is() {
     let topic = topic();
     let mut rig = lost(&topic, ANA, 1);
     let open = added(&mut rig).pop().unwrap();
-    refuse(&mut rig, open.req_id.as_ref(), code::LOG_CONFLICT, None);
+    rig.refuse(open.req_id.as_ref(), code::LOG_CONFLICT, None);
     assert!(added(&mut rig).is_empty());
     // Somebody else gave an entry meanwhile.
     let get = gets(&mut rig).pop().unwrap();
@@ -147,7 +147,7 @@ fn after_a_conflict_the_log_says_how_far_it_is() {
     // Or all of it.
     let mut rig = lost(&topic, ANA, 1);
     let open = added(&mut rig).pop().unwrap();
-    refuse(&mut rig, open.req_id.as_ref(), code::LOG_CONFLICT, None);
+    rig.refuse(open.req_id.as_ref(), code::LOG_CONFLICT, None);
     let get = gets(&mut rig).pop().unwrap();
     rig.frame(topic.page(&get));
     assert!(added(&mut rig).is_empty());
@@ -173,13 +173,13 @@ fn after_five_conflicts_in_a_row_a_channel_is_given_up_on_that_connection() {
     let mut rig = lost(&topic, ANA, 1);
     for _ in 0..5 {
         let open = added(&mut rig).pop().unwrap();
-        refuse(&mut rig, open.req_id.as_ref(), code::LOG_CONFLICT, None);
+        rig.refuse(open.req_id.as_ref(), code::LOG_CONFLICT, None);
         assert_eq!(given_up(&rig), 0);
         let get = gets(&mut rig).pop().unwrap();
         rig.frame(topic.cut(1).page(&get));
     }
     let open = added(&mut rig).pop().unwrap();
-    refuse(&mut rig, open.req_id.as_ref(), code::LOG_CONFLICT, None);
+    rig.refuse(open.req_id.as_ref(), code::LOG_CONFLICT, None);
     assert_eq!(given_up(&rig), 1);
     sync(&mut rig, &topic.cut(1));
     assert!(added(&mut rig).is_empty());
@@ -194,7 +194,7 @@ fn a_channels_entry_that_is_refused_for_good_ends_it() {
     let topic = topic();
     let mut rig = lost(&topic, ANA, 1);
     let open = added(&mut rig).pop().unwrap();
-    refuse(&mut rig, open.req_id.as_ref(), code::FORBIDDEN, None);
+    rig.refuse(open.req_id.as_ref(), code::FORBIDDEN, None);
     assert_eq!(given_up(&rig), 1);
     rig.pass(60_000);
     assert!(added(&mut rig).is_empty() && gets(&mut rig).is_empty());
@@ -229,11 +229,7 @@ fn after_the_meshs_log_was_lost_channels_are_looked_at_by_who_may_bring_them_bac
         let mut rig = online(&topic.mesh, member);
         sync(&mut rig, &topic);
         rig.broken();
-        rig.pass(31_000);
-        rig.put(In::Opened {
-            challenge: None,
-            date: None,
-        });
+        rig.dial();
         let mut ack = rig.hello_ack();
         (ack.capabilities.as_mut().unwrap()).push(CAP_CHANNELS.to_owned());
         let entries = &topic.mesh.entries;

@@ -2,8 +2,7 @@
 //! of many.
 
 use claudemesh_core::id::MessageId;
-use claudemesh_core::session::{Command, In, Reply};
-use claudemesh_core::session::{Event, Outgoing};
+use claudemesh_core::session::{Command, Event, In, Outgoing, Reply};
 use claudemesh_core::store::SendState;
 use claudemesh_core::wire::{Ack, Outcome, OutcomeState, OutcomesResult, Receipt, ReceiptState};
 
@@ -97,13 +96,7 @@ fn what_is_new_waits_for_what_was_there_before_at_every_step_of_the_store() {
         let mut rig = Rig::new(&mesh, ANA);
         let mut order: Vec<MessageId> = (0..3).map(|n| rig.queued(BEN, &n.to_string())).collect();
         rig.slow_store = true;
-        rig.put(In::Tick);
-        rig.put(In::Opened {
-            challenge: None,
-            date: None,
-        });
-        let ack = rig.hello_ack();
-        rig.frame(ack);
+        rig.connect_to(&[]);
         for _ in 0..step {
             rig.store_one();
         }

@@ -1,14 +1,15 @@
-//! State, by the session alone: compared and swapped, sealed, and held against what was seen before.
+//! State and memories, by the session alone: compared and swapped, sealed, and held against what was seen
+//! before.
 
-use claudemesh_core::session::{Command, In, Lie, Reply, SessionError};
+use claudemesh_core::session::{Command, Lie, Reply, SessionError};
 use claudemesh_core::wire::{
-    CAP_CHANNELS, CAP_VALUES, ClientFrame, GetState, ListState, LogEntries, SetState, StateEntry,
-    StateList, StateResult, StateSaved, errors::code,
+    Ack, CAP_CHANNELS, CAP_VALUES, ClientFrame, Forget, GetState, ListState, MemoryRecord,
+    MemoryResults, MemoryStored, Recall, Remember, SetState, StateEntry, StateList, StateResult,
+    StateSaved, errors::code,
 };
 use serde_json::Value;
 
 use super::keys;
-use super::topic::{lies, refuse};
 use crate::support::*;
 
 /// Ana on a broker that keeps values; nothing noted so far.
@@ -19,52 +20,29 @@ pub(crate) fn begin() -> Rig {
 }
 
 pub(crate) fn hello(rig: &mut Rig) {
-    rig.put(In::Tick);
-    rig.put(In::Opened {
-        challenge: None,
-        date: None,
-    });
-    let mut ack = rig.hello_ack();
-    let served = ack.capabilities.as_mut().unwrap();
-    served.extend([CAP_CHANNELS, CAP_VALUES].map(str::to_owned));
-    rig.frame(ack);
+    rig.connect_to(&[CAP_CHANNELS, CAP_VALUES]);
     // The key of `$state` is looked for at once, and the log before it.
-    for get in rig.log_gets() {
-        rig.frame(LogEntries {
-            from: get.from,
-            entries: rig.mesh.entries[get.from as usize..]
-                .iter()
-                .map(blob)
-                .collect(),
-            head: rig.mesh.head(),
-            req_id: get.req_id,
-            ..LogEntries::default()
-        });
-    }
+    let mesh = rig.mesh.clone();
+    rig.show_log(&mesh);
     rig.events.clear();
 }
 
-pub(crate) fn take<T>(rig: &mut Rig, of: impl Fn(&ClientFrame) -> Option<T>) -> Option<T> {
-    let place = rig.sent.iter().position(|frame| of(frame).is_some())?;
-    of(&rig.sent.remove(place))
-}
-
 fn asked(rig: &mut Rig) -> Option<GetState> {
-    take(rig, |frame| match frame {
+    rig.take(|frame| match frame {
         ClientFrame::GetState(get) => Some(get.clone()),
         _ => None,
     })
 }
 
 fn written(rig: &mut Rig) -> Option<SetState> {
-    take(rig, |frame| match frame {
+    rig.take(|frame| match frame {
         ClientFrame::SetState(set) => Some(set.clone()),
         _ => None,
     })
 }
 
 fn listed(rig: &mut Rig) -> Option<ListState> {
-    take(rig, |frame| match frame {
+    rig.take(|frame| match frame {
         ClientFrame::ListState(list) => Some(list.clone()),
         _ => None,
     })
@@ -173,7 +151,7 @@ fn a_write_that_names_another_version_is_refused_with_the_one_that_is_kept() {
     shows(&mut rig, get, Value::Null, 5);
     keyed(&mut rig);
     let write = written(&mut rig).unwrap();
-    refuse(&mut rig, write.req_id.as_ref(), code::STATE_CONFLICT, None);
+    rig.refuse(write.req_id.as_ref(), code::STATE_CONFLICT, None);
     assert_eq!(rig.answer(command), Some(&conflict));
     assert!(asked(&mut rig).is_none());
 }
@@ -189,14 +167,14 @@ fn a_write_without_a_version_is_tried_after_others_five_times() {
         keyed(&mut rig);
         let write = written(&mut rig).unwrap();
         assert_eq!(write.if_version, Some(version));
-        refuse(&mut rig, write.req_id.as_ref(), code::STATE_CONFLICT, None);
+        rig.refuse(write.req_id.as_ref(), code::STATE_CONFLICT, None);
     }
     assert_eq!(rig.answer(command), Some(&Err(SessionError::Contention)));
     assert!(asked(&mut rig).is_none());
     // Another refusal is the answer.
     let command = set(&mut rig, "one", None);
     let get = asked(&mut rig).unwrap();
-    refuse(&mut rig, get.req_id.as_ref(), code::RATE_LIMIT, None);
+    rig.refuse(get.req_id.as_ref(), code::RATE_LIMIT, None);
     let answer = rig.answer(command);
     assert!(
         matches!(answer, Some(Err(SessionError::Refused { code, .. })) if code == "rate_limit")
@@ -222,7 +200,7 @@ fn a_value_reads_as_it_was_written_and_not_under_another_name() {
         panic!("{:?}", rig.done)
     };
     assert!(!values[0].protected && values[0].writer.is_none());
-    assert!(lies(&mut rig).is_empty());
+    assert!(rig.lies().is_empty());
 }
 
 #[test]
@@ -238,7 +216,7 @@ fn an_earlier_value_shown_again_is_told_and_marked() {
     let get = asked(&mut rig).unwrap();
     shows(&mut rig, get, write.value.clone(), 2);
     assert_eq!(read(&rig, command), (Ok("two".to_owned()), true, 2));
-    assert!(lies(&mut rig).is_empty());
+    assert!(rig.lies().is_empty());
     let command = rig.command(Command::GetState("k".to_owned()));
     let get = asked(&mut rig).unwrap();
     shows(&mut rig, get, first, 1);
@@ -249,12 +227,12 @@ fn an_earlier_value_shown_again_is_told_and_marked() {
         held: 2,
         shown,
     };
-    assert_eq!(lies(&mut rig), [rollback(1)]);
+    assert_eq!(rig.lies(), [rollback(1)]);
     // Nothing at all is what was before it, too.
     rig.command(Command::GetState("k".to_owned()));
     let get = asked(&mut rig).unwrap();
     shows(&mut rig, get, Value::Null, 0);
-    assert_eq!(lies(&mut rig), [rollback(0)]);
+    assert_eq!(rig.lies(), [rollback(0)]);
 }
 
 #[test]
@@ -303,7 +281,7 @@ fn what_waits_for_a_key_waits_for_twenty_seconds() {
     // The broker has no answer for keys just now.
     let refused = |rig: &mut Rig| {
         for get in keys::gets(rig, "$state") {
-            refuse(rig, get.req_id.as_ref(), code::BUSY, None);
+            rig.refuse(get.req_id.as_ref(), code::BUSY, None);
         }
     };
     refused(&mut rig);
@@ -352,4 +330,80 @@ fn without_a_broker_that_keeps_values_nothing_is_asked() {
         Some(Err(SessionError::NotConnected(_)))
     ));
     assert!(asked(&mut rig).is_none() && listed(&mut rig).is_none());
+}
+
+#[test]
+fn a_memory_is_sealed_listed_to_the_end_and_forgotten() {
+    let mut rig = begin();
+    let command = rig.command(Command::Remember {
+        body: b"the port is 7900".to_vec(),
+        tags: vec!["ops".to_owned()],
+    });
+    keyed(&mut rig);
+    let remember: Remember = rig
+        .take(|frame| match frame {
+            ClientFrame::Remember(remember) => Some(remember.clone()),
+            _ => None,
+        })
+        .unwrap();
+    assert!(!remember.content.contains("7900"));
+    let id = remember.id.clone().unwrap();
+    rig.frame(MemoryStored {
+        id: id.clone(),
+        memory_id: None,
+        req_id: remember.req_id.clone(),
+    });
+    assert_eq!(
+        rig.answer(command),
+        Some(&Ok(Reply::Remembered(id.clone())))
+    );
+
+    let command = rig.command(Command::ListMemories);
+    let recalled = |rig: &mut Rig| -> Option<Recall> {
+        rig.take(|frame| match frame {
+            ClientFrame::Recall(recall) => Some(recall.clone()),
+            _ => None,
+        })
+    };
+    let record = |id: &str, content: &str| MemoryRecord {
+        id: id.to_owned(),
+        content: content.to_owned(),
+        tags: vec!["ops".to_owned()],
+        remembered_by: "somebody".to_owned(),
+        remembered_at: String::new(),
+    };
+    let first = recalled(&mut rig).unwrap();
+    assert_eq!((first.after, first.all), (None, Some(true)));
+    rig.frame(MemoryResults {
+        memories: vec![record(&id, &remember.content)],
+        more: Some(true),
+        req_id: first.req_id,
+    });
+    let second = recalled(&mut rig).unwrap();
+    assert_eq!(second.after.as_ref(), Some(&id));
+    rig.frame(MemoryResults {
+        memories: vec![record("moved", &remember.content)],
+        more: Some(false),
+        req_id: second.req_id,
+    });
+    let Some(Ok(Reply::Values(values))) = rig.answer(command) else {
+        panic!("{:?}", rig.done)
+    };
+    assert_eq!(values[0].body.as_deref(), Ok("the port is 7900"));
+    assert_eq!(values[0].writer, Some(key(ANA)));
+    assert!(values[1].body.is_err(), "it was sealed for its own id");
+
+    let command = rig.command(Command::Forget(id.clone()));
+    let forget: Forget = rig
+        .take(|frame| match frame {
+            ClientFrame::Forget(forget) => Some(forget.clone()),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(forget.memory_id, id);
+    rig.frame(Ack {
+        req_id: forget.req_id,
+        ..Ack::default()
+    });
+    assert_eq!(rig.answer(command), Some(&Ok(Reply::Done)));
 }

@@ -4,9 +4,7 @@ use claudemesh_core::id::Hash;
 use claudemesh_core::membership::{Body, Role};
 use claudemesh_core::session::{Command, Event, In, Lie, Out, Reply};
 use claudemesh_core::store::{Query, SendState};
-use claudemesh_core::wire::{
-    ErrorFrame, LogAppend, LogAppended, LogEntries, LogHead, errors::code,
-};
+use claudemesh_core::wire::{LogAppend, LogAppended, LogEntries, LogHead, errors::code};
 
 use super::logs::{appends, shown, told};
 use crate::support::*;
@@ -47,10 +45,7 @@ fn taken(rig: &mut Rig, append: &LogAppend, seq: usize) {
 }
 
 fn refuse(rig: &mut Rig, append: &LogAppend, code: &str, retry_after_ms: Option<u64>) {
-    let mut refusal = ErrorFrame::new(code, "no");
-    refusal.req_id.clone_from(&append.req_id);
-    refusal.retry_after_ms = retry_after_ms;
-    rig.frame(refusal);
+    rig.refuse(append.req_id.as_ref(), code, retry_after_ms);
 }
 
 /// Answers what is asked, one entry after the other, until nothing more is.

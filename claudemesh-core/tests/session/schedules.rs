@@ -1,16 +1,14 @@
-//! Schedules that come back to their author, and memories, by the session alone. The broker hands over
-//! what it likes, when it likes.
+//! Schedules that come back to their author, by the session alone. The broker hands over what it likes,
+//! when it likes.
 
 use claudemesh_core::session::{Command, Event, Outgoing, Protection, Reply, SessionError};
 use claudemesh_core::store::SendState;
 use claudemesh_core::wire::{
-    Ack, CancelScheduledAck, ClientFrame, Forget, LogAppended, MemoryRecord, MemoryResults,
-    MemoryStored, Recall, Remember, Schedule, ScheduleDue, ScheduledAck, ScheduledList,
-    ScheduledRecord,
+    CancelScheduledAck, ClientFrame, LogAppended, Schedule, ScheduleDue, ScheduledAck,
+    ScheduledList, ScheduledRecord,
 };
 
-use super::kept_values::{begin, keyed, take};
-use super::topic::refuse;
+use super::kept_values::begin;
 use crate::support::*;
 
 const HOUR: u64 = 3_600_000;
@@ -18,7 +16,7 @@ const HOUR: u64 = 3_600_000;
 const NEXT: u64 = NOW - NOW % HOUR + HOUR;
 
 fn scheduled(rig: &mut Rig) -> Option<Schedule> {
-    take(rig, |frame| match frame {
+    rig.take(|frame| match frame {
         ClientFrame::Schedule(schedule) => Some(schedule.clone()),
         _ => None,
     })
@@ -58,7 +56,7 @@ fn due(schedule: &Schedule, due: u64) -> ScheduleDue {
 /// The times for which the broker was told that it is done.
 fn taken(rig: &mut Rig) -> Vec<u64> {
     let mut taken = Vec::new();
-    while let Some(due) = take(rig, |frame| match frame {
+    while let Some(due) = rig.take(|frame| match frame {
         ClientFrame::ScheduleTaken(taken) => Some(taken.due),
         _ => None,
     }) {
@@ -167,7 +165,7 @@ fn a_schedule_that_was_cancelled_is_not_sent_whatever_the_broker_does() {
     let schedule = hourly(&mut rig);
     let id = schedule.id.clone().unwrap();
     let command = rig.command(Command::CancelScheduled(id));
-    let cancel = take(&mut rig, |frame| match frame {
+    let cancel = rig.take(|frame| match frame {
         ClientFrame::CancelScheduled(cancel) => Some(cancel.clone()),
         _ => None,
     });
@@ -218,13 +216,13 @@ fn a_message_for_later_goes_to_the_broker_sealed_and_its_list_is_shown() {
     let schedule = scheduled(&mut rig).unwrap();
     assert_eq!(schedule.deliver_at, Some(NEXT));
     assert!(!schedule.send.unwrap().ciphertext.contains("later"));
-    refuse(&mut rig, schedule.req_id.as_ref(), "queue_full", None);
+    rig.refuse(schedule.req_id.as_ref(), "queue_full", None);
     assert!(matches!(
         rig.answer(command),
         Some(Err(SessionError::Refused { .. }))
     ));
     let command = rig.command(Command::ListScheduled);
-    let req_id = take(&mut rig, |frame| match frame {
+    let req_id = rig.take(|frame| match frame {
         ClientFrame::ListScheduled(list) => list.req_id.clone(),
         _ => None,
     });
@@ -254,78 +252,4 @@ fn a_message_for_later_goes_to_the_broker_sealed_and_its_list_is_shown() {
         scheduled(&mut rig).is_none(),
         "nothing in plain waits at a broker"
     );
-}
-
-#[test]
-fn a_memory_is_sealed_listed_to_the_end_and_forgotten() {
-    let mut rig = begin();
-    let command = rig.command(Command::Remember {
-        body: b"the port is 7900".to_vec(),
-        tags: vec!["ops".to_owned()],
-    });
-    keyed(&mut rig);
-    let remember: Remember = take(&mut rig, |frame| match frame {
-        ClientFrame::Remember(remember) => Some(remember.clone()),
-        _ => None,
-    })
-    .unwrap();
-    assert!(!remember.content.contains("7900"));
-    let id = remember.id.clone().unwrap();
-    rig.frame(MemoryStored {
-        id: id.clone(),
-        memory_id: None,
-        req_id: remember.req_id.clone(),
-    });
-    assert_eq!(
-        rig.answer(command),
-        Some(&Ok(Reply::Remembered(id.clone())))
-    );
-
-    let command = rig.command(Command::ListMemories);
-    let recalled = |rig: &mut Rig| -> Option<Recall> {
-        take(rig, |frame| match frame {
-            ClientFrame::Recall(recall) => Some(recall.clone()),
-            _ => None,
-        })
-    };
-    let record = |id: &str, content: &str| MemoryRecord {
-        id: id.to_owned(),
-        content: content.to_owned(),
-        tags: vec!["ops".to_owned()],
-        remembered_by: "somebody".to_owned(),
-        remembered_at: String::new(),
-    };
-    let first = recalled(&mut rig).unwrap();
-    assert_eq!((first.after, first.all), (None, Some(true)));
-    rig.frame(MemoryResults {
-        memories: vec![record(&id, &remember.content)],
-        more: Some(true),
-        req_id: first.req_id,
-    });
-    let second = recalled(&mut rig).unwrap();
-    assert_eq!(second.after.as_ref(), Some(&id));
-    rig.frame(MemoryResults {
-        memories: vec![record("moved", &remember.content)],
-        more: Some(false),
-        req_id: second.req_id,
-    });
-    let Some(Ok(Reply::Values(values))) = rig.answer(command) else {
-        panic!("{:?}", rig.done)
-    };
-    assert_eq!(values[0].body.as_deref(), Ok("the port is 7900"));
-    assert_eq!(values[0].writer, Some(key(ANA)));
-    assert!(values[1].body.is_err(), "it was sealed for its own id");
-
-    let command = rig.command(Command::Forget(id.clone()));
-    let forget: Forget = take(&mut rig, |frame| match frame {
-        ClientFrame::Forget(forget) => Some(forget.clone()),
-        _ => None,
-    })
-    .unwrap();
-    assert_eq!(forget.memory_id, id);
-    rig.frame(Ack {
-        req_id: forget.req_id,
-        ..Ack::default()
-    });
-    assert_eq!(rig.answer(command), Some(&Ok(Reply::Done)));
 }

@@ -2,10 +2,10 @@
 
 use claudemesh_core::id::ChannelName;
 use claudemesh_core::membership::{Body, ChannelBody, ChannelLog, SignedEntry};
-use claudemesh_core::session::{Command, Event, In, Lie};
+use claudemesh_core::session::Command;
 use claudemesh_core::store::{PeerStore, Query, Rows};
 use claudemesh_core::wire::{
-    CAP_CHANNELS, ClientFrame, ErrorFrame, LogAppend, LogAppended, LogEntries, LogGet, LogHead,
+    CAP_CHANNELS, ClientFrame, LogAppend, LogAppended, LogEntries, LogGet, LogHead,
 };
 
 use crate::support::*;
@@ -113,32 +113,17 @@ pub(crate) fn online(mesh: &Mesh, member: u8) -> Rig {
 }
 
 pub(crate) fn hello(rig: &mut Rig) {
-    let dialled = rig.connects;
-    rig.put(In::Tick);
-    if rig.connects == dialled {
-        rig.pass(31_000);
-    }
-    rig.put(In::Opened {
-        challenge: None,
-        date: None,
-    });
-    let mut ack = rig.hello_ack();
-    (ack.capabilities.as_mut().unwrap()).push(CAP_CHANNELS.to_owned());
-    rig.frame(ack);
+    rig.connect_to(&[CAP_CHANNELS]);
     rig.forget();
 }
 
 /// The questions for the log of `#ops` since the last look.
 pub(crate) fn gets(rig: &mut Rig) -> Vec<LogGet> {
-    let (gets, rest) = (std::mem::take(&mut rig.sent).into_iter())
-        .partition(|frame| matches!(frame, ClientFrame::LogGet(get) if get.channel == "#ops"));
-    rig.sent = rest;
-    let gets: Vec<ClientFrame> = gets;
-    let gets = gets.into_iter().filter_map(|frame| match frame {
-        ClientFrame::LogGet(get) => Some(get),
+    let of_ops = |frame: &ClientFrame| match frame {
+        ClientFrame::LogGet(get) if get.channel == "#ops" => Some(get.clone()),
         _ => None,
-    });
-    gets.collect()
+    };
+    std::iter::from_fn(|| rig.take(of_ops)).collect()
 }
 
 /// The entries that were to be added since the last look.
@@ -147,13 +132,6 @@ pub(crate) fn added(rig: &mut Rig) -> Vec<LogAppend> {
     rig.sent
         .retain(|frame| !matches!(frame, ClientFrame::LogAppend(_)));
     added
-}
-
-pub(crate) fn refuse(rig: &mut Rig, req_id: Option<&String>, code: &str, after: Option<u64>) {
-    let mut refusal = ErrorFrame::new(code, "no");
-    refusal.req_id = req_id.cloned();
-    refusal.retry_after_ms = after;
-    rig.frame(refusal);
 }
 
 /// Asks for the channel, and answers with this.
@@ -169,12 +147,4 @@ pub(crate) fn kept(rig: &Rig) -> Vec<u64> {
         Ok(Rows::ChannelLogs(rows)) => rows.iter().map(|row| row.seq).collect(),
         other => panic!("{other:?}"),
     }
-}
-
-pub(crate) fn lies(rig: &mut Rig) -> Vec<Lie> {
-    let lies = rig.events.drain(..).filter_map(|event| match event {
-        Event::LiedTo(lie) => Some(lie),
-        _ => None,
-    });
-    lies.collect()
 }

@@ -6,18 +6,19 @@ use claudemesh_core::wire::{
     Kick, KickAck, ListBansResult, UnbanAck,
 };
 
-use super::kept_values::{begin, take};
+use super::kept_values::begin;
 use crate::support::*;
 
 #[test]
 fn a_wish_of_the_owners_is_answered_by_its_own_answer_alone() {
     let mut rig = begin();
     let command = rig.command(Command::Service(Service::Kick(key(BEN))));
-    let kick: Kick = take(&mut rig, |frame| match frame {
-        ClientFrame::Kick(kick) => Some(kick.clone()),
-        _ => None,
-    })
-    .unwrap();
+    let kick: Kick = rig
+        .take(|frame| match frame {
+            ClientFrame::Kick(kick) => Some(kick.clone()),
+            _ => None,
+        })
+        .unwrap();
     assert_eq!(kick.target, Some(key(BEN).to_hex()));
     let ack = |req_id| KickAck {
         kicked: vec!["ben".to_owned()],

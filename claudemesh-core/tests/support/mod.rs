@@ -13,15 +13,15 @@ use claudemesh_core::id::{
 use claudemesh_core::membership::{Body, Draft, Head, Log, Role, SignedEntry};
 use claudemesh_core::message::{Content, FORM, TEXT, seal_direct};
 use claudemesh_core::session::{
-    About, Command, Event, In, Now, Out, Outgoing, Protection, Reply, Retry, Session,
+    About, Command, Event, In, Lie, Now, Out, Outgoing, Protection, Reply, Retry, Session,
     SessionConfig, SessionError,
 };
 use claudemesh_core::store::{
     MemoryStore, Outcome, PeerOp, PeerStore, Pin, Query, Rows, StoreError,
 };
 use claudemesh_core::wire::{
-    Ack, BrokerFrame, BrokerInfo, CAP_DELIVERY, CAP_LOG, ClientFrame, HelloAck, LogHead, Push,
-    SignedBlob,
+    Ack, BrokerFrame, BrokerInfo, CAP_DELIVERY, CAP_LOG, ClientFrame, ErrorFrame, HelloAck,
+    LogEntries, LogHead, Push, SignedBlob,
 };
 
 pub const NOW: u64 = 1_800_000_000_000;
@@ -281,14 +281,30 @@ impl Rig {
     }
 
     pub fn connect(&mut self) {
+        self.connect_to(&[]);
+        self.forget();
+    }
+
+    /// Opens a connection as soon as the session wants one. The hello is not answered.
+    pub fn dial(&mut self) {
+        let dialled = self.connects;
         self.put(In::Tick);
+        if self.connects == dialled {
+            self.pass(31_000);
+        }
         self.put(In::Opened {
             challenge: None,
             date: None,
         });
-        let ack = self.hello_ack();
+    }
+
+    /// Connects to a broker that serves this too.
+    pub fn connect_to(&mut self, served: &[&str]) {
+        self.dial();
+        let mut ack = self.hello_ack();
+        let capabilities = ack.capabilities.get_or_insert_default();
+        capabilities.extend(served.iter().map(|&served| served.to_owned()));
         self.frame(ack);
-        self.forget();
     }
 
     pub fn hello_ack(&self) -> HelloAck {
@@ -421,13 +437,53 @@ impl Rig {
     }
 
     pub fn reconnect(&mut self) {
-        self.pass(31_000);
-        self.put(In::Opened {
-            challenge: None,
-            date: None,
+        self.connect_to(&[]);
+    }
+
+    /// Answers the open questions for the mesh's log with what this one has; says how many there
+    /// were.
+    pub fn show_log(&mut self, mesh: &Mesh) -> usize {
+        let mut gets = Vec::new();
+        while let Some(get) = self.take(|frame| match frame {
+            ClientFrame::LogGet(get) if get.channel.is_empty() => Some(get.clone()),
+            _ => None,
+        }) {
+            gets.push(get);
+        }
+        let count = gets.len();
+        for get in gets {
+            self.frame(LogEntries {
+                from: get.from,
+                entries: mesh.entries[get.from as usize..].iter().map(blob).collect(),
+                head: mesh.head(),
+                req_id: get.req_id,
+                ..LogEntries::default()
+            });
+        }
+        count
+    }
+
+    /// Takes the first frame of a kind out of what was sent.
+    pub fn take<T>(&mut self, of: impl Fn(&ClientFrame) -> Option<T>) -> Option<T> {
+        let place = self.sent.iter().position(|frame| of(frame).is_some())?;
+        of(&self.sent.remove(place))
+    }
+
+    /// Refuses the question with this id.
+    pub fn refuse(&mut self, req_id: Option<&String>, code: &str, retry_after_ms: Option<u64>) {
+        let mut refusal = ErrorFrame::new(code, "no");
+        refusal.req_id = req_id.cloned();
+        refusal.retry_after_ms = retry_after_ms;
+        self.frame(refusal);
+    }
+
+    /// The lies that were told of since the last look; other events are gone, too.
+    pub fn lies(&mut self) -> Vec<Lie> {
+        let lies = self.events.drain(..).filter_map(|event| match event {
+            Event::LiedTo(lie) => Some(lie),
+            _ => None,
         });
-        let ack = self.hello_ack();
-        self.frame(ack);
+        lies.collect()
     }
 
     /// The ids of the sends that were transmitted, in order.

@@ -17,9 +17,11 @@ fn main() {
     link("--icf=all");
     link("--ignore-data-address-equality");
     link("-O2");
-    if std::env::var_os("CARGO_FEATURE_METADATA").is_none() {
+    if variable("PROFILE") == "release" && std::env::var_os("CARGO_FEATURE_METADATA").is_none() {
+        // Not through `-Wl`, which a folder with a comma in its name would cut.
         let folder = variable("CARGO_MANIFEST_DIR");
-        link(&format!("--script={folder}/without-metadata.ld"));
+        println!("cargo:rustc-link-arg-cdylib=-Xlinker");
+        println!("cargo:rustc-link-arg-cdylib=--script={folder}/without-metadata.ld");
     }
     if desktop && oldest_glibc() >= Some((2, 36)) {
         link("-z,pack-relative-relocs");
@@ -54,7 +56,15 @@ fn links_with_lld() -> bool {
 /// everything that is linked against it. None if it is made for another machine.
 fn oldest_glibc() -> Option<(u32, u32)> {
     match std::env::var("CLAUDEMESH_GLIBC") {
-        Ok(version) => numbers(&version),
+        Ok(version) => {
+            let read = numbers(&version);
+            if read.is_none() {
+                println!(
+                    "cargo::error=CLAUDEMESH_GLIBC is {version:?}; it is a version, such as 2.34"
+                );
+            }
+            read
+        }
         Err(_) if variable("HOST") != variable("TARGET") => None,
         Err(_) => {
             let said = said(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;

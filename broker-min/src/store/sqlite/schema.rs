@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use data_encoding::HEXLOWER;
+use claudemesh_core::encoding::hex;
 use rusqlite::Connection;
 
 use super::{fault, io_fault};
@@ -387,7 +387,7 @@ fn create(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
     }
     all.execute(
         "INSERT INTO meta (one, store, id_secret, head, queued, clock) VALUES (1, ?, ?, 0, 0, 0)",
-        (HEXLOWER.encode(store), id_secret),
+        (hex(store), id_secret),
     )?;
     all.pragma_update(None, "user_version", format_of(steps))?;
     all.commit()
